@@ -1,0 +1,12 @@
+"""Burst photography in the dark: a TensorFlow 2 / Keras 3 port of arXiv 2006.09845."""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name):
+    # TensorFlow takes seconds to import, which `python -m dbp_tf.simulate` should not pay.
+    if name in ("load_pretrained", "save_pretrained"):
+        from dbp_tf import pretrained
+
+        return getattr(pretrained, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,153 @@
+"""The few layers of the method that Keras does not have.
+
+Axis letters: F frames (the batch axis), H W packed rows and columns, C channels.
+"""
+
+import keras
+import tensorflow as tf
+
+from dbp_tf.errors import InputError
+
+LEAKY_SLOPE = 0.2
+REFERENCE_FRAMES = ("first", "center")
+
+
+def reference_index(reference_frame, frames):
+    """Index of the reference among so many frames: 0 for "first", frames // 2 for "center"."""
+    if reference_frame not in REFERENCE_FRAMES:
+        raise InputError(
+            f"the reference frame is one of {', '.join(REFERENCE_FRAMES)}, not {reference_frame!r}"
+        )
+    return 0 if reference_frame == "first" else frames // 2
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class UpConvolution(keras.layers.Layer):
+    """2x2 transposed convolution of stride 2 without bias, to exactly the skip's size.
+
+    Call with (x [F, h, w, in], skip [F, H, W, any]), h = ceil(H / 2); returns
+    [F, H, W, filters]. Kernel [2, 2, filters, in], the published layout.
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, shapes):
+        below, _ = shapes
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(2, 2, self.filters, below[-1]),
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+        )
+
+    def call(self, inputs):
+        below, skip = inputs
+        shape = tf.shape(skip)
+        upsampled = tf.nn.conv2d_transpose(
+            below,
+            self.kernel,
+            tf.stack([tf.shape(below)[0], shape[1], shape[2], self.filters]),
+            strides=2,
+            padding="SAME",
+        )
+        return tf.ensure_shape(upsampled, (None, skip.shape[1], skip.shape[2], self.filters))
+
+    def compute_output_shape(self, shapes):
+        _, skip = shapes
+        return (*skip[:-1], self.filters)
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class InstanceNorm(keras.layers.Layer):
+    """Every channel of every frame to mean 0 and variance 1 over H and W, then gamma, beta.
+
+    [F, H, W, C] to the same shape. Epsilon 1e-6 is the published one. Statistics are taken in
+    float32 whatever the layer computes in: a sum over a whole picture overflows half precision.
+    """
+
+    EPSILON = 1e-6
+
+    def build(self, shape):
+        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
+
+    def call(self, features):
+        mean, variance = tf.nn.moments(tf.cast(features, tf.float32), (1, 2), keepdims=True)
+        factor = tf.math.rsqrt(variance + self.EPSILON) * tf.cast(self.gamma, tf.float32)
+        normalised = tf.cast(features, tf.float32) * factor
+        normalised += tf.cast(self.beta, tf.float32) - mean * factor
+        return tf.cast(normalised, features.dtype)
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class EnlargeTwice(keras.layers.Layer):
+    """[F, h, w, C] to [F, 2h, 2w, C] by TensorFlow 1's bilinear resize.
+
+    Corners not aligned and no half-pixel centres, as `tf.image.resize` no longer does it: pixel
+    (2y, 2x) is (y, x) itself, the one after it the mean with the next. Released weights
+    were trained on it.
+    """
+
+    def call(self, coarse):
+        size = 2 * tf.shape(coarse)[1:3]
+        enlarged = tf.raw_ops.ResizeBilinear(
+            images=coarse, size=size, align_corners=False, half_pixel_centers=False
+        )
+        return tf.cast(enlarged, coarse.dtype)
+
+    def compute_output_shape(self, shape):
+        frames, rows, columns, channels = shape
+        return (frames, rows and 2 * rows, columns and 2 * columns, channels)
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class DepthToSpace(keras.layers.Layer):
+    """[F, H, W, 3 S S] to [F, S H, S W, 3]: every packed pixel's channels become S x S pixels."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, features):
+        return tf.nn.depth_to_space(features, self.scale)
+
+    def compute_output_shape(self, shape):
+        frames, rows, columns, channels = shape
+        s = self.scale
+        return (frames, rows and s * rows, columns and s * columns, channels // (s * s))
+
+    def get_config(self):
+        return super().get_config() | {"scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class FuseBurst(keras.layers.Layer):
+    """The five levels of all frames, [F, ...] each, become those of one picture, [1, ...].
+
+    Maximum over the frames. With a reference frame the first level is that frame's alone:
+    full-resolution detail of moving hands would not line up.
+    """
+
+    def __init__(self, reference_frame=None, **kwargs):
+        super().__init__(**kwargs)
+        if reference_frame is not None:
+            reference_index(reference_frame, 1)
+        self.reference_frame = reference_frame
+
+    def call(self, levels):
+        first, *deeper = levels
+        fused = [tf.reduce_max(level, 0, keepdims=True) for level in deeper]
+        if self.reference_frame is None:
+            return [tf.reduce_max(first, 0, keepdims=True), *fused]
+        index = reference_index(self.reference_frame, tf.shape(first)[0])
+        return [first[index : index + 1], *fused]
+
+    def compute_output_shape(self, shapes):
+        return [(1, *shape[1:]) for shape in shapes]
+
+    def get_config(self):
+        return super().get_config() | {"reference_frame": self.reference_frame}

@@ -1,0 +1,229 @@
+"""The networks of the method as Keras functional models, named as in the published code.
+
+Axis letters: F frames of one burst (the batch axis), H W packed rows and columns, h w those of
+the half-size frames, C packed channels, S output pixels per packed pixel, d the width. Every
+weighted layer carries the published variable's name; `released` holds the few exceptions.
+
+    frames [F,H,W,C] ----------------------------+
+        | half size                              v
+        +--> coarse_net --> coarse [F,h,w,C] --> encoder --> fusion --> bottleneck --> decoder
+"""
+
+import keras
+
+from dbp_tf import layers
+from dbp_tf.errors import InputError
+
+
+def coarse_net(channels=4, width=32):
+    """Denoises each half-size packed frame on its own.
+
+    Args:
+      channels: packed channels C.
+      width: channels d of the first level.
+
+    Returns:
+      `keras.Model` "coarse_net": [F, h, w, C] in 0..1, linear and brightened, to the same shape:
+      input plus what a U-Net predicts, not clipped.
+    """
+    frames = keras.Input((None, None, channels), name="low_frames")
+    skips = _encoder_levels(frames, width, "")
+    features = _decoder_levels(skips, width, "")
+    correction = _conv(features, channels, "g_conv10", kernel=1, activate=False, dtype="float32")
+    coarse = keras.layers.Add(name="coarse_output", dtype="float32")([frames, correction])
+    return keras.Model(frames, coarse, name="coarse_net")
+
+
+def sid_net(channels=4, width=32, scale=2):
+    """The classic single-image baseline: the published coarse network without the residual.
+
+    Returns:
+      `keras.Model` "sid_net": packed frames [F, H, W, C] in 0..1, brightened, to pictures
+      [F, S*H, S*W, 3], sRGB with the camera's white balance, not clipped.
+    """
+    frames = keras.Input((None, None, channels), name="frames")
+    skips = _encoder_levels(frames, width, "")
+    features = _decoder_levels(skips, width, "")
+    colours = _conv(
+        features, 3 * scale**2, "g_conv10", kernel=1, activate=False, dtype="float32"
+    )
+    picture = layers.DepthToSpace(scale, name="picture", dtype="float32")(colours)
+    return keras.Model(frames, picture, name="sid_net")
+
+
+def fine_net(channels=4, width=32, noise_map=True, scale=2, depth_to_space=True):
+    """First version of the fine and burst network: a maximum over frames at all five levels.
+
+    Args, inputs and output as `fine_res_net`; there is no bottleneck.
+    """
+    encoder = fine_encoder(channels, width, noise_map)
+    decoder = fine_decoder(width, scale, depth_to_space)
+    levels = layers.FuseBurst(name="fusion")(encoder(encoder.inputs))
+    return keras.Model(encoder.inputs, decoder(levels), name="fine_net")
+
+
+def fine_res_net(
+    channels=4,
+    width=32,
+    residual_blocks=16,
+    squeeze_excite=True,
+    noise_map=True,
+    scale=2,
+    depth_to_space=True,
+    reference_frame="center",
+):
+    """Revised fine and burst network: one reference frame at level 1, maximum below, a bottleneck.
+
+    Its parts are models of their own, `parts(model)`.
+
+    Args:
+      channels: packed channels C.
+      width: channels d of the first level.
+      residual_blocks: of the bottleneck at level 5.
+      squeeze_excite: whether the bottleneck weighs its channels.
+      noise_map: whether frame minus enlarged coarse output is an input too.
+      scale: S.
+      depth_to_space: False is the video variant: the picture has the packed frames' size, S = 1.
+      reference_frame: "center" (frame F // 2) or "first".
+
+    Returns:
+      `keras.Model` "fine_net": (packed frames [F, H, W, C] in 0..1, coarse outputs [F, H/2, W/2, C])
+      to one picture [1, S*H, S*W, 3], sRGB with the camera's white balance, not clipped. Any
+      F from 1, any even H and W.
+    """
+    encoder = fine_encoder(channels, width, noise_map)
+    bottleneck = fine_bottleneck(width, residual_blocks, squeeze_excite)
+    decoder = fine_decoder(width, scale, depth_to_space)
+    *levels, deepest = layers.FuseBurst(reference_frame, name="fusion")(encoder(encoder.inputs))
+    return keras.Model(encoder.inputs, decoder([*levels, bottleneck(deepest)]), name="fine_net")
+
+
+def parts(model):
+    """(encoder, bottleneck, decoder) of `fine_net` and `fine_res_net`; the first has bottleneck None."""
+    by_name = {layer.name: layer for layer in model.layers}
+    return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
+
+
+def fine_encoder(channels, width, noise_map):
+    """`keras.Model` "encoder": (frames [F,H,W,C], coarse [F,H/2,W/2,C]) to five levels.
+
+    Level i is [F, H / 2^(i-1), W / 2^(i-1), d 2^(i-1)], sizes rounded up.
+    """
+    frames = keras.Input((None, None, channels), name="frames")
+    coarse = keras.Input((None, None, channels), name="coarse")
+    # In float32 even under mixed precision: a faint noise map is a difference of near equals.
+    merged = _MergeInputs(noise_map, name="merge", dtype="float32")([frames, coarse])
+    return keras.Model([frames, coarse], _encoder_levels(merged, width, "_fine"), name="encoder")
+
+
+def fine_bottleneck(width, residual_blocks, squeeze_excite):
+    """`keras.Model` "bottleneck": level 5, [1, H/16, W/16, 16 d], to the same shape."""
+    filters = 16 * width
+    deepest = keras.Input((None, None, filters), name="level5")
+    features = deepest
+    for block in range(residual_blocks):
+        name = f"g_res{block}_conv{{}}_fine"
+        branch = _conv_norm(features, filters, name.format(1))
+        branch = keras.layers.LeakyReLU(layers.LEAKY_SLOPE, name=name.format(1) + "_leaky")(branch)
+        branch = _conv_norm(branch, filters, name.format(2))
+        if squeeze_excite:
+            branch = _squeeze_excite(branch, filters, f"g_conv_fine_{block}_se")
+        features = keras.layers.Add(name=f"g_res{block}_add_fine")([features, branch])
+    features = _conv(features, filters, "g_res_fine", activate=False)
+    if squeeze_excite:
+        features = _squeeze_excite(features, filters, f"g_conv_fine_{residual_blocks}_se")
+    features = keras.layers.Add(name="g_res_add_fine")([deepest, features])
+    return keras.Model(deepest, features, name="bottleneck")
+
+
+def fine_decoder(width, scale, depth_to_space):
+    """`keras.Model` "decoder": the five fused levels to the picture [1, S*H, S*W, 3]."""
+    if not depth_to_space and scale != 1:
+        raise InputError(f"without depth-to-space a packed pixel gives 1 pixel, not scale {scale}")
+    skips = [
+        keras.Input((None, None, width * 2**level), name=f"level{level + 1}") for level in range(5)
+    ]
+    features = _decoder_levels(skips, width, "_fine")
+    colours = _conv(
+        features, 3 * scale**2, "g_conv10_fine", kernel=1, activate=False, dtype="float32"
+    )
+    if depth_to_space:
+        colours = layers.DepthToSpace(scale, name="picture", dtype="float32")(colours)
+    return keras.Model(skips, colours, name="decoder")
+
+
+def _encoder_levels(features, width, suffix):
+    """Five levels of two convolutions each; the un-pooled second ones are the skips."""
+    skips = []
+    for level in range(1, 6):
+        for i in (1, 2):
+            features = _conv(features, width * 2 ** (level - 1), f"g_conv{level}_{i}{suffix}")
+        skips.append(features)
+        if level < 5:
+            features = keras.layers.MaxPooling2D(
+                2, padding="same", name=f"g_pool{level}{suffix}"
+            )(features)
+    return skips
+
+
+def _decoder_levels(skips, width, suffix):
+    *skips, features = skips
+    for block, skip in zip(range(6, 10), reversed(skips), strict=True):
+        filters = width * 2 ** (9 - block)
+        upsampled = layers.UpConvolution(filters, name=f"g_up{block}{suffix}")([features, skip])
+        features = keras.layers.Concatenate(name=f"g_concat{block}{suffix}")([upsampled, skip])
+        for i in (1, 2):
+            features = _conv(features, filters, f"g_conv{block}_{i}{suffix}")
+    return features
+
+
+def _conv(features, filters, name, *, kernel=3, activate=True, use_bias=True, dtype=None):
+    features = keras.layers.Conv2D(
+        filters, kernel, padding="same", use_bias=use_bias, name=name, dtype=dtype
+    )(features)
+    if activate:
+        features = keras.layers.LeakyReLU(layers.LEAKY_SLOPE, name=f"{name}_leaky")(features)
+    return features
+
+
+def _conv_norm(features, filters, name):
+    features = _conv(features, filters, name, activate=False, use_bias=False)
+    return layers.InstanceNorm(name=f"{name}_norm")(features)
+
+
+def _squeeze_excite(features, filters, name):
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(features)
+    gate = keras.layers.Dense(max(filters // 16, 1), "relu", name=f"{name}_fc_1")(gate)
+    # The ReLU before the sigmoid is an accident of the published code's defaults, and the
+    # released weights need it: gates lie in 0.5..1.
+    gate = keras.layers.Dense(filters, "relu", name=f"{name}_fc_2")(gate)
+    gate = keras.layers.Activation("sigmoid", name=f"{name}_gate")(gate)
+    return keras.layers.Multiply(name=f"{name}_scale")([features, gate])
+
+
+@keras.saving.register_keras_serializable("dbp_tf")
+class _MergeInputs(keras.layers.Layer):
+    """(frames [F,H,W,C], coarse [F,H/2,W/2,C]) to [F,H,W,3C], or 2C without the noise map."""
+
+    def __init__(self, noise_map, **kwargs):
+        super().__init__(**kwargs)
+        self.noise_map = noise_map
+        self.enlarge = layers.EnlargeTwice(dtype=self.dtype_policy)
+
+    def call(self, inputs):
+        frames, coarse = inputs
+        for name, size in zip(("height", "width"), frames.shape[1:3], strict=True):
+            if size is not None and size % 2:
+                raise InputError(
+                    f"packed frames have an odd {name} of {size}: cut or pad them to an even one"
+                )
+        enlarged = self.enlarge(coarse)
+        noise = [frames - enlarged] if self.noise_map else []
+        return keras.ops.concatenate([frames, *noise, enlarged], axis=-1)
+
+    def compute_output_shape(self, shapes):
+        frames, _ = shapes
+        return (*frames[:-1], frames[-1] * (3 if self.noise_map else 2))
+
+    def get_config(self):
+        return super().get_config() | {"noise_map": self.noise_map}

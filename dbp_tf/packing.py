@@ -1,0 +1,172 @@
+"""Packing: a colour-filter mosaic becomes a stack of half- or third-size colour planes.
+
+Everything here is array in, array out. Axis letters: H W packed rows and columns, C packed
+channels (4 Bayer, 9 X-Trans). The layouts are those of the published code, so that released
+weights see each colour in the channel they were trained on.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one kind of mosaic is packed.
+
+    Attributes:
+      name: "bayer" or "xtrans".
+      period: rows and columns after which the colour filters repeat (2 or 6).
+      colours: the filters of one period as strings of R, G, B, one per row.
+      cells: packed rows (and columns) that one period gives (1 Bayer, 2 X-Trans).
+      sites: for each packed channel, the (row, column) in the period of each of its
+        cells x cells samples, in row-major order of the packed samples.
+    """
+
+    name: str
+    period: int
+    colours: tuple[str, ...]
+    cells: int
+    sites: tuple[tuple[tuple[int, int], ...], ...]
+
+    @property
+    def channels(self):
+        """Packed channels C."""
+        return len(self.sites)
+
+    @property
+    def scale(self):
+        """Mosaic pixels per packed pixel, along rows and along columns (S)."""
+        return self.period // self.cells
+
+
+BAYER = Layout(
+    name="bayer",
+    period=2,
+    colours=("RG", "GB"),
+    cells=1,
+    sites=(((0, 0),), ((0, 1),), ((1, 1),), ((1, 0),)),
+)
+
+
+def _green_grid(row, column):
+    return tuple((row + 3 * i, column + 3 * j) for i in (0, 1) for j in (0, 1))
+
+
+XTRANS = Layout(
+    name="xtrans",
+    period=6,
+    colours=("RBGBRG", "GGRGGB", "GGBGGR", "BRGRBG", "GGBGGR", "GGRGGB"),
+    cells=2,
+    sites=(
+        ((0, 0), (0, 4), (3, 1), (3, 3)),
+        ((0, 2), (0, 5), (3, 2), (3, 5)),
+        ((0, 1), (0, 3), (3, 0), (3, 4)),
+        ((1, 2), (2, 5), (5, 2), (4, 5)),
+        ((2, 2), (1, 5), (4, 2), (5, 5)),
+        _green_grid(1, 0),
+        _green_grid(1, 1),
+        _green_grid(2, 0),
+        _green_grid(2, 1),
+    ),
+)
+
+LAYOUTS = {layout.name: layout for layout in (BAYER, XTRANS)}
+
+
+def _samples(layout):
+    """Yields (packed index, mosaic index) pairs of strided slices that cover the layout."""
+    for channel, sites in enumerate(layout.sites):
+        for cell, (row, column) in enumerate(sites):
+            cell_row, cell_column = divmod(cell, layout.cells)
+            packed = (
+                slice(cell_row, None, layout.cells),
+                slice(cell_column, None, layout.cells),
+                channel,
+            )
+            yield packed, (slice(row, None, layout.period), slice(column, None, layout.period))
+
+
+def pack(mosaic, layout):
+    """Packs a mosaic whose first sample is the layout's (0, 0).
+
+    Args:
+      mosaic: [rows, columns] array of any type; what exceeds a whole period is dropped.
+      layout: `BAYER` or `XTRANS`.
+
+    Returns:
+      [H, W, C] array of the same type, H = rows // period * cells.
+    """
+    rows, columns = (size // layout.period * layout.period for size in mosaic.shape)
+    mosaic = mosaic[:rows, :columns]
+    packed = np.empty(
+        (rows // layout.scale, columns // layout.scale, layout.channels), mosaic.dtype
+    )
+    for there, here in _samples(layout):
+        packed[there] = mosaic[here]
+    return packed
+
+
+def unpack(packed, layout, out=None):
+    """Puts packed samples back where `pack` took them from.
+
+    Args:
+      packed: [H, W, C] array.
+      layout: `BAYER` or `XTRANS`.
+      out: [rows, columns] array to write into, at least S*H by S*W; new zeros by default.
+        X-Trans packing visits some samples of a period never and some twice, so samples
+        that no channel holds keep the value they have in `out`.
+
+    Returns:
+      `out`.
+    """
+    rows, columns = packed.shape[0] * layout.scale, packed.shape[1] * layout.scale
+    if out is None:
+        out = np.zeros((rows, columns), packed.dtype)
+    region = out[:rows, :columns]
+    for there, here in _samples(layout):
+        region[here] = packed[there]
+    return out
+
+
+def normalise(samples, black, white, ratio=1.0):
+    """Raw values to the network's range: max(DN - black, 0) / (white - black) * ratio, cut at 1.
+
+    Args:
+      samples: [H, W, C] raw values in DN.
+      black: raw value of no light, in DN: a number or one for each packed channel [C].
+      white: raw value of saturation, in DN.
+      ratio: exposure ratio, by which the short exposure is brightened.
+
+    Returns:
+      [H, W, C] float32 in 0..1.
+    """
+    signal = samples.astype(np.float32)
+    black = np.asarray(black, np.float32)
+    signal -= black
+    np.maximum(signal, 0, out=signal)
+    signal /= np.float32(white) - black
+    signal *= np.float32(ratio)
+    return np.minimum(signal, 1, out=signal)
+
+
+def phase_of(colours, layout):
+    """Where the layout starts in a mosaic.
+
+    Args:
+      colours: [period, period] array of "R", "G" and "B": the filters of the mosaic's first
+        rows and columns.
+      layout: `BAYER` or `XTRANS`.
+
+    Returns:
+      (row, column) of the first sample at which the mosaic equals the layout, or None if it
+      is another mosaic.
+    """
+    wanted = np.array([list(row) for row in layout.colours])
+    if np.shape(colours) != wanted.shape:
+        return None
+    shifts = ((row, column) for row in range(layout.period) for column in range(layout.period))
+    for row, column in sorted(shifts, key=sum):
+        if np.array_equal(np.roll(colours, (-row, -column), (0, 1)), wanted):
+            return row, column
+    return None

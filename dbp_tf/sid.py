@@ -1,0 +1,160 @@
+"""The See-in-the-Dark layout: which files make a burst, its ratio, its ground truth.
+
+Names are `IIIII_NN_Ts.EXT`: five-digit scene, frame in the burst, exposure in seconds. Scenes
+0xxxx train, 1xxxx test, 2xxxx validate. `short/` holds the dark bursts, `long/` one bright
+exposure or more of each scene.
+"""
+
+import dataclasses
+import pathlib
+import re
+
+from dbp_tf.errors import InputError
+
+MAX_RATIO = 300.0
+
+SPLITS = {"train": "0", "test": "1", "val": "2"}
+
+# Ground truth and burst do not show the same thing: restored, but left out of every average.
+MISALIGNED_SCENES = frozenset({"10034", "10045", "10172"})
+
+_NAME = re.compile(r"(\d{5})_(\d{2})_(\d+(?:\.\d+)?)s", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class RawName:
+    """What a file name says: scene "IIIII", frame number, exposure in seconds."""
+
+    path: pathlib.Path
+    scene: str
+    frame: int
+    exposure: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Burst:
+    """One dark burst of a scene.
+
+    Attributes:
+      scene: five digits.
+      exposure: of each dark frame, in seconds.
+      ratio: by which the frames are brightened: long over short exposure, at most 300.
+      frames: the raw files, frame 00 first.
+      truth: the raw file of the long exposure, or None.
+      scored: whether the burst counts in averages (misaligned scenes and those without a
+        truth do not).
+    """
+
+    scene: str
+    exposure: float
+    ratio: float
+    frames: tuple[pathlib.Path, ...]
+    truth: pathlib.Path | None
+    scored: bool
+
+    @property
+    def name(self):
+        """The published name of the burst's results: scene, frame 00, integer ratio."""
+        return f"{self.scene}_00_{int(self.ratio):d}"
+
+
+def parse_name(path):
+    """The `RawName` of a file; raises InputError if the name is not of the dataset's pattern."""
+    path = pathlib.Path(path)
+    match = _NAME.fullmatch(path.stem)
+    if not match or float(match[3]) <= 0:
+        raise InputError(
+            f"{path} is not named like a See-in-the-Dark file: expected "
+            f"IIIII_NN_Ts{path.suffix}, for instance 10003_00_0.1s{path.suffix}"
+        )
+    return RawName(path, match[1], int(match[2]), float(match[3]))
+
+
+def exposure_ratio(long_exposure, short_exposure):
+    """long / short exposure, at most 300: no more than the sensor's noise can bear."""
+    return min(long_exposure / short_exposure, MAX_RATIO)
+
+
+def _raw_files(folder, suffix, flag):
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{flag}: there is no folder {folder}")
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == suffix.lower() and not path.name.startswith(".")
+    )
+    if not found:
+        raise InputError(f"{flag}: {folder} holds no {suffix} files")
+    return [parse_name(path) for path in found]
+
+
+def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
+    """All bursts of one split, by scene and then by falling exposure.
+
+    Args:
+      short_dir: folder of the dark frames.
+      long_dir: folder of the long exposures; None if there are none.
+      camera: `cameras.Camera`, for the suffix of its files.
+      split: "train", "val" or "test".
+      n_burst: frames of a burst at the most: frame 00 and the next ones that exist.
+      ratio: exposure ratio of the bursts that have no long exposure.
+
+    Returns:
+      list of `Burst`.
+
+    Raises:
+      InputError: a folder is missing or empty, a name is off the pattern, the split has no
+        scene, a burst has no frame 00, or nothing gives its ratio.
+    """
+    truths = {}
+    for shot in _raw_files(long_dir, camera.suffix, "--long_dir") if long_dir else ():
+        # Were a scene exposed long twice, the longer exposure has the less noise.
+        if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
+            truths[shot.scene] = shot
+
+    bursts = []
+    for (scene, exposure), frames in _shots_of(short_dir, camera.suffix, split).items():
+        truth = truths.get(scene)
+        if truth is None and ratio is None:
+            raise InputError(
+                f"scene {scene} has no long exposure in {long_dir}, whose exposure time would "
+                f"give the ratio: add it, or give the ratio with --ratio"
+            )
+        bursts.append(
+            Burst(
+                scene=scene,
+                exposure=exposure,
+                ratio=exposure_ratio(truth.exposure, exposure) if truth else ratio,
+                frames=tuple(frames[frame] for frame in sorted(frames))[:n_burst],
+                truth=truth.path if truth else None,
+                scored=truth is not None and scene not in MISALIGNED_SCENES,
+            )
+        )
+    return bursts
+
+
+def _shots_of(short_dir, suffix, split):
+    """{(scene, exposure): {frame number: path}} of the split, every burst with its frame 00."""
+    shots = {}
+    for shot in _raw_files(short_dir, suffix, "--short_dir"):
+        if shot.scene.startswith(SPLITS[split]):
+            frames = shots.setdefault((shot.scene, shot.exposure), {})
+            if shot.frame in frames:
+                raise InputError(
+                    f"{shot.path} and {frames[shot.frame].name} are the same frame of one "
+                    f"burst: remove one of them"
+                )
+            frames[shot.frame] = shot.path
+    if not shots:
+        raise InputError(
+            f"--short_dir: {short_dir} holds no scene of the {split} split "
+            f"(numbers that start with {SPLITS[split]})"
+        )
+    for frames in shots.values():
+        if 0 not in frames:
+            raise InputError(
+                f"{frames[min(frames)]} has no frame 00 beside it: a burst's first frame is "
+                f"missing from {short_dir}"
+            )
+    return dict(sorted(shots.items(), key=lambda item: (item[0][0], -item[0][1])))

@@ -1,0 +1,85 @@
+"""What a set of weights is for: the frozen description from which its networks are built."""
+
+import dataclasses
+
+from dbp_tf import networks
+from dbp_tf.errors import InputError
+
+FAMILIES = ("coarse", "burst", "single")
+FUSIONS = ("max", "reference")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSpec:
+    """The networks that one set of weights fills.
+
+    Attributes:
+      family: "burst" (coarse and fine network), "coarse" (that one alone) or "single" (the SID
+        baseline).
+      channels: packed channels C of the camera (4 Bayer, 9 X-Trans).
+      width: channels d of the first level.
+      scale: output pixels per packed pixel S; 1 for a coarse network alone.
+      fusion: "max", the first version, or "reference", the revised one with a bottleneck.
+      noise_map: whether the fine network sees frame minus enlarged coarse output.
+      residual_blocks: of the revised version's bottleneck.
+      squeeze_excite: whether that bottleneck weighs its channels.
+      depth_to_space: False for the video variant.
+
+    The last five describe the fine network and are at their defaults in other families.
+    """
+
+    family: str = "burst"
+    channels: int = 4
+    width: int = 32
+    scale: int = 2
+    fusion: str = "reference"
+    noise_map: bool = True
+    residual_blocks: int = 16
+    squeeze_excite: bool = True
+    depth_to_space: bool = True
+
+    def __post_init__(self):
+        for field, values in (("family", FAMILIES), ("fusion", FUSIONS)):
+            if getattr(self, field) not in values:
+                raise InputError(
+                    f"a network's {field} is one of {', '.join(values)}, "
+                    f"not {getattr(self, field)!r}"
+                )
+        for field in ("channels", "width", "scale"):
+            if getattr(self, field) < 1:
+                raise InputError(f"a network's {field} is at least 1, not {getattr(self, field)}")
+        if self.residual_blocks < 0:
+            raise InputError(f"residual_blocks is at least 0, not {self.residual_blocks}")
+
+
+def build(spec, reference_frame="center"):
+    """Builds the networks of a spec with new weights.
+
+    Args:
+      spec: `NetworkSpec`.
+      reference_frame: of the revised version's fine network, "center" or "first".
+
+    Returns:
+      dict from "coarse", "burst" or "single" to `keras.Model`.
+    """
+    if spec.family == "single":
+        return {"single": networks.sid_net(spec.channels, spec.width, spec.scale)}
+    coarse = networks.coarse_net(spec.channels, spec.width)
+    if spec.family == "coarse":
+        return {"coarse": coarse}
+    shared = dict(
+        channels=spec.channels,
+        width=spec.width,
+        noise_map=spec.noise_map,
+        scale=spec.scale,
+        depth_to_space=spec.depth_to_space,
+    )
+    if spec.fusion == "max":
+        return {"coarse": coarse, "burst": networks.fine_net(**shared)}
+    fine = networks.fine_res_net(
+        residual_blocks=spec.residual_blocks,
+        squeeze_excite=spec.squeeze_excite,
+        reference_frame=reference_frame,
+        **shared,
+    )
+    return {"coarse": coarse, "burst": fine}
