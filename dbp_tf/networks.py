@@ -44,9 +44,7 @@ def sid_net(channels=4, width=32, scale=2):
     frames = keras.Input((None, None, channels), name="frames")
     skips = _encoder_levels(frames, width, "")
     features = _decoder_levels(skips, width, "")
-    colours = _conv(
-        features, 3 * scale**2, "g_conv10", kernel=1, activate=False, dtype="float32"
-    )
+    colours = _conv(features, 3 * scale**2, "g_conv10", kernel=1, activate=False, dtype="float32")
     picture = layers.DepthToSpace(scale, name="picture", dtype="float32")(colours)
     return keras.Model(frames, picture, name="sid_net")
 
@@ -87,9 +85,9 @@ def fine_res_net(
       reference_frame: "center" (frame F // 2) or "first".
 
     Returns:
-      `keras.Model` "fine_net": (packed frames [F, H, W, C] in 0..1, coarse outputs [F, H/2, W/2, C])
-      to one picture [1, S*H, S*W, 3], sRGB with the camera's white balance, not clipped. Any
-      F from 1, any even H and W.
+      `keras.Model` "fine_net": packed frames [F, H, W, C] in 0..1 and coarse outputs
+      [F, H/2, W/2, C] to one picture [1, S*H, S*W, 3], sRGB with the camera's white balance, not
+      clipped. Any F from 1, any even H and W.
     """
     encoder = fine_encoder(channels, width, noise_map)
     bottleneck = fine_bottleneck(width, residual_blocks, squeeze_excite)
@@ -99,7 +97,7 @@ def fine_res_net(
 
 
 def parts(model):
-    """(encoder, bottleneck, decoder) of `fine_net` and `fine_res_net`; the first has bottleneck None."""
+    """(encoder, bottleneck, decoder) of a fine network; `fine_net` has no bottleneck: None."""
     by_name = {layer.name: layer for layer in model.layers}
     return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
 
@@ -160,9 +158,9 @@ def _encoder_levels(features, width, suffix):
             features = _conv(features, width * 2 ** (level - 1), f"g_conv{level}_{i}{suffix}")
         skips.append(features)
         if level < 5:
-            features = keras.layers.MaxPooling2D(
-                2, padding="same", name=f"g_pool{level}{suffix}"
-            )(features)
+            features = keras.layers.MaxPooling2D(2, padding="same", name=f"g_pool{level}{suffix}")(
+                features
+            )
     return skips
 
 

@@ -113,16 +113,15 @@ def unpack(packed, layout, out=None):
     Args:
       packed: [H, W, C] array.
       layout: `BAYER` or `XTRANS`.
-      out: [rows, columns] array to write into, at least S*H by S*W; new zeros by default.
-        X-Trans packing visits some samples of a period never and some twice, so samples
-        that no channel holds keep the value they have in `out`.
+      out: [rows, columns] array to write into, at least S*H by S*W; what exceeds that keeps
+        its values. New by default.
 
     Returns:
       `out`.
     """
     rows, columns = packed.shape[0] * layout.scale, packed.shape[1] * layout.scale
     if out is None:
-        out = np.zeros((rows, columns), packed.dtype)
+        out = np.empty((rows, columns), packed.dtype)
     region = out[:rows, :columns]
     for there, here in _samples(layout):
         region[here] = packed[there]

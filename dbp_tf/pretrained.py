@@ -11,7 +11,6 @@ import os
 import pathlib
 import tempfile
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -151,9 +150,7 @@ class Enhancer:
 
         return {
             "encode": tf.function(encode, input_signature=[frame]),
-            "fuse": tf.function(
-                fuse, input_signature=[levels, levels, tf.TensorSpec((), tf.bool)]
-            ),
+            "fuse": tf.function(fuse, input_signature=[levels, levels, tf.TensorSpec((), tf.bool)]),
             "decode": tf.function(decode, input_signature=[levels]),
         }
 
@@ -204,11 +201,30 @@ def untrained(spec, seed=0):
     return Enhancer(spec, specs.build(spec))
 
 
-def _as_one(models):
-    """One Keras model around all of an enhancer's, so that one weights file holds them."""
-    ins = [tensor for model in models.values() for tensor in model.inputs]
-    outs = [model(model.inputs) for model in models.values()]
-    return keras.Model(ins, outs, name="all")
+class _NamedArrays(keras.layers.Layer):
+    """What Keras writes into and reads from `.weights.h5`: arrays by their published names.
+
+    Keras itself would name nested models' weights by their position, which differs between its
+    versions, and would pass over what it does not find.
+    """
+
+    def __init__(self, arrays):
+        super().__init__(name="named_arrays")
+        self.arrays = arrays
+
+    def call(self, inputs):
+        return inputs  # Keras only saves what has been called.
+
+    def save_own_variables(self, store):
+        for name, array in self.arrays.items():
+            store[name.replace("/", ".")] = array
+
+    def load_own_variables(self, store):
+        self.arrays = {name.replace(".", "/"): np.asarray(store[name]) for name in store.keys()}
+
+
+def _weights_model(arrays):
+    return keras.Sequential([keras.Input((1,)), _NamedArrays(arrays)])
 
 
 def save_pretrained(model, folder, *, half=False):
@@ -222,35 +238,16 @@ def save_pretrained(model, folder, *, half=False):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
+    arrays = {
+        name: keras.ops.convert_to_numpy(variable).astype(np.float16 if half else np.float32)
+        for name, variable in released.published_variables(model.models).items()
+    }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
         scratch = pathlib.Path(scratch)
-        _as_one(model.models).save_weights(scratch / WEIGHTS_FILE)
-        if half:
-            _halve(scratch / WEIGHTS_FILE)
+        _weights_model(arrays).save_weights(scratch / WEIGHTS_FILE)
         (scratch / SPEC_FILE).write_text(json.dumps(description, indent=2) + "\n")
         for name in (WEIGHTS_FILE, SPEC_FILE):
             os.replace(scratch / name, folder / name)
-
-
-def _halve(path):
-    """Rewrites a weights file with float16 datasets."""
-    small = path.with_suffix(".half")
-    with h5py.File(path) as source, h5py.File(small, "w") as target:
-
-        def copy(name, item):
-            if isinstance(item, h5py.Dataset):
-                values = item[()]
-                stored = values.astype(np.float16) if values.dtype == np.float32 else values
-                target.create_dataset(name, data=stored)
-            else:
-                target.require_group(name)
-            for key, value in item.attrs.items():
-                target[name].attrs[key] = value
-
-        source.visititems(copy)
-        for key, value in source.attrs.items():
-            target.attrs[key] = value
-    os.replace(small, path)
 
 
 def _load_own(folder):
@@ -268,11 +265,17 @@ def _load_own(folder):
     if not weights_file.is_file():
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
     models = specs.build(spec)
+    stored = _weights_model({})
     try:
-        _as_one(models).load_weights(weights_file)
+        stored.load_weights(weights_file)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(
-            f"{weights_file} does not fit the network that {SPEC_FILE} describes, or is damaged "
-            f"({str(error).splitlines()[0]})"
+            f"{weights_file} is damaged or no weights file ({str(error).splitlines()[0]}): copy it "
+            f"again"
         ) from None
+    arrays = stored.layers[0].arrays
+    variables = released.published_variables(models)
+    released.check(variables, {name: a.shape for name, a in arrays.items()}, weights_file)
+    for name, variable in variables.items():
+        variable.assign(arrays[name].astype(np.float32))
     return Enhancer(spec, models)

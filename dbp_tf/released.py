@@ -181,14 +181,14 @@ def _scale(outputs, source):
     return scale
 
 
-def restore(models, reader, shapes, source):
-    """Fills the networks with a checkpoint's values.
+def check(variables, shapes, source):
+    """Raises InputError that lists what is missing, unknown or of another shape, if anything is.
 
-    Raises:
-      InputError: lists every variable that is missing, unknown or of another shape; then no
-        network is changed.
+    Args:
+      variables: {published name: Keras variable} of the networks.
+      shapes: {published name: shape} of what is stored.
+      source: what to call the store in the error.
     """
-    variables = published_variables(models)
     wrong = {
         "missing": sorted(variables.keys() - shapes.keys()),
         "unknown": sorted(shapes.keys() - variables.keys()),
@@ -201,14 +201,30 @@ def restore(models, reader, shapes, source):
     wrong = {what: names for what, names in wrong.items() if names}
     if wrong:
         raise InputError(
-            f"{source} does not fit the network it seems to be of: "
+            f"{source} does not fit its network: "
             + "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in wrong.items())
         )
-    for name, variable in variables.items():
-        variable.assign(reader.get_tensor(name))
+
+
+def restore(models, reader, shapes, source):
+    """Fills the networks with a checkpoint's values.
+
+    Raises:
+      InputError: see `check`, or the values cannot be read; then no network is changed.
+    """
+    variables = published_variables(models)
+    check(variables, shapes, source)
+    try:
+        values = {name: reader.get_tensor(name) for name in variables}
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"{source}.data-00000-of-00001 is damaged or cut short "
+            f"({str(error).splitlines()[0]}): copy it again"
+        ) from None
+    for name, value in values.items():
+        variables[name].assign(value)
 
 
 def _listed(names, most=20):
     shown = ", ".join(names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-

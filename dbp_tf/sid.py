@@ -107,6 +107,7 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
       InputError: a folder is missing or empty, a name is off the pattern, the split has no
         scene, a burst has no frame 00, or nothing gives its ratio.
     """
+    shots = _shots_of(short_dir, camera.suffix, split)
     truths = {}
     for shot in _raw_files(long_dir, camera.suffix, "--long_dir") if long_dir else ():
         # Were a scene exposed long twice, the longer exposure has the less noise.
@@ -114,7 +115,7 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
             truths[shot.scene] = shot
 
     bursts = []
-    for (scene, exposure), frames in _shots_of(short_dir, camera.suffix, split).items():
+    for (scene, exposure), frames in shots.items():
         truth = truths.get(scene)
         if truth is None and ratio is None:
             raise InputError(

@@ -1,0 +1,34 @@
+"""Installs dbp_tf: `pip install .`, with extras as `pip install ".[simulate]"`."""
+
+import pathlib
+import re
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dbp_tf" / "__init__.py").read_text())[1]
+
+# Writes the simulator's DNG files, which imageio and rawpy cannot.
+SIMULATE = ["tifffile>=2023.2"]
+# Reads the published MatConvNet file of VGG-19; Keras' own file needs nothing.
+VGG = ["scipy"]
+
+setup(
+    name="dbp_tf",
+    version=VERSION,
+    description="Burst photography in extreme darkness: a TensorFlow 2 / Keras 3 port",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["dbp_tf", "dbp_tf.samples"],
+    package_data={"dbp_tf.samples": ["*"]},
+    python_requires=">=3.10,<3.14",
+    # 2.16 is the first TensorFlow whose Keras is Keras 3.
+    install_requires=["tensorflow>=2.16", "numpy", "rawpy", "imageio", "absl-py"],
+    extras_require={
+        "simulate": SIMULATE,
+        "vgg": VGG,
+        # scikit-image is the independent oracle for PSNR and SSIM; ruff keeps the style.
+        "test": ["pytest", "ruff", "scikit-image", *SIMULATE, *VGG],
+    },
+)

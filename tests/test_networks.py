@@ -1,0 +1,216 @@
+"""The networks against the golden results of the published graphs, and their invariants."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import dbp_tf
+from dbp_tf import layers, networks, released
+from dbp_tf.errors import InputError
+from dbp_tf.pretrained import half_size, untrained
+from dbp_tf.spec import NetworkSpec, build
+
+# The published graphs, rebuilt with plain ops, give these to the last bit on one machine.
+TOLERANCE = 1e-5
+
+BURST_FAMILIES = ["sony_v1", "sony_v2", "sony_v2_nonoise", "fuji_v2", "drv_v2"]
+CASES = ["single", "burst3", "burst8_odd"]
+
+
+@pytest.fixture(scope="module")
+def family(data):
+    """Loads a golden family once: (model, its golden arrays)."""
+    loaded = {}
+
+    def load(name):
+        if name not in loaded:
+            folder = data / f"{name}_d2"
+            loaded[name] = dbp_tf.load_pretrained(folder), np.load(folder / "golden.npz")
+        return loaded[name]
+
+    return load
+
+
+def distance(a, b):
+    return np.abs(np.asarray(a) - np.asarray(b)).max()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", BURST_FAMILIES)
+def test_burst_families_agree_with_the_published_graphs(family, name, case):
+    model, golden = family(name)
+    frames, low = golden[f"{case}/frames"], golden[f"{case}/frames_low"]
+    assert distance(half_size(frames), low) < 1e-6
+    coarse = model.coarse(low)
+    assert distance(coarse, golden[f"{case}/coarse"]) < TOLERANCE
+    outputs = [key for key in golden if key.startswith(f"{case}/rgb")]
+    assert len(outputs) == (1 if name == "sony_v1" else 2)
+    for key in outputs:
+        reference = key.split("_")[-1].replace("max", "first")
+        restored = model.enhance(frames, reference_frame=reference)
+        assert distance(restored, golden[key][0]) < TOLERANCE, key
+
+
+@pytest.mark.parametrize("reference", ["center", "first"])
+def test_the_whole_graph_agrees_too(family, reference):
+    model, golden = family("sony_v2")
+    whole = build(model.spec, reference_frame=reference)["burst"]
+    whole.set_weights(model.burst.get_weights())
+    restored = whole([golden["burst8_odd/frames"], golden["burst8_odd/coarse"]])
+    assert distance(restored, golden[f"burst8_odd/rgb_{reference}"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("case", ["single", "odd"])
+def test_the_sid_baseline_agrees(family, case):
+    model, golden = family("sid_sony")
+    assert distance(model.enhance(golden[f"{case}/frames"]), golden[f"{case}/rgb"][0]) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sony_v1", dict(fusion="max", residual_blocks=0, squeeze_excite=False)),
+        ("sony_v2", {}),
+        ("sony_v2_nonoise", dict(noise_map=False)),
+        ("fuji_v2", dict(channels=9, scale=3)),
+        ("drv_v2", dict(scale=1, depth_to_space=False)),
+        ("sid_sony", dict(family="single")),
+    ],
+)
+def test_the_spec_is_read_off_the_shapes(family, name, expected):
+    assert family(name)[0].spec == NetworkSpec(**{"width": 2, **expected})
+
+
+def published_shapes(data, name):
+    shapes = json.loads((data / f"released_{name}_variables.json").read_text())
+    slots = ("/Adam", "/Adam_1", "beta1_power", "beta2_power")
+    return {key: tuple(shape) for key, shape in shapes.items() if not key.endswith(slots)}
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        (
+            "burst_l1_cx",
+            NetworkSpec(fusion="max", residual_blocks=0, squeeze_excite=False),
+        ),
+        ("sid_sony", NetworkSpec(family="single")),
+    ],
+)
+def test_names_and_shapes_equal_those_of_the_released_files(data, name, spec):
+    published = published_shapes(data, name)
+    variables = released.published_variables(build(spec))
+    assert {key: tuple(variable.shape) for key, variable in variables.items()} == published
+    assert released.spec_of(published, name) == spec
+
+
+def test_the_revised_network_has_the_published_number_of_parameters():
+    models = build(NetworkSpec())
+    assert sum(model.count_params() for model in models.values()) == 93_978_928
+    assert len(released.published_variables(models)) == 250
+
+
+def small(**options):
+    return untrained(NetworkSpec(**{"width": 2, "residual_blocks": 1, **options}), seed=3)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (6, 10), (34, 50)])
+def test_any_even_size_and_any_number_of_frames(size):
+    model = small()
+    for frames in (1, 2, 5):
+        burst = np.random.default_rng(frames).random((frames, *size, 4), np.float32)
+        assert model.enhance(burst).shape == (2 * size[0], 2 * size[1], 3)
+
+
+def test_the_order_of_frames_matters_only_for_the_reference():
+    model = small()
+    burst = np.random.default_rng(0).random((4, 12, 20, 4), np.float32)
+    restored = model.enhance(burst, reference_frame="first")
+    np.testing.assert_array_equal(restored, model.enhance(burst[[0, 3, 1, 2]]))
+    np.testing.assert_array_equal(
+        restored, model.enhance(burst[[3, 1, 0, 2]], reference_frame="center")
+    )
+    assert distance(restored, model.enhance(burst[[1, 0, 2, 3]])) > 1e-4
+    np.testing.assert_array_equal(restored, model.enhance(iter(burst), reference_frame=0))
+
+
+def test_odd_sizes_say_so():
+    model = small()
+    with pytest.raises(InputError, match="11 x 12 packed pixels, an odd number"):
+        model.enhance(np.zeros((1, 11, 12, 4), np.float32))
+    with pytest.raises(InputError, match="odd width of 13"):
+        networks.fine_net(width=2)([np.zeros((1, 12, 13, 4)), np.zeros((1, 6, 6, 4))])
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((2, 8, 8, 9)), r"shape \[8, 8, 9\].*\[H, W, 4\]"),
+        ([np.zeros((8, 8, 4)), np.zeros((8, 10, 4))], "frame 1 has the shape .*of one size"),
+        ([], "at least one frame"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(frames, message):
+    with pytest.raises(InputError, match=message):
+        small().enhance(frames)
+
+
+def test_the_reference_frame_is_checked():
+    burst = np.zeros((2, 8, 8, 4))
+    with pytest.raises(InputError, match="reference frame is one of first, center"):
+        small().enhance(burst, reference_frame="last")
+    with pytest.raises(InputError, match="reference frame 2 is not one of the 2"):
+        small().enhance(burst, reference_frame=2)
+    with pytest.raises(InputError, match="needs to know how many"):
+        small().enhance(iter(burst), reference_frame="center")
+
+
+def test_the_video_variant_has_one_pixel_a_packed_pixel():
+    with pytest.raises(InputError, match="not scale 2"):
+        networks.fine_decoder(width=2, scale=2, depth_to_space=False)
+
+
+def test_enlarging_is_the_resize_of_tensorflow_1():
+    coarse = np.random.default_rng(1).random((2, 3, 5, 4), np.float32)
+    enlarged = layers.EnlargeTwice()(coarse).numpy()
+    below = np.concatenate([coarse[:, 1:], coarse[:, -1:]], 1)
+    rows = np.stack([coarse, (coarse + below) / 2], 2).reshape(2, 6, 5, 4)
+    right = np.concatenate([rows[:, :, 1:], rows[:, :, -1:]], 2)
+    expected = np.stack([rows, (rows + right) / 2], 3).reshape(2, 6, 10, 4)
+    np.testing.assert_allclose(enlarged, expected, atol=1e-7)
+
+
+def test_instance_norm_against_numpy():
+    features = np.random.default_rng(2).normal(3, 2, (2, 7, 5, 3)).astype(np.float32)
+    layer = layers.InstanceNorm()
+    layer.build(features.shape)
+    layer.gamma.assign([1, 2, 3])
+    layer.beta.assign([0, -1, 1])
+    mean, variance = features.mean((1, 2), keepdims=True), features.var((1, 2), keepdims=True)
+    expected = (features - mean) / np.sqrt(variance + 1e-6) * [1, 2, 3] + [0, -1, 1]
+    np.testing.assert_allclose(layer(features), expected, atol=1e-5)
+
+
+def test_squeeze_excite_gates_lie_between_a_half_and_one():
+    features = keras.Input((None, None, 32))
+    model = keras.Model(features, networks._squeeze_excite(features, 32, "se"))
+    values = np.random.default_rng(0).normal(size=(3, 6, 4, 32)).astype(np.float32)
+    gates = model(values).numpy() / values
+    assert gates.min() >= 0.5 - 1e-6
+    assert gates.max() < 1
+    np.testing.assert_allclose(gates, np.broadcast_to(gates[:, :1, :1], gates.shape), rtol=1e-4)
+
+
+def test_gradients_reach_every_weight_and_are_finite():
+    models = build(NetworkSpec(width=2, residual_blocks=1))
+    frames = tf.constant(np.random.default_rng(5).random((3, 16, 32, 4)), tf.float32)
+    variables = [v for model in models.values() for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        picture = models["burst"]([frames, models["coarse"](half_size(frames))])
+        loss = tf.reduce_mean(tf.abs(picture - 0.5))
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path

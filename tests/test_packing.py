@@ -1,0 +1,72 @@
+"""Packing against the golden results of the published code, every phase, and inverses."""
+
+import numpy as np
+import pytest
+
+from dbp_tf import cameras, packing
+
+
+@pytest.fixture(scope="module")
+def golden(data):
+    return np.load(data / "packing_metrics.npz")
+
+
+@pytest.mark.parametrize(("name", "camera"), [("bayer", cameras.SONY), ("xtrans", cameras.FUJI)])
+def test_packing_equals_the_published_code_exactly(golden, name, camera):
+    samples = packing.pack(golden[name], packing.LAYOUTS[name])
+    packed = packing.normalise(samples, camera.black, camera.white)
+    assert packed.dtype == np.float32
+    np.testing.assert_array_equal(packed, golden[f"{name}_packed"])
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS.values(), ids=str)
+def test_every_channel_holds_one_colour(layout):
+    colours = np.array([list(row) for row in layout.colours])
+    packed = packing.pack(np.tile(colours, (2, 3)), layout)
+    found = ["".join(set(packed[..., channel].ravel())) for channel in range(layout.channels)]
+    assert found == {"bayer": list("RGBG"), "xtrans": list("RGBRBGGGG")}[layout.name]
+
+
+def test_unpacking_returns_every_bayer_sample():
+    mosaic = np.arange(24 * 36, dtype=np.uint16).reshape(24, 36)
+    packed = packing.pack(mosaic, packing.BAYER)
+    np.testing.assert_array_equal(packing.unpack(packed, packing.BAYER), mosaic)
+
+
+def test_unpacking_xtrans_keeps_what_lies_outside_whole_periods():
+    mosaic = np.arange(26 * 40, dtype=np.int32).reshape(26, 40) + 1
+    packed = packing.pack(mosaic, packing.XTRANS)
+    restored = packing.unpack(packed, packing.XTRANS, out=-mosaic)
+    np.testing.assert_array_equal(restored[:24, :36], mosaic[:24, :36])
+    np.testing.assert_array_equal(restored[24:], -mosaic[24:])
+    np.testing.assert_array_equal(restored[:, 36:], -mosaic[:, 36:])
+    np.testing.assert_array_equal(packing.pack(restored, packing.XTRANS), packed)
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS.values(), ids=str)
+def test_the_phase_of_every_shift_is_found(layout):
+    colours = np.array([list(row) for row in layout.colours])
+    tall = np.tile(colours, (3, 3))
+    for row in range(layout.period):
+        for column in range(layout.period):
+            shifted = tall[row : row + layout.period, column : column + layout.period]
+            start = packing.phase_of(shifted, layout)
+            again = tall[row + start[0] :, column + start[1] :]
+            np.testing.assert_array_equal(again[: layout.period, : layout.period], colours)
+
+
+def test_another_mosaic_has_no_phase():
+    assert packing.phase_of(np.array([["R", "G"], ["B", "G"]]), packing.BAYER) is None
+    assert packing.phase_of(np.full((6, 6), "G"), packing.XTRANS) is None
+
+
+def test_normalising_clips_below_black_and_above_one_after_the_ratio():
+    samples = np.array([[[500, 512, 612, 16383]]], np.uint16)
+    signal = packing.normalise(samples, 512, 16383, ratio=100)
+    np.testing.assert_allclose(signal[0, 0], [0, 0, 100 * 100 / 15871, 1], rtol=1e-6)
+
+
+def test_normalising_takes_a_black_level_for_each_channel():
+    samples = np.full((2, 3, 4), 1000, np.uint16)
+    signal = packing.normalise(samples, (0, 200, 400, 1200), 2000)
+    np.testing.assert_allclose(signal[1, 2], [0.5, 800 / 1800, 600 / 1600, 0], rtol=1e-6)

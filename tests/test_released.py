@@ -1,0 +1,219 @@
+"""Checkpoints on disk: what is found, what is refused, and that saving loses nothing."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import dbp_tf
+from dbp_tf.errors import InputError
+from dbp_tf.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
+from dbp_tf.spec import NetworkSpec
+
+
+@pytest.fixture
+def v1(data, tmp_path):
+    """A copy of the first version's golden checkpoint that a test may damage."""
+    return shutil.copytree(data / "sony_v1_d2", tmp_path / "burst_l1_cx")
+
+
+def values_of(folder):
+    reader = tf.train.load_checkpoint(str(folder / "model.ckpt"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def write_checkpoint(folder, values):
+    """Writes a TensorFlow 1 Saver checkpoint with these variables."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(values)
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "model.ckpt"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(values[name]) for name in names],
+    )
+    return folder
+
+
+def frames(channels=4):
+    return np.random.default_rng(0).random((2, 8, 12, channels), np.float32)
+
+
+def test_folder_and_prefix_load_the_same_weights(v1):
+    by_folder = dbp_tf.load_pretrained(v1).enhance(frames())
+    by_prefix = dbp_tf.load_pretrained(str(v1 / "model.ckpt")).enhance(frames())
+    np.testing.assert_array_equal(by_folder, by_prefix)
+
+
+@pytest.mark.parametrize("path", ["/home/author/x/model.ckpt", "C:\\\\nets\\\\model.ckpt"])
+def test_the_authors_absolute_path_does_not_matter(v1, path):
+    (v1 / "checkpoint").write_text(f'model_checkpoint_path: "{path}"\n')
+    shutil.copy(v1 / "model.ckpt.index", v1 / "older.ckpt.index")
+    shutil.copy(v1 / "model.ckpt.data-00000-of-00001", v1 / "older.ckpt.data-00000-of-00001")
+    assert dbp_tf.load_pretrained(v1).spec.fusion == "max"
+
+
+def test_several_checkpoints_and_no_word_which(v1):
+    shutil.copy(v1 / "model.ckpt.index", v1 / "older.ckpt.index")
+    (v1 / "checkpoint").unlink()
+    with pytest.raises(InputError, match="several checkpoints .model.ckpt, older.ckpt."):
+        dbp_tf.load_pretrained(v1)
+
+
+def test_optimizer_slots_are_ignored(v1, tmp_path):
+    values = values_of(v1)
+    slots = {f"{name}/Adam": value for name, value in values.items()}
+    slots |= {f"{name}/Adam_1": value for name, value in values.items()}
+    powers = {"beta1_power": np.float32(0.9), "beta2_power": np.float32(0.999)}
+    folder = write_checkpoint(tmp_path / "slots", values | slots | powers)
+    np.testing.assert_array_equal(
+        dbp_tf.load_pretrained(folder).enhance(frames()),
+        dbp_tf.load_pretrained(v1).enhance(frames()),
+    )
+
+
+def test_a_missing_folder_and_one_without_weights(tmp_path):
+    with pytest.raises(InputError, match="there is no checkpoint .*nowhere"):
+        dbp_tf.load_pretrained(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no weights: neither a TensorFlow checkpoint"):
+        dbp_tf.load_pretrained(tmp_path)
+
+
+def test_missing_halves_of_a_checkpoint(v1):
+    data_file = v1 / "model.ckpt.data-00000-of-00001"
+    (v1 / "model.ckpt.index").rename(v1 / "away")
+    with pytest.raises(InputError, match="a .data file but no .index|.data file but no .index"):
+        dbp_tf.load_pretrained(v1)
+    (v1 / "away").rename(v1 / "model.ckpt.index")
+    data_file.unlink()
+    with pytest.raises(InputError, match="has no model.ckpt.data-00000-of-00001 beside it"):
+        dbp_tf.load_pretrained(v1)
+
+
+def test_a_garbled_index(v1):
+    (v1 / "model.ckpt.index").write_bytes(b"not a table" * 100)
+    with pytest.raises(InputError, match="model.ckpt.index is not a readable TensorFlow"):
+        dbp_tf.load_pretrained(v1)
+
+
+def test_a_truncated_data_file(v1):
+    data_file = v1 / "model.ckpt.data-00000-of-00001"
+    data_file.write_bytes(data_file.read_bytes()[:5000])
+    with pytest.raises(InputError, match="model.ckpt.* is damaged or cut short"):
+        dbp_tf.load_pretrained(v1)
+
+
+def test_missing_unknown_and_misshaped_variables_are_listed(v1, tmp_path):
+    values = values_of(v1)
+    del values["g_conv3_1_fine/biases"], values["Variable_2"]
+    values["g_extra/weights"] = np.zeros((1, 1), np.float32)
+    values["g_conv5_1/biases"] = np.zeros(7, np.float32)
+    folder = write_checkpoint(tmp_path / "broken", values)
+    with pytest.raises(InputError) as caught:
+        dbp_tf.load_pretrained(folder)
+    text = str(caught.value)
+    assert "2 missing: Variable_2, g_conv3_1_fine/biases" in text
+    assert "1 unknown: g_extra/weights" in text
+    assert "1 of another shape: g_conv5_1/biases [7] instead of [32]" in text
+
+
+def test_families_do_not_mix(v1, data, tmp_path):
+    fine = {name: value for name, value in values_of(v1).items() if "fine" in name}
+    mixed = values_of(data / "sid_sony_d2") | fine
+    with pytest.raises(InputError, match="mixes families: g_conv10 gives 12 channels"):
+        dbp_tf.load_pretrained(write_checkpoint(tmp_path / "sid", mixed))
+    coarse = {name: v for name, v in values_of(data / "fuji_v2_d2").items() if "fine" not in name}
+    with pytest.raises(InputError, match="mixes families: 9 packed channels"):
+        dbp_tf.load_pretrained(write_checkpoint(tmp_path / "fuji", coarse | fine))
+
+
+def test_another_network_altogether(tmp_path):
+    folder = write_checkpoint(tmp_path / "other", {"dense/kernel": np.zeros((2, 2), np.float32)})
+    with pytest.raises(InputError, match="not a checkpoint of the published networks.*dense/kern"):
+        dbp_tf.load_pretrained(folder)
+
+
+def test_a_coarse_network_alone(data, tmp_path):
+    golden = data / "fuji_v2_d2"
+    values = {name: value for name, value in values_of(golden).items() if "fine" not in name}
+    values = {name: value for name, value in values.items() if not name.startswith("g_res")}
+    model = dbp_tf.load_pretrained(write_checkpoint(tmp_path / "coarse_fuji", values))
+    assert model.spec == NetworkSpec(family="coarse", channels=9, width=2, scale=1)
+    arrays = np.load(golden / "golden.npz")
+    np.testing.assert_allclose(
+        model.coarse(arrays["burst3/frames_low"]), arrays["burst3/coarse"], atol=1e-5
+    )
+    with pytest.raises(InputError, match="coarse network alone"):
+        model.enhance(frames(9))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec(width=2, residual_blocks=3),
+        NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False, noise_map=False),
+        NetworkSpec(width=3, fusion="max", channels=9, scale=3, residual_blocks=0),
+        NetworkSpec(family="single", width=2),
+        NetworkSpec(family="coarse", width=2, scale=1),
+    ],
+    ids=lambda spec: f"{spec.family}-{spec.fusion}",
+)
+def test_saving_and_loading_is_exact(spec, tmp_path):
+    model = untrained(spec, seed=1)
+    dbp_tf.save_pretrained(model, tmp_path)
+    loaded = dbp_tf.load_pretrained(tmp_path)
+    assert loaded.spec == spec
+    for name, network in model.models.items():
+        for ours, theirs in zip(network.weights, loaded.models[name].weights, strict=True):
+            assert ours.path == theirs.path
+            np.testing.assert_array_equal(ours, theirs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
+
+
+def test_half_precision_files_are_half_as_large_and_close(tmp_path):
+    model = untrained(NetworkSpec(width=8, residual_blocks=1))
+    dbp_tf.save_pretrained(model, tmp_path / "full")
+    dbp_tf.save_pretrained(model, tmp_path / "half", half=True)
+    sizes = [(tmp_path / kind / WEIGHTS_FILE).stat().st_size for kind in ("half", "full")]
+    assert sizes[0] < 0.55 * sizes[1]
+    loaded = dbp_tf.load_pretrained(tmp_path / "half")
+    for ours, theirs in zip(model.burst.weights, loaded.burst.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours).astype(np.float16), theirs)
+        assert keras.backend.standardize_dtype(theirs.dtype) == "float32"
+
+
+def test_damage_to_the_projects_own_format(tmp_path):
+    dbp_tf.save_pretrained(untrained(NetworkSpec(width=2, residual_blocks=1)), tmp_path)
+    spec_file, weights_file = tmp_path / SPEC_FILE, tmp_path / WEIGHTS_FILE
+    description = json.loads(spec_file.read_text())
+
+    spec_file.write_text("{")
+    with pytest.raises(InputError, match=f"{SPEC_FILE} does not describe a network"):
+        dbp_tf.load_pretrained(tmp_path)
+    spec_file.write_text(json.dumps(description | {"format": 99}))
+    with pytest.raises(InputError, match="is of format 99"):
+        dbp_tf.load_pretrained(tmp_path)
+    wider = description["network"] | {"width": 3}
+    spec_file.write_text(json.dumps(description | {"network": wider}))
+    with pytest.raises(InputError, match=f"{WEIGHTS_FILE} does not fit its network"):
+        dbp_tf.load_pretrained(tmp_path)
+    deeper = description["network"] | {"residual_blocks": 2}
+    spec_file.write_text(json.dumps(description | {"network": deeper}))
+    with pytest.raises(InputError, match=f"{WEIGHTS_FILE} does not fit its network"):
+        dbp_tf.load_pretrained(tmp_path)
+    spec_file.write_text(json.dumps(description))
+    weights_file.write_bytes(weights_file.read_bytes()[:3000])
+    with pytest.raises(InputError, match=f"{WEIGHTS_FILE} is damaged"):
+        dbp_tf.load_pretrained(tmp_path)
+    weights_file.unlink()
+    with pytest.raises(InputError, match=f"holds {SPEC_FILE} but no {WEIGHTS_FILE}"):
+        dbp_tf.load_pretrained(tmp_path)
+
+
+def test_a_spec_that_cannot_be_is_refused():
+    for options in ({"family": "fine"}, {"width": 0}, {"residual_blocks": -1}, {"fusion": "mean"}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            NetworkSpec(**options)

@@ -1,0 +1,114 @@
+"""The dataset's names, splits, bursts and ratios."""
+
+import pytest
+
+from dbp_tf import sid
+from dbp_tf.cameras import FUJI, SONY
+from dbp_tf.errors import InputError
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    touch(
+        tmp_path / "short",
+        *(f"10003_{frame:02d}_0.1s.ARW" for frame in range(10)),
+        "10003_00_0.04s.ARW",
+        "10003_02_0.04s.ARW",
+        "10003_05_0.04s.ARW",
+        "10034_00_0.033s.ARW",
+        "00001_00_0.1s.ARW",
+        "20201_00_0.1s.arw",
+        ".10003_00_0.1s.ARW",
+        "notes.txt",
+    )
+    touch(
+        tmp_path / "long",
+        *(f"{scene}_00_10s.ARW" for scene in ("00001", "10003", "10034", "20201")),
+    )
+    return tmp_path
+
+
+def bursts_of(tree, split="test", **options):
+    return sid.find_bursts(tree / "short", tree / "long", SONY, split, **options)
+
+
+def test_bursts_are_grouped_by_scene_and_exposure(tree):
+    bursts = bursts_of(tree)
+    assert [(b.scene, b.exposure, len(b.frames)) for b in bursts] == [
+        ("10003", 0.1, 8),
+        ("10003", 0.04, 3),
+        ("10034", 0.033, 1),
+    ]
+    assert [path.name for path in bursts[1].frames] == [
+        "10003_00_0.04s.ARW",
+        "10003_02_0.04s.ARW",
+        "10003_05_0.04s.ARW",
+    ]
+    assert [b.truth.name for b in bursts[:2]] == ["10003_00_10s.ARW"] * 2
+
+
+def test_ratios_are_capped_at_300(tree):
+    assert [b.ratio for b in bursts_of(tree)] == [100, 250, 300]
+    assert [b.name for b in bursts_of(tree)] == ["10003_00_100", "10003_00_250", "10034_00_300"]
+
+
+def test_misaligned_scenes_are_not_scored(tree):
+    assert [b.scored for b in bursts_of(tree)] == [True, True, False]
+
+
+def test_splits_go_by_the_first_digit_and_suffix_in_any_case(tree):
+    assert [b.scene for b in bursts_of(tree, "train")] == ["00001"]
+    assert [b.scene for b in bursts_of(tree, "val")] == ["20201"]
+
+
+def test_n_burst_takes_the_first_frames_that_exist(tree):
+    bursts = bursts_of(tree, n_burst=2)
+    assert [path.name for path in bursts[1].frames] == ["10003_00_0.04s.ARW", "10003_02_0.04s.ARW"]
+
+
+def test_a_missing_truth_needs_a_ratio_and_is_not_scored(tree):
+    (tree / "long" / "10003_00_10s.ARW").unlink()
+    with pytest.raises(InputError, match="scene 10003 has no long exposure.*--ratio"):
+        bursts_of(tree)
+    without = bursts_of(tree, ratio=120.0)[0]
+    assert (without.ratio, without.truth, without.scored) == (120.0, None, False)
+    assert sid.find_bursts(tree / "short", None, SONY, "test", ratio=50.0)[0].ratio == 50
+
+
+def test_the_longest_of_two_long_exposures_counts(tree):
+    touch(tree / "long", "10003_00_30s.ARW")
+    assert [b.ratio for b in bursts_of(tree)[:2]] == [300, 300]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda tree: touch(tree / "short", "10003_xx_0.1s.ARW"), "10003_xx_0.1s.ARW is not named"),
+        (lambda tree: touch(tree / "short", "10003_00_0s.ARW"), "10003_00_0s.ARW is not named"),
+        (lambda tree: touch(tree / "short", "10003_00_0.10s.ARW"), "are the same frame"),
+        (lambda tree: (tree / "short/10003_00_0.1s.ARW").unlink(), "has no frame 00"),
+    ],
+)
+def test_files_off_the_pattern_are_named(tree, break_it, message):
+    break_it(tree)
+    with pytest.raises(InputError, match=message):
+        bursts_of(tree)
+
+
+def test_missing_and_empty_folders_name_the_flag(tree, tmp_path):
+    with pytest.raises(InputError, match="--short_dir: there is no folder"):
+        sid.find_bursts(tree / "nowhere", tree / "long", SONY, "test")
+    with pytest.raises(InputError, match="--long_dir: there is no folder"):
+        sid.find_bursts(tree / "short", tree / "nowhere", SONY, "test")
+    with pytest.raises(InputError, match="--short_dir: .* holds no .RAF files"):
+        sid.find_bursts(tree / "short", tree / "long", FUJI, "test")
+    for path in (tree / "short").glob("2*"):
+        path.unlink()
+    with pytest.raises(InputError, match="no scene of the val split"):
+        bursts_of(tree, "val")
