@@ -1,0 +1,157 @@
+"""Raw files as LibRaw reads them: every phase, both mosaics, levels, and what is refused."""
+
+import dataclasses
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+
+from dbp_tf import packing, raw, simulate
+from dbp_tf.cameras import FUJI, SONY
+from dbp_tf.errors import InputError
+
+SIZES = {"bayer": (64, 76), "xtrans": (516, 522)}
+
+
+def random_mosaic(shape, seed=0):
+    return np.random.default_rng(seed).integers(400, 16384, shape).astype(np.uint16)
+
+
+def shifted_pattern(layout, row, column):
+    """The layout's filters as a sensor sees them whose layout starts at (row, column)."""
+    colours = np.array([list(line) for line in layout.colours])
+    return tuple("".join(line) for line in np.roll(colours, (row, column), (0, 1)))
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_every_bayer_phase_is_cut_to_rggb(tmp_path, phase):
+    mosaic = random_mosaic(SIZES["bayer"])
+    pattern = shifted_pattern(packing.BAYER, *phase)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, pattern=pattern)
+    frame = raw.read_raw(tmp_path / "a.dng", SONY)
+    rows, columns = frame.mosaic.shape
+    assert frame.offset == phase
+    assert (rows % 4, columns % 4) == (0, 0)
+    assert (mosaic.shape[0] - phase[0] - rows, mosaic.shape[1] - phase[1] - columns) < (4, 4)
+    there = mosaic[phase[0] :, phase[1] :][:rows, :columns]
+    np.testing.assert_array_equal(frame.mosaic, there)
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (1, 2), (2, 1), (5, 0)])
+def test_xtrans_is_found_at_a_phase_shift(tmp_path, phase):
+    mosaic = random_mosaic(SIZES["xtrans"])
+    pattern = shifted_pattern(packing.XTRANS, *phase)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, FUJI, pattern=pattern)
+    frame = raw.read_raw(tmp_path / "a.dng", FUJI)
+    row, column = frame.offset
+    rows, columns = frame.mosaic.shape
+    assert rows % 6 == columns % 6 == 0
+    np.testing.assert_array_equal(frame.mosaic, mosaic[row : row + rows, column : column + columns])
+    colours = np.tile([list(line) for line in pattern], (3, 3))
+    start = colours[row : row + 6, column : column + 6]
+    np.testing.assert_array_equal(start, [list(line) for line in packing.XTRANS.colours])
+
+
+@pytest.mark.parametrize("camera", [SONY, FUJI], ids=lambda camera: camera.name)
+def test_the_packed_frame_is_the_method_s(tmp_path, camera):
+    layout = packing.LAYOUTS[camera.mosaic]
+    mosaic = random_mosaic(SIZES[layout.name])
+    simulate.write_dng(tmp_path / "a.dng", mosaic, camera)
+    frame = raw.read_raw(tmp_path / "a.dng", camera)
+    assert frame.levels == f"black {camera.black}, white 16383 (camera table)"
+    rows, columns = frame.mosaic.shape
+    signal = (mosaic[:rows, :columns].astype(np.float64) - camera.black).clip(0)
+    signal = (signal / (16383 - camera.black) * 2.5).clip(max=1)
+    np.testing.assert_allclose(frame.packed(2.5), packing.pack(signal, layout), atol=1e-6)
+
+
+def test_levels_and_white_balance_come_from_the_file_without_a_camera(tmp_path):
+    other = dataclasses.replace(SONY, black=64, white=1023, white_balance=(1.5, 1.0, 2.5))
+    mosaic = random_mosaic(SIZES["bayer"]) % 1024
+    # Blue filter at (0, 0): the black of each site must follow its filter.
+    pattern, black = ("BG", "GR"), [[60, 64], [68, 72]]
+    simulate.write_dng(tmp_path / "a.dng", mosaic, other, pattern=pattern, black=black)
+    frame = raw.read_raw(tmp_path / "a.dng")
+    assert frame.offset == (1, 1)
+    # Packed order is R, G of the red row, B, G of the blue row, at sites 11, 10, 00, 01.
+    assert frame.black == (72, 68, 60, 64)
+    assert frame.levels == "black 60/64/68/72, white 1023 (file)"
+    np.testing.assert_allclose(frame.white_balance, (1.5, 1, 2.5), rtol=1e-4)
+    # The camera table overrules the file.
+    assert raw.read_raw(tmp_path / "a.dng", SONY).black == (512,) * 4
+
+
+def test_the_truth_is_what_libraw_develops(tmp_path):
+    mosaic = random_mosaic(SIZES["bayer"])
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=6)
+    truth = raw.read_truth(tmp_path / "a.dng", offset=(1, 0))
+    assert truth.dtype == np.float32
+    assert truth.shape == (63, 76, 3)
+    with rawpy.imread(str(tmp_path / "a.dng")) as opened:
+        expected = opened.postprocess(
+            use_camera_wb=True, no_auto_bright=True, output_bps=16, user_flip=0
+        )
+    np.testing.assert_allclose(truth, expected[1:] / 65535, atol=1e-7)
+
+
+def write_linear(path):
+    tifffile.imwrite(
+        path,
+        random_mosaic((64, 64, 3)),
+        photometric=34892,
+        extratags=[
+            (50706, "B", 4, (1, 4, 0, 0), True),
+            (50708, "s", 0, "linear", True),
+            (50721, "2i", 9, [n for v in np.eye(3, dtype=int).ravel() for n in (v, 1)], True),
+        ],
+    )
+
+
+def write_mosaic(pattern):
+    return lambda path: simulate.write_dng(path, random_mosaic((64, 64)), SONY, pattern=pattern)
+
+
+def write_jpeg(path):
+    imageio.imwrite(path, np.zeros((64, 64, 3), np.uint8), extension=".jpg")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "there is no raw file"),
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: path.write_text("not a raw file\n" * 999), "is not a raw file that LibRaw"),
+        (write_jpeg, "is a finished picture.*already lost"),
+        (write_linear, "holds no colour-filter mosaic"),
+        (write_mosaic(("RG", "RB")), "neither Bayer nor X-Trans"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_by_name(tmp_path, write, message):
+    path = tmp_path / "10003_00_0.1s.ARW"
+    write(path)
+    with pytest.raises(InputError, match=message) as caught:
+        raw.read_raw(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path):
+    path = tmp_path / "a.dng"
+    simulate.write_dng(path, random_mosaic((256, 256)), SONY)
+    whole = path.read_bytes()
+    for size in (len(whole) // 2, 3000, 300, 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="a.dng"):
+            raw.read_raw(path)
+
+
+def test_the_other_camera_and_levels_without_room_are_refused(tmp_path):
+    simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), SONY)
+    with pytest.raises(InputError, match="bayer mosaic, but --camera fuji has a xtrans one"):
+        raw.read_raw(tmp_path / "a.dng", FUJI)
+    dark = dataclasses.replace(SONY, black=1000, white=1000)
+    simulate.write_dng(tmp_path / "b.dng", random_mosaic(SIZES["bayer"]), dark)
+    with pytest.raises(InputError, match="b.dng says black level 1000 and white level 1000"):
+        raw.read_raw(tmp_path / "b.dng")
