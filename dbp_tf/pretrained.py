@@ -1,11 +1,10 @@
-"""Weights on disk, and the model that restores bursts with them.
+"""Weights on disk.
 
 Two formats load: the published TensorFlow 1 checkpoints, and the project's own, a folder with
 `network.json` (the spec) and `model.weights.h5` (Keras).
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -13,154 +12,15 @@ import tempfile
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from dbp_tf import layers, networks, released
+from dbp_tf import released
 from dbp_tf import spec as specs
+from dbp_tf.enhancer import Enhancer
 from dbp_tf.errors import InputError
 
 SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
 FORMAT = 1
-
-
-class Enhancer:
-    """Networks with weights, ready to restore.
-
-    Attributes:
-      spec: `spec.NetworkSpec`.
-      coarse: `keras.Model` or None, see `networks.coarse_net`.
-      burst: `keras.Model` or None, see `networks.fine_res_net`.
-      single: `keras.Model` or None, see `networks.sid_net`.
-    """
-
-    def __init__(self, spec, models):
-        self.spec = spec
-        self.coarse = models.get("coarse")
-        self.burst = models.get("burst")
-        self.single = models.get("single")
-
-    @property
-    def models(self):
-        """{"coarse" | "burst" | "single": model} of those that are there."""
-        named = {"coarse": self.coarse, "burst": self.burst, "single": self.single}
-        return {name: model for name, model in named.items() if model is not None}
-
-    def enhance(self, frames, reference_frame="first"):
-        """Restores one burst.
-
-        Args:
-          frames: [F, H, W, C] array, or an iterable of [H, W, C] arrays: packed frames in
-            0..1, linear, brightened by the exposure ratio. H and W even. An iterable is
-            read one frame at a time, so that not all need to be in memory.
-          reference_frame: "first", "center" or an index; the frame whose full-resolution detail
-            is kept. Without effect in the first version and the SID baseline. "center" needs
-            `len(frames)`.
-
-        Returns:
-          [S*H, S*W, 3] float32, sRGB with the camera's white balance, not clipped.
-
-        Raises:
-          InputError: no frames, frames of odd, unequal or wrongly packed size, several frames
-            for the SID baseline, or weights of a coarse network alone.
-        """
-        if self.spec.family == "coarse":
-            raise InputError(
-                "these weights are of a coarse network alone, which gives no picture: load those "
-                "of a fine or burst stage"
-            )
-        if isinstance(reference_frame, str):
-            if reference_frame == "center" and not hasattr(frames, "__len__"):
-                raise InputError(
-                    'reference_frame="center" needs to know how many frames there are: give '
-                    "a list, or the index itself"
-                )
-            count = len(frames) if hasattr(frames, "__len__") else 1
-            reference_frame = layers.reference_index(reference_frame, count)
-        checked = self._checked(frames)
-        if self.single is not None:
-            first, *others = checked
-            if others:
-                raise InputError("the SID baseline restores one frame at a time, not a burst")
-            return self._call("single", first)[0].numpy()
-        fused = None
-        for index, frame in enumerate(checked):
-            levels = self._call("encode", frame)
-            if fused is None:
-                fused = levels
-            else:
-                fused = self._call("fuse", fused, levels, tf.constant(index == reference_frame))
-        if fused is None:
-            raise InputError("a burst needs at least one frame")
-        if not 0 <= reference_frame <= index:
-            raise InputError(
-                f"the reference frame {reference_frame} is not one of the {index + 1} frames"
-            )
-        return self._call("decode", fused)[0].numpy()
-
-    def _checked(self, frames):
-        size = None
-        for index, frame in enumerate(frames):
-            frame = np.asarray(frame, np.float32)
-            if frame.ndim != 3 or frame.shape[-1] != self.spec.channels:
-                raise InputError(
-                    f"frame {index} has the shape {list(frame.shape)}: these weights need packed "
-                    f"frames [H, W, {self.spec.channels}]"
-                )
-            if frame.shape[0] % 2 or frame.shape[1] % 2 or not frame.size:
-                raise InputError(
-                    f"frame {index} has {frame.shape[0]} x {frame.shape[1]} packed pixels, an odd "
-                    f"number: cut or pad it to even ones"
-                )
-            if size not in (None, frame.shape):
-                raise InputError(
-                    f"frame {index} has the shape {list(frame.shape)}, the first one {list(size)}: "
-                    f"a burst's frames are of one size"
-                )
-            size = frame.shape
-            yield frame[None]
-
-    def _call(self, step, *args):
-        return self._steps[step](*args)
-
-    @functools.cached_property
-    def _steps(self):
-        """The compiled steps of a restoration; sizes stay dynamic, so nothing is retraced."""
-        frame = tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)
-        if self.single is not None:
-            return {"single": tf.function(self.single, input_signature=[frame])}
-        encoder, bottleneck, decoder = networks.parts(self.burst)
-        by_maximum = self.spec.fusion == "max"
-        levels = [tf.TensorSpec((1, None, None, t.shape[-1]), tf.float32) for t in encoder.outputs]
-
-        def encode(frame):
-            return encoder([frame, self.coarse(half_size(frame))])
-
-        def fuse(fused, levels, is_reference):
-            first = (
-                tf.maximum(fused[0], levels[0])
-                if by_maximum
-                else tf.where(is_reference, levels[0], fused[0])
-            )
-            return [first, *map(tf.maximum, fused[1:], levels[1:])]
-
-        def decode(fused):
-            *skips, deepest = fused
-            return decoder([*skips, bottleneck(deepest) if bottleneck else deepest])
-
-        return {
-            "encode": tf.function(encode, input_signature=[frame]),
-            "fuse": tf.function(fuse, input_signature=[levels, levels, tf.TensorSpec((), tf.bool)]),
-            "decode": tf.function(decode, input_signature=[levels]),
-        }
-
-
-def half_size(frames):
-    """Frames [F, H, W, C] of even size to [F, H/2, W/2, C]: the mean of every 2 x 2 pixels.
-
-    What the published bilinear resize with half-pixel centres comes to for even sizes.
-    """
-    return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
 
 
 def load_pretrained(path):

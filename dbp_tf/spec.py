@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import keras
+
 from dbp_tf import networks
 from dbp_tf.errors import InputError
 
@@ -52,16 +54,25 @@ class NetworkSpec:
             raise InputError(f"residual_blocks is at least 0, not {self.residual_blocks}")
 
 
-def build(spec, reference_frame="center"):
+def build(spec, reference_frame="center", dtype=None):
     """Builds the networks of a spec with new weights.
 
     Args:
       spec: `NetworkSpec`.
       reference_frame: of the revised version's fine network, "center" or "first".
+      dtype: Keras' dtype policy for the networks, such as "mixed_bfloat16"; None for the global
+        one.
 
     Returns:
       dict from "coarse", "burst" or "single" to `keras.Model`.
     """
+    if dtype is not None:
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            return build(spec, reference_frame)
+        finally:
+            keras.config.set_dtype_policy(before)
     if spec.family == "single":
         return {"single": networks.sid_net(spec.channels, spec.width, spec.scale)}
     coarse = networks.coarse_net(spec.channels, spec.width)

@@ -10,8 +10,9 @@ import tensorflow as tf
 import dbp_tf
 from dbp_tf import layers, networks, released
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import half_size, untrained
+from dbp_tf.pretrained import untrained
 from dbp_tf.spec import NetworkSpec, build
+from dbp_tf.streaming import half_size
 
 # The published graphs, rebuilt with plain ops, give these to the last bit on one machine.
 TOLERANCE = 1e-5

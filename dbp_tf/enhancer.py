@@ -1,0 +1,143 @@
+"""Networks with weights, ready to restore a burst."""
+
+import numpy as np
+import tensorflow as tf
+
+from dbp_tf import layers, spec, streaming
+from dbp_tf.errors import InputError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Enhancer:
+    """Networks with weights, ready to restore.
+
+    Attributes:
+      spec: `spec.NetworkSpec`.
+      coarse: `keras.Model` or None, see `networks.coarse_net`.
+      burst: `keras.Model` or None, see `networks.fine_res_net`.
+      single: `keras.Model` or None, see `networks.sid_net`.
+    """
+
+    def __init__(self, spec, models):
+        self.spec = spec
+        self.coarse = models.get("coarse")
+        self.burst = models.get("burst")
+        self.single = models.get("single")
+        self._compiled = {}
+
+    @property
+    def models(self):
+        """{"coarse" | "burst" | "single": model} of those that are there."""
+        named = {"coarse": self.coarse, "burst": self.burst, "single": self.single}
+        return {name: model for name, model in named.items() if model is not None}
+
+    def enhance(
+        self,
+        frames,
+        reference_frame="first",
+        precision="float32",
+        stripe_rows=streaming.STRIPE_ROWS,
+    ):
+        """Restores one burst.
+
+        Args:
+          frames: [F, H, W, C] array, or an iterable of [H, W, C] arrays: packed frames in
+            0..1, linear, brightened by the exposure ratio. H and W even. An iterable is
+            read one frame at a time, so that not all need to be in memory.
+          reference_frame: "first", "center" or an index; the frame whose full-resolution detail
+            is kept. Without effect in the first version and the SID baseline. "center" needs
+            `len(frames)`.
+          precision: "float32" or "bfloat16", what the networks compute in.
+          stripe_rows: packed rows that the two large levels compute at once, a multiple of
+            4; None for the whole picture, which takes more memory for the same result.
+
+        Returns:
+          [S*H, S*W, 3] float32, sRGB with the camera's white balance, not clipped.
+
+        Raises:
+          InputError: no frames, frames of odd, unequal or wrongly packed size, several frames
+            for the SID baseline, or weights of a coarse network alone.
+        """
+        if isinstance(reference_frame, str):
+            if reference_frame == "center" and not hasattr(frames, "__len__"):
+                raise InputError(
+                    'reference_frame="center" needs to know how many frames there are: give '
+                    "a list, or the index itself"
+                )
+            count = len(frames) if hasattr(frames, "__len__") else 1
+            reference_frame = layers.reference_index(reference_frame, count)
+        if self.single is not None:
+            return self._enhance_single(frames, precision)
+        stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
+        for frame in self.checked(frames):
+            stream.add(frame)
+        if not stream.count:
+            raise InputError("a burst needs at least one frame")
+        if not 0 <= reference_frame < stream.count:
+            raise InputError(
+                f"the reference frame {reference_frame} is not one of the {stream.count} frames"
+            )
+        return stream.picture(reference_frame)
+
+    def stream(self, precision="float32", keep=(0,), stripe_rows=streaming.STRIPE_ROWS):
+        """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""
+        if self.burst is None:
+            raise InputError(
+                "these weights are of a coarse network alone, which gives no picture: load those "
+                "of a fine or burst stage"
+                if self.coarse
+                else "the SID baseline restores one frame at a time, not a burst"
+            )
+        if precision not in self._compiled:
+            models = self._in_precision(precision)
+            steps = streaming.Steps(models["coarse"], models["burst"], self.spec)
+            self._compiled[precision] = steps
+        return streaming.BurstStream(self._compiled[precision], keep, stripe_rows)
+
+    def checked(self, frames):
+        """Yields the frames as [1, H, W, C] float32 tensors; raises InputError on a bad one."""
+        size = None
+        for index, frame in enumerate(frames):
+            frame = np.asarray(frame, np.float32)
+            if frame.ndim != 3 or frame.shape[-1] != self.spec.channels:
+                raise InputError(
+                    f"frame {index} has the shape {list(frame.shape)}: these weights need packed "
+                    f"frames [H, W, {self.spec.channels}]"
+                )
+            if frame.shape[0] % 2 or frame.shape[1] % 2 or not frame.size:
+                raise InputError(
+                    f"frame {index} has {frame.shape[0]} x {frame.shape[1]} packed pixels, an odd "
+                    f"number: cut or pad it to even ones"
+                )
+            if size not in (None, frame.shape):
+                raise InputError(
+                    f"frame {index} has the shape {list(frame.shape)}, the first one {list(size)}: "
+                    f"a burst's frames are of one size"
+                )
+            size = frame.shape
+            yield tf.constant(frame[None])
+
+    def _enhance_single(self, frames, precision):
+        if precision not in self._compiled:
+            signature = [tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)]
+            network = self._in_precision(precision)["single"]
+            self._compiled[precision] = tf.function(network, input_signature=signature)
+        first, *others = [*self.checked(frames)] or [None]
+        if first is None:
+            raise InputError("a burst needs at least one frame")
+        if others:
+            raise InputError("the SID baseline restores one frame at a time, not a burst")
+        return self._compiled[precision](first)[0].numpy()
+
+    def _in_precision(self, precision):
+        """The networks, or a copy of them that computes in another precision."""
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if precision == "float32":
+            return self.models
+        copies = spec.build(self.spec, dtype=precision)
+        for name, copy in copies.items():
+            for ours, theirs in zip(copy.weights, self.models[name].weights, strict=True):
+                ours.assign(theirs)
+        return copies

@@ -1,0 +1,214 @@
+"""A burst through the networks one frame and one stripe of rows at a time, exactly.
+
+The fusion is a maximum, so the encoder never needs two frames at once. Only the two upper levels
+are large, and their 3x3 convolutions look a few rows around: they run in stripes with a halo,
+wide enough that what a stripe's border spoils is cut off. Below them the whole picture is seen,
+as instance norm and squeeze-excite need it.
+
+Axis letters: H W packed rows and columns, C packed channels, d the width, S output pixels per
+packed pixel. Rows are counted in packed rows of level 1 unless said otherwise.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dbp_tf import networks
+
+# Rows that a stripe's border may spoil. Going in: two convolutions at level 2 see 2 of its rows
+# or 4 packed ones, two at level 1 see 2, the enlarged coarse output 1. Coming out: 2 at level 9,
+# 2 rows of level 8 or 4 packed ones, and 1 row of level 7 or 4 packed ones. Both round up to
+# whole rows of level 3, 4 packed ones each.
+HALO = 8
+_LEVEL3 = 4
+
+# At 4256 raw columns and width 32 a stripe's tensors are 70 MB each, and its halo is 6 %.
+STRIPE_ROWS = 256
+
+
+class Steps:
+    """The compiled steps from packed frames to the picture, for one set of networks.
+
+    Sizes are dynamic: bursts of another size or length trace nothing anew.
+    """
+
+    def __init__(self, coarse, fine, spec):
+        encoder, bottleneck, decoder = networks.parts(fine)
+        self.fusion = spec.fusion
+        self.scale = spec.scale
+        above, below = _split_encoder(encoder)
+        lower, upper = _split_decoder(decoder)
+        frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
+        level = [tf.TensorSpec((1, None, None, t.shape[-1]), t.dtype) for t in encoder.outputs]
+        level7 = tf.TensorSpec((1, None, None, lower.output.shape[-1]), lower.output.dtype)
+        rows = tf.TensorSpec((), tf.int32)
+
+        def compiled(*signature):
+            return lambda function: tf.function(function, input_signature=signature)
+
+        @compiled(frame)
+        def denoise(frame):
+            return coarse(half_size(frame))
+
+        @compiled(frame, frame, rows, rows)
+        def encode_stripe(frame, coarse_output, start, count):
+            first, second, pooled = above([frame, coarse_output])
+            return (
+                first[:, start : start + count],
+                second[:, start // 2 : (start + count + 1) // 2],
+                pooled[:, start // 4 : (start + count + 3) // 4],
+            )
+
+        @compiled(frame, frame, rows, rows)
+        def encode_stripe_deep(frame, coarse_output, start, count):
+            return encode_stripe(frame, coarse_output, start, count)[1:]
+
+        pooled = tf.TensorSpec((1, None, None, level[1].shape[-1]), level[1].dtype)
+
+        @compiled(pooled)
+        def encode_below(pooled):
+            return below(pooled)
+
+        @compiled(level[2:])
+        def decode_below(levels):
+            *skips, deepest = levels
+            return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
+
+        @compiled(level7, level[1], level[0], rows, rows)
+        def decode_stripe(below, second, first, start, count):
+            picture = upper([below, second, first])
+            scale = spec.scale
+            return picture[0, scale * start : scale * (start + count)]
+
+        self.denoise = denoise
+        self.encode_stripe = encode_stripe
+        self.encode_stripe_deep = encode_stripe_deep
+        self.encode_below = encode_below
+        self.decode_below = decode_below
+        self.decode_stripe = decode_stripe
+
+
+def half_size(frames):
+    """Frames [F, H, W, C] of even size to [F, H/2, W/2, C]: the mean of every 2 x 2 pixels.
+
+    What the published bilinear resize with half-pixel centres comes to for even sizes.
+    """
+    return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
+
+
+def _split_encoder(encoder):
+    """The two upper levels, to (level 1, level 2, level 2 pooled); and the three lower ones."""
+    pooled = encoder.get_layer("g_pool2_fine").output
+    first, second, *deeper = encoder.outputs
+    return keras.Model(encoder.inputs, [first, second, pooled]), keras.Model(pooled, deeper)
+
+
+def _split_decoder(decoder):
+    """The two lower blocks, (levels 3, 4, 5) to block 7; and (block 7, levels 2, 1) to the end."""
+    first, second, *deeper = decoder.inputs
+    block7 = decoder.get_layer("g_conv7_2_fine_leaky").output
+    return keras.Model(deeper, block7), keras.Model([block7, second, first], decoder.output)
+
+
+class BurstStream:
+    """The fused levels of the frames so far; a picture can be had after every frame.
+
+    Memory does not grow with the number of frames, save for the first level of those in `keep`.
+    """
+
+    def __init__(self, steps, keep=(0,), stripe_rows=STRIPE_ROWS):
+        """
+        Args:
+          steps: `Steps`.
+          keep: indices of the frames that will be references. Without effect in the first
+            version, whose first level is a maximum like the others.
+          stripe_rows: packed rows computed at once at the two upper levels; None for all.
+        """
+        if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
+            raise ValueError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
+        self.count = 0
+        self._steps = steps
+        self._keep = frozenset(keep)
+        self._stripe_rows = stripe_rows
+        self._firsts = {}  # {frame: {top row: stripe of its first level}}
+        self._seconds = {}
+        self._deeper = {}  # {level: features}
+
+    def _stripes(self, rows):
+        height = self._stripe_rows or rows
+        return [(top, min(top + height, rows)) for top in range(0, rows, height)]
+
+    def add(self, frame):
+        """Takes the next frame in, packed [1, H, W, C] float32 in 0..1, H and W even."""
+        steps, index = self._steps, self.count
+        by_maximum = steps.fusion == "max"
+        coarse = steps.denoise(frame)
+        rows = frame.shape[1]
+        firsts = self._firsts.setdefault(0 if by_maximum else index, {})
+        pooled = []
+        for top, bottom in self._stripes(rows):
+            start, end = max(top - HALO, 0), min(bottom + HALO, rows)
+            stripe = (
+                frame[:, start:end],
+                coarse[:, start // 2 : end // 2],
+                tf.constant(top - start),
+                tf.constant(bottom - top),
+            )
+            if by_maximum or index in self._keep:
+                first, second, deeper = steps.encode_stripe(*stripe)
+                _raise_to(firsts, top, first)
+            else:
+                second, deeper = steps.encode_stripe_deep(*stripe)
+            # Stripe by stripe, so that no level is there twice at its full size.
+            _raise_to(self._seconds, top, second)
+            pooled.append(deeper)
+        del coarse
+        for level, features in enumerate(steps.encode_below(_joined(pooled)), 3):
+            _raise_to(self._deeper, level, features)
+        self.count += 1
+
+    def picture(self, reference=0):
+        """The picture of the frames so far: [S*H, S*W, 3] float32, not clipped.
+
+        Args:
+          reference: index of the reference frame, one of `keep`.
+        """
+        steps = self._steps
+        firsts = list(self._firsts[0 if steps.fusion == "max" else reference].values())
+        seconds = list(self._seconds.values())
+        below = steps.decode_below(list(self._deeper.values()))
+        rows = sum(first.shape[1] for first in firsts)
+        stripes = []
+        for top, bottom in self._stripes(rows):
+            start, end = max(top - HALO, 0), min(bottom + HALO, rows)
+            stripes.append(
+                steps.decode_stripe(
+                    below[:, start // 4 : (end + 3) // 4],
+                    _rows_of(seconds, start // 2, end // 2),
+                    _rows_of(firsts, start, end),
+                    tf.constant(top - start),
+                    tf.constant(bottom - top),
+                )
+            )
+        return np.concatenate(stripes)
+
+
+def _joined(stripes):
+    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 1)
+
+
+def _rows_of(stripes, start, end):
+    """Rows start..end of a tensor [1, rows, columns, channels] that is held in stripes."""
+    pieces, top = [], 0
+    for stripe in stripes:
+        bottom = top + stripe.shape[1]
+        if top < end and bottom > start:
+            pieces.append(stripe[:, max(start - top, 0) : end - top])
+        top = bottom
+    return _joined(pieces)
+
+
+def _raise_to(maxima, key, features):
+    """Raises maxima[key] to at least `features`, element by element."""
+    before = maxima.get(key)
+    maxima[key] = features if before is None else tf.maximum(before, features)

@@ -1,0 +1,128 @@
+"""Frames streamed and levels striped against the batched graph of the whole burst."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dbp_tf.errors import InputError
+from dbp_tf.pretrained import untrained
+from dbp_tf.spec import NetworkSpec, build
+from dbp_tf.streaming import half_size
+
+SPECS = {
+    "v1": NetworkSpec(width=4, fusion="max", residual_blocks=0, squeeze_excite=False),
+    "v2": NetworkSpec(width=4, residual_blocks=2),
+    "v2 without noise map": NetworkSpec(width=4, residual_blocks=1, noise_map=False),
+    "X-Trans": NetworkSpec(width=4, residual_blocks=1, channels=9, scale=3),
+    "video": NetworkSpec(width=4, residual_blocks=1, scale=1, depth_to_space=False),
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Random weights large enough that every level matters to the picture."""
+    loaded = {}
+
+    def load(name):
+        if name not in loaded:
+            model = untrained(SPECS[name], seed=5)
+            for network in model.models.values():
+                for variable in network.weights:
+                    if variable.path.endswith("kernel") and "up" in variable.path:
+                        variable.assign(10 * variable.numpy())
+            loaded[name] = model
+        return loaded[name]
+
+    return load
+
+
+def burst_of(frames, rows, columns, channels):
+    rng = np.random.default_rng(frames * rows + columns)
+    return rng.random((frames, rows, columns, channels), np.float32)
+
+
+def batched(model, frames, reference):
+    """The method's own graph: all frames as one batch."""
+    whole = build(model.spec, reference_frame=reference)["burst"]
+    whole.set_weights(model.burst.get_weights())
+    frames = tf.constant(frames)
+    return whole([frames, model.coarse(half_size(frames))])[0].numpy()
+
+
+@pytest.mark.parametrize("reference", ["first", "center"])
+@pytest.mark.parametrize("name", SPECS)
+def test_streaming_equals_the_batched_graph(models, name, reference):
+    model = models(name)
+    # 46 rows halve to 23, 12, 6, 3: odd at the level where stripes meet.
+    for count, rows, columns in ((1, 32, 48), (3, 46, 34), (5, 50, 38)):
+        frames = burst_of(count, rows, columns, model.spec.channels)
+        expected = batched(model, frames, reference)
+        for stripe_rows in (None, 4, 12, 16, 44):
+            streamed = model.enhance(frames, reference, stripe_rows=stripe_rows)
+            assert np.abs(streamed - expected).max() < 1e-5, (count, rows, stripe_rows)
+
+
+def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
+    model, frames = models("v2"), burst_of(2, 48, 32, 4)
+    whole = model.enhance(frames, stripe_rows=None)
+    assert np.abs(model.enhance(frames, stripe_rows=16) - whole).max() < 1e-5
+    monkeypatch.setattr("dbp_tf.streaming.HALO", 4)
+    assert np.abs(model.enhance(frames, stripe_rows=16) - whole).max() > 1e-4
+
+
+def test_frames_are_taken_one_at_a_time(models):
+    model, frames = models("v2"), burst_of(4, 16, 24, 4)
+    taken = []
+
+    def one_by_one():
+        for frame in frames:
+            taken.append(stream_count())
+            yield frame
+
+    stream = model.stream(keep=(2,))
+    stream_count = lambda: stream.count  # noqa: E731
+    for frame in model.checked(one_by_one()):
+        stream.add(frame)
+    assert taken == [0, 1, 2, 3]
+    np.testing.assert_array_equal(stream.picture(2), model.enhance(frames, 2))
+
+
+def test_a_growing_burst_gives_the_picture_of_each_length(models):
+    model, frames = models("v2"), burst_of(4, 16, 24, 4)
+    stream = model.stream(keep=(0, 1, 2))
+    for count, frame in enumerate(model.checked(frames), 1):
+        stream.add(frame)
+        expected = model.enhance(frames[:count], "center")
+        np.testing.assert_array_equal(stream.picture(count // 2), expected)
+
+
+def test_other_sizes_and_lengths_trace_nothing_anew(models):
+    model = models("v2")
+    model.enhance(burst_of(2, 32, 32, 4), stripe_rows=16)
+    steps = model._compiled["float32"]
+    traced = {
+        name: step.experimental_get_tracing_count()
+        for name, step in vars(steps).items()
+        if hasattr(step, "experimental_get_tracing_count")
+    }
+    assert len(traced) == 6
+    for count, rows, columns in ((1, 64, 32), (5, 36, 50), (2, 20, 20)):
+        for stripe_rows in (None, 16):
+            model.enhance(burst_of(count, rows, columns, 4), "center", stripe_rows=stripe_rows)
+    # The first step of a picture of one stripe is the same as that of many.
+    for name in traced:
+        assert getattr(steps, name).experimental_get_tracing_count() == 1, name
+
+
+def test_bfloat16_is_close_and_really_is_bfloat16(models):
+    model, frames = models("v2"), burst_of(3, 32, 48, 4)
+    full = model.enhance(frames)
+    half = model.enhance(frames, precision="bfloat16")
+    assert half.dtype == np.float32
+    error = np.sqrt(np.mean((full - half) ** 2)) / full.std()
+    assert 1e-4 < error < 0.05
+
+
+def test_an_unknown_precision_is_refused(models):
+    with pytest.raises(InputError, match="precision is one of float32, bfloat16"):
+        models("v2").enhance(burst_of(1, 8, 8, 4), precision="float8")
