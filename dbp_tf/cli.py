@@ -1,0 +1,85 @@
+"""What the scripts share: flags, errors in one sentence, a quiet TensorFlow."""
+
+import os
+import sys
+import tempfile
+
+from absl import flags
+
+from dbp_tf.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(main, flag_values, argv=None):
+    """Parses the flags, runs a script and turns the user's mistakes into one sentence.
+
+    Each script keeps its flags in a `flags.FlagValues` of its own and not in absl's global one,
+    so that several scripts, whose flags share names, can be imported side by side.
+
+    Args:
+      main: function without arguments; returns an exit code, None for 0.
+      flag_values: the script's flags; `--help` prints them after the script's docstring.
+      argv: the command line, script name first; `sys.argv` by default.
+
+    Returns:
+      The exit code: 0, what `main` returns, 2 after bad flags or input (`error: ...` on
+      standard error, no traceback), 130 after Ctrl-C.
+    """
+    argv = sys.argv if argv is None else argv
+    flag_values.unparse_flags()
+    try:
+        if "--help" in argv[1:] or "-h" in argv[1:]:
+            print((main.__globals__.get("__doc__") or "").strip() + "\n" + flag_values.get_help())
+            return 0
+        _, *rest = flag_values(argv)
+        if rest:
+            raise InputError(f"{rest[0]!r} is not a flag: flags look like --name=value")
+        return main() or 0
+    except flags.Error as error:
+        return _fail(" ".join(str(error).split()))
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        # A full disk or a folder without permission; bugs rarely end in one.
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _fail(sentence):
+    print(f"error: {sentence}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def import_tensorflow():
+    """Imports TensorFlow without the lines about CPU features and missing GPU drivers.
+
+    Set TF_CPP_MIN_LOG_LEVEL to see them. With a GPU, memory is taken as needed, not all at once.
+
+    Returns:
+      The `tensorflow` module.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import tensorflow as tf
+    else:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        # Some lines are printed before TensorFlow has read that variable.
+        with tempfile.TemporaryFile() as swallowed:
+            sys.stderr.flush()
+            stderr = os.dup(2)
+            os.dup2(swallowed.fileno(), 2)
+            try:
+                import tensorflow as tf
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            # The GPU is in use already: its memory is shared out, nothing is to be changed.
+            break
+    return tf

@@ -1,0 +1,312 @@
+"""The published evaluation: every burst is read, restored, written, scored and noted down."""
+
+import pathlib
+import platform
+import time
+import zlib
+
+import numpy as np
+
+from dbp_tf import __version__, cameras, metrics, modes, pictures, progress, results, sid
+from dbp_tf import raw as raws
+from dbp_tf.errors import InputError
+
+
+def check_model(model, camera, mode):
+    """Raises InputError if the model's weights are not for the camera or cannot do the mode."""
+    spec = model.spec
+    if spec.family == "coarse":
+        raise InputError(
+            "--checkpoint holds a coarse network alone, which gives no picture: give the weights "
+            "of a fine or burst stage"
+        )
+    if (spec.channels, spec.scale) != (camera.channels, camera.scale):
+        fitting = [
+            f"these are weights for --camera {other.name}"
+            for other in cameras.CAMERAS.values()
+            if (other.channels, other.scale) == (spec.channels, spec.scale)
+        ]
+        raise InputError(
+            f"--camera {camera.name} packs {camera.channels} channels and needs {camera.scale} "
+            f"output pixels for each packed one, but --checkpoint holds a network for "
+            f"{spec.channels} and {spec.scale}: " + (fitting or ["give weights of this camera"])[0]
+        )
+    modes.check_mode(mode, model)
+
+
+def picture_path(folder, burst, what="out"):
+    """The published name of a picture, `IIIII_00_RRR_out.png`, in a result folder."""
+    return pathlib.Path(folder) / f"{burst.name}_{what}.png"
+
+
+def pictures_of(folder, bursts):
+    """{(scene, exposure): path} of the pictures to be restored.
+
+    Raises:
+      InputError: two bursts of one scene and ratio would be written under one name.
+    """
+    paths, owners = {}, {}
+    for burst in bursts:
+        path = picture_path(folder, burst)
+        other = owners.setdefault(path, burst)
+        if other is not burst:
+            raise InputError(
+                f"{other.frames[0].name} and {burst.frames[0].name} are both of ratio "
+                f"{int(burst.ratio)}, and their pictures would have one name ({path.name}): move "
+                f"one of the bursts to another folder"
+            )
+        paths[burst.scene, burst.exposure] = path
+    return paths
+
+
+def sample_bursts(folder, camera, n_burst=8):
+    """The bundled sample, one burst of eight frames at ratio 100, simulated unless it is there.
+
+    Args:
+      folder: of the simulated raw files.
+      camera: `cameras.Camera`.
+      n_burst: frames of the burst at the most.
+
+    Returns:
+      list of one `sid.Burst`; the same seed makes the same files every time.
+
+    Raises:
+      InputError: what the simulator needs is not installed.
+    """
+    from dbp_tf import simulate
+
+    folder = pathlib.Path(folder)
+    # The truth is written last.
+    if not any(folder.glob(f"long/*{camera.suffix}")):
+        for line in simulate.simulate([simulate.SAMPLE], folder, camera, overwrite=True):
+            progress.say(f"Simulated {line}.")
+    return sid.find_bursts(folder / "short", folder / "long", camera, "test", n_burst)
+
+
+def settings_of(flags, model):
+    """What settings.json holds: flags, versions, and the network with its weights' checksum.
+
+    Args:
+      flags: {name: value} as they took effect; paths are made absolute.
+      model: what `load_pretrained` returns.
+    """
+    # Modules that take seconds to import and are needed here for their versions alone.
+    import keras
+    import rawpy
+    import tensorflow as tf
+
+    checksum = 0
+    for network in model.models.values():
+        for weight in network.weights:
+            checksum = zlib.crc32(np.ascontiguousarray(weight.numpy()), checksum)
+    return {
+        "flags": {name: _as_json(name, value) for name, value in flags.items()},
+        "versions": {
+            "dbp_tf": __version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "rawpy": rawpy.__version__,
+            "libraw": ".".join(map(str, rawpy.libraw_version)),
+        },
+        "network": {**vars(model.spec), "weights_crc32": f"{checksum:08x}"},
+    }
+
+
+def _as_json(name, value):
+    path = value is not None and name in ("short_dir", "long_dir", "result_dir", "checkpoint")
+    return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
+
+
+def read_burst(burst, camera, most_frames=None):
+    """Reads the dark frames of a burst.
+
+    Args:
+      burst: `sid.Burst`.
+      camera: `cameras.Camera`.
+      most_frames: read that many at the most.
+
+    Returns:
+      (list of [H, W, C] float32 packed frames in 0..1, the first frame's `raw.RawFrame`).
+
+    Raises:
+      InputError: a file is missing, broken or of another camera, or a frame differs in size.
+    """
+    first, packed = None, []
+    for path in burst.frames[:most_frames]:
+        frame = raws.read_raw(path, camera)
+        first = first or frame
+        if frame.mosaic.shape != first.mosaic.shape or frame.offset != first.offset:
+            raise InputError(
+                f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
+                f"{_size(first)}: a burst's frames are of one size"
+            )
+        packed.append(frame.packed(burst.ratio))
+    return packed, first
+
+
+def _read_truth(burst, first):
+    """The truth [rows, columns, 3]; it may exceed the mosaic, which has whole periods only."""
+    truth = raws.read_truth(burst.truth, first.offset)
+    excess = np.subtract(truth.shape[:2], first.mosaic.shape)
+    if excess.min() < 0 or excess.max() >= 2 * first.layout.period:
+        raise InputError(
+            f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
+            f"burst's {first.path.name} has {_size(first)}: a truth is of its burst's size"
+        )
+    return truth
+
+
+def _size(frame):
+    rows, columns = frame.mosaic.shape
+    offset = "" if frame.offset == (0, 0) else f" (from row, column {frame.offset})"
+    return f"{rows} x {columns}{offset}"
+
+
+def score(picture, truth, lpips=None):
+    """The published figures of one picture.
+
+    Args:
+      picture: [rows, columns, 3] float sRGB, not clipped.
+      truth: the same size, 0..1.
+      lpips: function of two pictures, see `lpips.load_lpips`; None to go without.
+
+    Returns:
+      dict of psnr, ssim_range2, ssim_range1 and lpips (None without its graph). LPIPS is that
+      of the unclipped picture, as published.
+    """
+    clipped = np.clip(picture, 0, 1)
+    published, unit = metrics.ssim(clipped, truth, data_range=(metrics.PUBLISHED_SSIM_RANGE, 1.0))
+    return {
+        "psnr": metrics.psnr(clipped, truth, data_range=1),
+        "ssim_range2": published,
+        "ssim_range1": unit,
+        "lpips": lpips(picture, truth) if lpips else None,
+    }
+
+
+def crop_to_common(picture, truth):
+    """Both pictures [rows, columns, 3] cut at the bottom and right to what both have."""
+    rows, columns = np.minimum(picture.shape[:2], truth.shape[:2])
+    return picture[:rows, :columns], truth[:rows, :columns]
+
+
+def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips=None, bits=8):
+    """Restores one burst, writes its picture and its truth's, and scores it.
+
+    Args:
+      model: what `load_pretrained` returns.
+      burst: `sid.Burst`.
+      camera: `cameras.Camera`.
+      folder: where the pictures go.
+      mode: a key of `modes.MODES`.
+      reference_frame: "first" or "center".
+      lpips: function of two pictures or None.
+      bits: of the pictures, 8 or 16.
+
+    Returns:
+      (`results.Result`, the line about black and white levels for the log).
+
+    Raises:
+      InputError: a raw file cannot be used, or the output is not a number.
+    """
+    name = burst.name
+    progress.status(f"{name}: reading")
+    frames, first = read_burst(burst, camera, modes.MODES[mode].most_frames)
+    progress.status(f"{name}: restoring from {len(frames)} frame(s)")
+    started = time.monotonic()
+    picture = modes.restore(model, frames, mode, reference_frame, camera.padded_columns)
+    seconds = time.monotonic() - started
+    used = len(frames)
+    # Eight packed frames of 12 megapixels are 400 MB that scoring and writing can do without.
+    del frames
+    if burst.truth:
+        progress.status(f"{name}: developing the truth")
+        picture, truth = crop_to_common(picture, _read_truth(burst, first))
+    else:
+        picture = picture[: first.mosaic.shape[0], : first.mosaic.shape[1]]
+    progress.status(f"{name}: writing")
+    pictures.write_png(picture_path(folder, burst), picture, bits)
+    if burst.truth:
+        pictures.write_png(picture_path(folder, burst, "gt"), truth, bits)
+    figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
+    if burst.scored:
+        progress.status(f"{name}: scoring")
+        figures = score(picture, truth, lpips)
+    result = results.Result(
+        scene=burst.scene,
+        exposure=burst.exposure,
+        ratio=burst.ratio,
+        frames=used,
+        scored=burst.scored,
+        **figures,
+        seconds=seconds,
+    )
+    return result, first.levels
+
+
+def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, **how):
+    """Evaluates bursts one after another and notes each down as soon as it is done.
+
+    Args:
+      model: what `load_pretrained` returns.
+      bursts: list of `sid.Burst`.
+      camera: `cameras.Camera`.
+      folder: a result folder that `results.begin` has prepared.
+      done: the `results.Result` list it returned; these bursts are left out.
+      keep_going: go on after a burst that cannot be restored.
+      **how: mode, reference_frame, lpips and bits, see `evaluate_burst`.
+
+    Returns:
+      (list of all `results.Result`, those of `done` first; list of sentences, one for each
+      burst that could not be restored).
+
+    Raises:
+      InputError: a burst cannot be restored, and not `keep_going`.
+    """
+    rows, failures, last_levels = list(done), [], None
+    finished = {row.key for row in done}
+    todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
+    if len(todo) < len(bursts):
+        progress.say(f"{len(bursts) - len(todo)} of {len(bursts)} bursts are done already.")
+    started = time.monotonic()
+    for number, burst in enumerate(todo, 1):
+        place = f"[{number + len(bursts) - len(todo)}/{len(bursts)}]"
+        try:
+            row, levels = evaluate_burst(model, burst, camera, folder, **how)
+        except InputError as error:
+            if not keep_going:
+                raise
+            failures.append(str(error))
+            progress.say(f"{place} {burst.name} skipped: {error}")
+            continue
+        if levels != last_levels:
+            progress.say(f"Raw levels: {levels}.")
+            last_levels = levels
+        row = results.append(folder, row)
+        rows.append(row)
+        left = f"; {progress.time_left(started, number, len(todo))}" if number < len(todo) else ""
+        progress.say(f"{place} {burst.name}, {_line(row)}{left}")
+    results.save_published(folder, rows)
+    return rows, failures
+
+
+def _line(row):
+    frames = "1 frame" if row.frames == 1 else f"{row.frames} frames"
+    if not row.scored:
+        return f"{frames}: not scored, {row.seconds:.1f} s"
+    lpips = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
+    return f"{frames}: PSNR {row.psnr:.2f}, SSIM {row.ssim_range2:.4f}{lpips}, {row.seconds:.1f} s"
+
+
+def where_to_look(folder, bursts):
+    """Where the results are, as lines of text; a few pictures are named one by one."""
+    pairs = (picture_path(folder, burst, what) for burst in bursts for what in ("out", "gt"))
+    names = [f"  {path}" for path in pairs if path.is_file()] if len(bursts) <= 3 else []
+    return "\n".join([f"Pictures and figures are in {folder}/", *names])
+
+
+def failure_list(failures, bursts):
+    """What could not be restored, as lines of text."""
+    return "\n".join([f"{len(failures)} of {bursts} bursts could not be restored:", *failures])

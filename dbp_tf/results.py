@@ -1,0 +1,267 @@
+"""A result folder: metrics.csv row by row, settings.json, results.npy, and the table of averages.
+
+A run that stops at any moment leaves a folder from which `resume` goes on.
+"""
+
+import collections
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import pathlib
+
+import numpy as np
+
+from dbp_tf import files
+from dbp_tf.errors import InputError
+
+METRICS = "metrics.csv"
+SETTINGS = "settings.json"
+PUBLISHED = "results.npy"
+SAMPLE = "sample"
+
+# A resumed run must agree in these, or one table would mix two experiments.
+_FLAGS_THAT_MATTER = (
+    "camera",
+    "short_dir",
+    "long_dir",
+    "split",
+    "ratio",
+    "checkpoint",
+    "n_burst",
+    "mode",
+    "reference_frame",
+    "png16",
+    "lpips_graph",
+)
+_DIGITS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One row of metrics.csv.
+
+    Attributes:
+      scene: five digits.
+      exposure: of a dark frame, in seconds.
+      ratio: by which the frames were brightened.
+      frames: how many the mode looked at.
+      scored: whether the row counts in averages; the four figures are None if not.
+      psnr: in dB, output clipped, data range 1.
+      ssim_range2: scikit-image's default with data range 2, as published; output clipped.
+      ssim_range1: the same with data range 1.
+      lpips: of the unclipped output; None without its graph.
+      seconds: the network's time, without reading, scoring and writing.
+    """
+
+    scene: str
+    exposure: float
+    ratio: float
+    frames: int
+    scored: bool
+    psnr: float | None
+    ssim_range2: float | None
+    ssim_range1: float | None
+    lpips: float | None
+    seconds: float
+
+    @property
+    def key(self):
+        """What tells bursts apart: (scene, exposure)."""
+        return self.scene, self.exposure
+
+
+_COLUMNS = [field.name for field in dataclasses.fields(Result)]
+
+
+def _to_row(result):
+    def text(value):
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return str(int(value))
+        return repr(round(value, _DIGITS)) if isinstance(value, float) else str(value)
+
+    return [text(getattr(result, name)) for name in _COLUMNS]
+
+
+def _from_row(row):
+    def number(text):
+        return float(text) if text else None
+
+    scene, exposure, ratio, frames, scored, *figures, seconds = row
+    if len(figures) != 4 or scored not in ("0", "1"):
+        raise ValueError(row)
+    return Result(
+        scene,
+        float(exposure),
+        float(ratio),
+        int(frames),
+        scored == "1",
+        *map(number, figures),
+        float(seconds),
+    )
+
+
+def _lines(rows):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def check_folder(folder, resume):
+    """Raises InputError unless the folder is new, empty or, with `resume`, one to go on with."""
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--result_dir: {folder} is a file: give a folder")
+    # The sample is simulated before anything is restored: it alone is no result.
+    inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    inside -= {SAMPLE}
+    if inside and not resume:
+        raise InputError(
+            f"--result_dir: {folder} is not empty: add --resume to go on with it, or give a new "
+            f"folder"
+        )
+    if inside and SETTINGS not in inside:
+        raise InputError(
+            f"--resume: {folder} holds no {SETTINGS}, so it is not a folder of results: give "
+            f"another --result_dir"
+        )
+
+
+def begin(folder, settings, pictures, resume=False):
+    """Starts a result folder or goes on with one.
+
+    Args:
+      folder: made if missing.
+      settings: what settings.json is to hold; "flags" and "network" must be as they were.
+      pictures: {(scene, exposure): path} of what is to be restored; a row whose picture is
+        missing is dropped, so that the burst is restored again.
+      resume: go on with what is there.
+
+    Returns:
+      list of `Result`, those that need not be done again.
+
+    Raises:
+      InputError: see `check_folder`; the settings differ in what matters; metrics.csv has been
+        changed by other hands.
+    """
+    folder = pathlib.Path(folder)
+    check_folder(folder, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    if (folder / SETTINGS).is_file():
+        _check_settings(folder, settings)
+        rows = {result.key: result for result in _read(folder / METRICS)}
+        done = [r for key, r in rows.items() if key not in pictures or pictures[key].is_file()]
+    files.write_whole(folder / METRICS, _lines([_COLUMNS, *map(_to_row, done)]))
+    files.write_whole(folder / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
+    return done
+
+
+def _check_settings(folder, settings):
+    try:
+        before = json.loads((folder / SETTINGS).read_text())
+        flags, network = dict(before["flags"]), before["network"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--resume: {folder / SETTINGS} cannot be understood ({error}): give another "
+            f"--result_dir"
+        ) from None
+    for name in _FLAGS_THAT_MATTER:
+        if flags.get(name) != settings["flags"][name]:
+            raise InputError(
+                f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
+                f"{settings['flags'][name]}: give the same flag or another --result_dir"
+            )
+    if network != settings["network"]:
+        raise InputError(
+            f"--resume: the weights of --checkpoint are not those {folder} was made with: give "
+            f"another --result_dir"
+        )
+
+
+def _read(path):
+    """The rows of metrics.csv; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    try:
+        whole_lines = path.read_text().rpartition("\n")[0]
+        header, *rows = csv.reader(io.StringIO(whole_lines))
+        if header != _COLUMNS:
+            raise ValueError(header)
+        return [_from_row(row) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path} has a line that test_burst.py did not write ({error}): mend it, or give "
+            f"another --result_dir"
+        ) from None
+
+
+def append(folder, result):
+    """Adds one row to metrics.csv and waits until it is on the disk.
+
+    Returns:
+      the `Result` as the file holds it, rounded, so that averages come out the same whether a
+      run was stopped in between or not.
+    """
+    row = _to_row(result)
+    with (pathlib.Path(folder) / METRICS).open("ab") as file:
+        file.write(_lines([row]))
+        file.flush()
+        os.fsync(file.fileno())
+    return _from_row(row)
+
+
+def published_array(results):
+    """[5, N] float32 as the published results.npy: one column for each scored burst.
+
+    Rows: SSIM (data range 2), PSNR, LPIPS (NaN without its graph), ratio, seconds.
+    """
+    columns = [
+        (r.ssim_range2, r.psnr, math.nan if r.lpips is None else r.lpips, r.ratio, r.seconds)
+        for r in results
+        if r.scored
+    ]
+    return np.array(columns, np.float32).reshape(-1, 5).T
+
+
+def save_published(folder, results):
+    """Writes `published_array` as results.npy."""
+    data = io.BytesIO()
+    np.save(data, published_array(results))
+    files.write_whole(pathlib.Path(folder) / PUBLISHED, data.getvalue())
+
+
+def table(results):
+    """The averages of all scored bursts, by ratio and by number of frames, as lines of text."""
+    scored = [result for result in results if result.scored]
+    if not scored:
+        return f"{len(results)} bursts restored, none of them scored: no truth to compare with."
+    groups = {"all": scored}
+    for title, key in (("ratio", lambda r: int(r.ratio)), ("frames", lambda r: r.frames)):
+        split = collections.defaultdict(list)
+        for result in scored:
+            split[key(result)].append(result)
+        groups |= {f"{title} {value}": split[value] for value in sorted(split)}
+    heads = ("bursts", "PSNR", "SSIM", "SSIM 0..1", "LPIPS", "seconds")
+    lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
+    for title, group in groups.items():
+        lines.append(
+            f"{title:<12}{len(group):>11}"
+            f"{_mean(group, 'psnr', 2)}{_mean(group, 'ssim_range2', 4)}"
+            f"{_mean(group, 'ssim_range1', 4)}{_mean(group, 'lpips', 4)}"
+            f"{_mean(group, 'seconds', 2)}"
+        )
+    lines.append("SSIM as published (data range 2); SSIM 0..1 is that of data range 1.")
+    unscored = len(results) - len(scored)
+    if unscored:
+        lines.append(f"{unscored} more restored but not scored (misaligned or without truth).")
+    return "\n".join(lines)
+
+
+def _mean(group, name, digits):
+    values = [value for r in group if (value := getattr(r, name)) is not None]
+    return f"{sum(values) / len(values):>11.{digits}f}" if values else f"{'-':>11}"

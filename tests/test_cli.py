@@ -1,0 +1,104 @@
+"""What scripts share: exit codes, one sentence for the user's mistakes, progress."""
+
+import io
+import time
+
+import pytest
+from absl import flags
+
+from dbp_tf import cli, progress
+from dbp_tf.errors import InputError
+
+
+@pytest.fixture
+def values():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("number", 3, "A number.", lower_bound=1, flag_values=values)
+    return values
+
+
+def test_the_code_that_main_returns_is_handed_on(values):
+    assert cli.run(lambda: None, values, ["script"]) == 0
+    assert cli.run(lambda: 1, values, ["script"]) == 1
+    assert cli.run(lambda: values.number, values, ["script", "--number=5"]) == 5
+
+
+def test_flags_fall_back_to_their_defaults_from_run_to_run(values):
+    assert cli.run(lambda: values.number, values, ["script", "--number=5"]) == 5
+    assert cli.run(lambda: values.number, values, ["script"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--number=0", "--number"),
+        ("--number=many", "--number"),
+        ("--numbr=2", "numbr"),
+        ("photo.jpg", "photo.jpg"),
+    ],
+)
+def test_bad_flags_are_one_sentence_and_exit_code_2(values, capsys, argument, said):
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script", argument]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [InputError("no such thing"), OSError(28, "No space", "a.png")])
+def test_bad_input_and_a_full_disk_are_one_sentence_and_exit_code_2(values, capsys, error):
+    def main():
+        raise error
+
+    assert cli.run(main, values, ["script"]) == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_bug_keeps_its_traceback(values):
+    def main():
+        return {}["missing"]
+
+    with pytest.raises(KeyError):
+        cli.run(main, values, ["script"])
+
+
+def test_ctrl_c_is_no_traceback(values, capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    assert cli.run(main, values, ["script"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_help_prints_the_docstring_and_the_flags(values, capsys):
+    def main():
+        pytest.fail("main ran")
+
+    assert cli.run(main, values, ["script", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(__doc__) and "--number: A number." in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_replaces_its_line_on_a_terminal_only():
+    terminal, file = Terminal(), io.StringIO()
+    for out in (terminal, file):
+        progress.status("reading", out)
+        progress.say("done", out)
+    assert terminal.getvalue() == "\r\x1b[Kreading\r\x1b[Kdone\n"
+    assert file.getvalue() == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "done", "total", "said"),
+    [
+        (10, 2, 10, "40 s left"),
+        (60, 1, 11, "10 min left"),
+        (3600, 1, 4, "3.0 h left"),
+        (5, 3, 3, "0 s left"),
+    ],
+)
+def test_time_left(elapsed, done, total, said):
+    assert progress.time_left(time.monotonic() - elapsed, done, total) == said

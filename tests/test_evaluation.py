@@ -1,0 +1,680 @@
+"""The published evaluation on small simulated datasets, through test_burst.py.
+
+What it writes is worked out once more from the raw files, with rawpy, scikit-image and code of
+the test's own; only the network is the same.
+"""
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import rawpy
+import tensorflow as tf
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from dbp_tf import cameras, cli, evaluation, modes, packing, pretrained, results, simulate, spec
+from dbp_tf.errors import InputError
+
+SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
+
+# Scene: (frames, ratio). Exposures above a ratio of 300 are capped, 10034 is misaligned.
+SONY_SCENES = {10003: (8, 100), 10011: (5, 250), 10016: (2, 400), 10034: (2, 100)}
+FUJI_SCENES = {10055: (2, 100)}
+
+
+def photo(rows, columns, seed):
+    """[rows, columns, 3] smooth colours with edges, in 0..1."""
+    y, x = np.mgrid[:rows, :columns]
+    waves = [np.sin(x / (11 + k) + seed) * np.cos(y / (13 - k) - seed) for k in range(3)]
+    picture = 0.5 + 0.4 * np.stack(waves, axis=-1)
+    picture[rows // 4 : rows // 2, columns // 3 : columns // 2] = 0.9
+    return picture.astype(np.float32)
+
+
+def write_tree(folder, camera, scenes, size):
+    for number, (frames, ratio) in scenes.items():
+        rng = np.random.default_rng(number)
+        scene = simulate.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
+        simulate.write_scene(folder, number, scene, camera, ratio)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sony_tree(tmp_path_factory):
+    # A training scene lies there as well and is not of the test split.
+    scenes = SONY_SCENES | {7: (1, 100)}
+    return write_tree(tmp_path_factory.mktemp("sony"), cameras.SONY, scenes, (72, 104))
+
+
+@pytest.fixture(scope="session")
+def fuji_tree(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("fuji"), cameras.FUJI, FUJI_SCENES, (516, 528))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """{camera name: folder} of tiny networks whose pictures are neither black nor white."""
+    folders = {}
+    for camera in cameras.CAMERAS.values():
+        model = pretrained.untrained(
+            spec.NetworkSpec(
+                channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1
+            )
+        )
+        *_, kernel, bias = model.burst.weights
+        kernel.assign(kernel * 8)
+        bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
+        folders[camera.name] = tmp_path_factory.mktemp("weights") / camera.name
+        pretrained.save_pretrained(model, folders[camera.name])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def script():
+    """test_burst.py as a module, wherever pytest was started."""
+    module_spec = importlib.util.spec_from_file_location("test_burst_script", SCRIPT)
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module
+    module_spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def models(weights):
+    """{folder: model} of the tiny networks, compiled once for all tests."""
+    return {folder: pretrained.load_pretrained(folder) for folder in weights.values()}
+
+
+@pytest.fixture
+def run(script, weights, models, tmp_path, monkeypatch):
+    """Runs test_burst.py in this process: run("--flag=value", ...) -> exit code.
+
+    Each run writes to tmp_path / "results" and takes the tiny Sony weights unless told otherwise.
+    """
+    # A graph in the home of whoever runs the tests must not change the figures.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    load = pretrained.load_pretrained
+    monkeypatch.setattr(
+        pretrained, "load_pretrained", lambda path: models.get(pathlib.Path(path)) or load(path)
+    )
+
+    def run(*arguments):
+        given = {argument.partition("=")[0] for argument in arguments}
+        defaults = {
+            "--result_dir": tmp_path / "results",
+            "--checkpoint": weights["fuji" if "--camera=fuji" in arguments else "sony"],
+        }
+        extra = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
+        return cli.run(script.main, script.FLAGS, ["test_burst.py", *extra, *arguments])
+
+    return run
+
+
+def dirs(tree):
+    return f"--short_dir={tree / 'short'}", f"--long_dir={tree / 'long'}"
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder)]
+
+
+def develop(path):
+    with rawpy.imread(str(path)) as raw:
+        developed = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16)
+    return developed / np.float32(65535)
+
+
+def packed_by_hand(path, camera, ratio):
+    """[H, W, C] as the published code packs it, from what rawpy reads."""
+    with rawpy.imread(str(path)) as raw:
+        signal = raw.raw_image_visible.astype(np.float32)
+    signal = np.maximum(signal - camera.black, 0) / (camera.white - camera.black)
+    if camera.mosaic == "bayer":
+        sites = [signal[0::2, 0::2], signal[0::2, 1::2], signal[1::2, 1::2], signal[1::2, 0::2]]
+        packed = np.stack(sites, axis=-1)
+    else:
+        packed = packing.pack(signal, packing.XTRANS)
+    return np.minimum(packed * np.float32(ratio), 1)
+
+
+def frames_of(tree, scene, ratio, camera, n_burst=8):
+    paths = sorted((tree / "short").glob(f"{scene}_*"))[:n_burst]
+    return np.stack([packed_by_hand(path, camera, ratio) for path in paths])
+
+
+def check_figures(row, output, truth):
+    """The row's figures against scikit-image's of this output and truth."""
+    clipped = np.clip(output, 0, 1)
+    wanted = {
+        "psnr": peak_signal_noise_ratio(truth, clipped, data_range=1),
+        "ssim_range2": structural_similarity(truth, clipped, channel_axis=-1, data_range=2.0),
+        "ssim_range1": structural_similarity(truth, clipped, channel_axis=-1, data_range=1.0),
+    }
+    assert {name: float(row[name]) for name in wanted} == pytest.approx(wanted, abs=2e-6)
+
+
+def check_picture(path, wanted):
+    """An 8-bit picture against the floats it was made from; a rounding may fall either way."""
+    picture = iio.imread(path).astype(float)
+    assert picture.shape == wanted.shape
+    assert np.abs(picture - np.clip(wanted, 0, 1) * 255).max() <= 0.51
+
+
+def test_sony_evaluation_worked_out_once_more(run, sony_tree, weights, models, tmp_path, capsys):
+    assert run(*dirs(sony_tree)) == 0
+    folder = tmp_path / "results"
+    rows = rows_of(folder)
+    assert [(r["scene"], r["frames"], r["scored"]) for r in rows] == [
+        ("10003", "8", "1"),
+        ("10011", "5", "1"),
+        ("10016", "2", "1"),
+        ("10034", "2", "0"),
+    ]
+    assert [(float(r["exposure"]), float(r["ratio"])) for r in rows] == [
+        (0.1, 100),
+        (0.1, 250),
+        (0.1, 300),
+        (0.1, 100),
+    ]
+    model = models[weights["sony"]]
+    for row in rows:
+        frames = frames_of(sony_tree, row["scene"], float(row["ratio"]), cameras.SONY)
+        output = model.enhance(frames, reference_frame="first")
+        truth = develop(next((sony_tree / "long").glob(f"{row['scene']}_*")))
+        name = f"{row['scene']}_00_{float(row['ratio']):.0f}"
+        check_picture(folder / f"{name}_out.png", output)
+        check_picture(folder / f"{name}_gt.png", truth)
+        assert row["lpips"] == "" and float(row["seconds"]) > 0
+        if row["scored"] == "1":
+            check_figures(row, output, truth)
+        else:
+            assert row["psnr"] == row["ssim_range2"] == row["ssim_range1"] == ""
+
+    published = np.load(folder / "results.npy")
+    scored = rows[:3]
+    assert published.shape == (5, 3) and published.dtype == np.float32
+    for values, column in zip(
+        published, ("ssim_range2", "psnr", None, "ratio", "seconds"), strict=True
+    ):
+        if column:
+            np.testing.assert_allclose(values, [float(r[column]) for r in scored], rtol=1e-6)
+        else:
+            assert np.isnan(values).all()
+
+    text = capsys.readouterr().out
+    assert "net-lin_alex_v0.1.pb" in text and "UNTRAINED" not in text
+    assert "black 512, white 16383" in text
+    table = {line[:12].strip(): line[12:].split() for line in text.splitlines() if len(line) > 60}
+    mean = np.mean([float(r["psnr"]) for r in scored])
+    assert table["all"][:2] == ["3", f"{mean:.2f}"]
+    for title in ("ratio 100", "ratio 250", "ratio 300", "frames 8", "frames 5", "frames 2"):
+        assert table[title][0] == "1"
+    assert table["frames 2"][1] == table["ratio 300"][1] == f"{float(rows[2]['psnr']):.2f}"
+    assert "1 more restored but not scored" in text
+
+
+def test_fuji_evaluation_with_its_38_columns(run, fuji_tree, weights, models, tmp_path):
+    assert run(*dirs(fuji_tree), "--camera=fuji") == 0
+    (row,) = rows_of(tmp_path / "results")
+    frames = frames_of(fuji_tree, "10055", 100, cameras.FUJI)
+    assert frames.shape == (2, 172, 176, 9)
+    padded = np.zeros((2, 172, 176 + 38, 9), np.float32)
+    padded[:, :, :176] = frames
+    padded[:, :, 176:] = frames[:, :, 138:]
+    model = models[weights["fuji"]]
+    output = model.enhance(padded, reference_frame="center")[:, : 176 * 3]
+    truth = develop(fuji_tree / "long" / "10055_00_10s.RAF")
+    assert truth.shape == output.shape == (516, 528, 3)
+    check_figures(row, output, truth)
+    check_picture(tmp_path / "results" / "10055_00_100_out.png", output)
+    # The padding reaches the pictures: its columns take part in the instance norm.
+    plain = model.enhance(frames, reference_frame="center")
+    assert np.abs(plain - output).max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["single", "ensemble"])
+def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
+    assert run(*dirs(sony_tree), f"--mode={mode}", "--limit=2", "--n_burst=6") == 0
+    rows = rows_of(tmp_path / "results")
+    assert [r["frames"] for r in rows] == {"single": ["1", "1"], "ensemble": ["6", "5"]}[mode]
+    model = models[weights["sony"]]
+    for row in rows:
+        frames = frames_of(sony_tree, row["scene"], float(row["ratio"]), cameras.SONY, 6)
+        if mode == "single":
+            output = model.enhance(frames[:1])
+        else:
+            singles = [np.clip(model.enhance(frame[None]), 0, 1) for frame in frames]
+            output = np.mean(singles, axis=0)
+        check_figures(row, output, develop(next((sony_tree / "long").glob(f"{row['scene']}_*"))))
+
+
+def test_reference_frame_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=3", "--reference_frame=center") == 0
+    frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 3)
+    model = models[weights["sony"]]
+    output = model.enhance(frames, reference_frame="center")
+    assert np.abs(output - model.enhance(frames, reference_frame="first")).max() > 1e-3
+    check_picture(tmp_path / "results" / "10003_00_100_out.png", output)
+
+
+def test_pictures_of_16_bit(run, sony_tree, weights, models, tmp_path):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", "--png16") == 0
+    frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 1)
+    output = models[weights["sony"]].enhance(frames)
+    file = tf.io.read_file(str(tmp_path / "results" / "10003_00_100_out.png"))
+    picture = tf.io.decode_png(file, dtype=tf.uint16).numpy()
+    assert np.abs(picture - np.clip(output, 0, 1) * 65535.0).max() < 2
+
+
+def test_lpips_is_that_of_the_unclipped_output(run, sony_tree, weights, models, tmp_path, capsys):
+    graph = tf.Graph()
+    with graph.as_default():
+        first, second = (
+            tf.compat.v1.placeholder(tf.float32, [None, 3, None, None], name=name) for name in "01"
+        )
+        tf.reduce_mean(tf.abs(first - second) ** 3, [1, 2, 3], keepdims=True)
+    path = tmp_path / "graph.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    assert run(*dirs(sony_tree), "--limit=1", f"--lpips_graph={path}") == 0
+    (row,) = rows_of(tmp_path / "results")
+    frames = frames_of(sony_tree, "10003", 100, cameras.SONY)
+    output = models[weights["sony"]].enhance(frames)
+    truth = develop(sony_tree / "long" / "10003_00_10s.ARW")
+    wanted = np.mean(np.abs(2 * output - 2 * truth) ** 3.0)
+    clipped = np.mean(np.abs(2 * np.clip(output, 0, 1) - 2 * truth) ** 3.0)
+    assert wanted != pytest.approx(clipped, abs=1e-5)
+    assert float(row["lpips"]) == pytest.approx(wanted, abs=1e-5)
+    assert np.load(tmp_path / "results" / "results.npy")[2] == pytest.approx(wanted, abs=1e-5)
+    text = capsys.readouterr().out
+    assert f"LPIPS {wanted:.4f}" in text and "No LPIPS" not in text
+
+
+def test_bursts_without_a_truth_are_restored_but_not_scored(
+    run, sony_tree, weights, models, tmp_path
+):
+    short = f"--short_dir={sony_tree / 'short'}"
+    assert run(short, "--ratio=150", "--limit=1", "--n_burst=2") == 0
+    folder = tmp_path / "results"
+    (row,) = rows_of(folder)
+    assert (row["ratio"], row["scored"], row["psnr"]) == ("150.0", "0", "")
+    frames = frames_of(sony_tree, "10003", 150, cameras.SONY, 2)
+    output = models[weights["sony"]].enhance(frames)
+    check_picture(folder / "10003_00_150_out.png", output)
+    assert not list(folder.glob("*_gt.png"))
+    assert np.load(folder / "results.npy").shape == (5, 0)
+
+
+def test_settings_say_how_it_was_done(run, sony_tree, weights, models, tmp_path):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
+    settings = json.loads((tmp_path / "results" / "settings.json").read_text())
+    flags = settings["flags"]
+    assert flags["n_burst"] == 1 and flags["mode"] == "burst"
+    assert flags["reference_frame"] == "first" and flags["lpips_graph"] is None
+    assert flags["short_dir"] == str((sony_tree / "short").resolve())
+    assert settings["versions"]["tensorflow"] == tf.__version__
+    assert settings["versions"]["rawpy"] == rawpy.__version__
+    assert settings["versions"]["libraw"].count(".") == 2
+    model = models[weights["sony"]]
+    network = settings["network"]
+    assert {k: network[k] for k in vars(model.spec)} == dataclasses.asdict(model.spec)
+
+
+# Stopping and going on
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """stop_after(n): Ctrl-C once n bursts are done; stop_after(None): never."""
+    real, calls = evaluation.evaluate_burst, []
+
+    def stop_after(bursts):
+        calls.clear()
+
+        def evaluate_burst(model, burst, *args, **how):
+            if len(calls) == bursts:
+                raise KeyboardInterrupt
+            calls.append(burst.scene)
+            return real(model, burst, *args, **how)
+
+        monkeypatch.setattr(evaluation, "evaluate_burst", evaluate_burst)
+        return calls
+
+    return stop_after
+
+
+def test_a_stopped_run_goes_on_where_it_was(run, sony_tree, tmp_path, stop_after, capsys):
+    whole = tmp_path / "whole"
+    flags = (*dirs(sony_tree), "--n_burst=2")
+    assert run(*flags, f"--result_dir={whole}") == 0
+    folder = tmp_path / "results"
+    stop_after(2)
+    assert run(*flags) == 130
+    assert [r["scene"] for r in rows_of(folder)] == ["10003", "10011"]
+    assert not (folder / "results.npy").exists()
+    # What a crash in the middle of a line would leave.
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("10016,0.1,30")
+    # A picture that was lost is made again.
+    (folder / "10003_00_100_out.png").unlink()
+    capsys.readouterr()
+    calls = stop_after(None)
+    assert run(*flags, "--resume") == 0
+    assert calls == ["10003", "10016", "10034"]
+    assert "1 of 4 bursts are done already" in capsys.readouterr().out
+    by_scene = sorted(without_times(folder), key=lambda row: row["scene"])
+    assert by_scene == without_times(whole)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in whole.iterdir()}
+    assert np.load(folder / "results.npy").shape == (5, 3)
+    # Once more: nothing is left to do.
+    calls = stop_after(None)
+    assert run(*flags, "--resume") == 0
+    assert not calls and sorted(without_times(folder), key=lambda r: r["scene"]) == by_scene
+
+
+def test_a_folder_with_something_in_it_is_left_alone(run, sony_tree, tmp_path, capsys):
+    folder = tmp_path / "results"
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    assert run(*dirs(sony_tree)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --result_dir") and "--resume" in error
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_of_other_things_is_not_gone_on_with(run, sony_tree, tmp_path, capsys):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    (folder / "10003_00_100_out.png").write_text("mine")
+    assert run(*dirs(sony_tree), f"--result_dir={folder}", "--resume") == 2
+    assert "settings.json" in capsys.readouterr().err
+    assert (folder / "10003_00_100_out.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["--n_burst=2", "--mode=single", "--reference_frame=center", "--png16", "--split=train"],
+)
+def test_other_settings_are_not_mixed_in(run, sony_tree, tmp_path, capsys, other):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
+    before = (tmp_path / "results" / "metrics.csv").read_bytes()
+    flags = [other] if other.startswith("--n_burst") else ["--n_burst=1", other]
+    assert run(*dirs(sony_tree), *flags, "--resume") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --resume") and other.partition("=")[0] in error
+    assert (tmp_path / "results" / "metrics.csv").read_bytes() == before
+
+
+def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_path, capsys):
+    checkpoint = tmp_path / "weights"
+    shutil.copytree(weights["sony"], checkpoint)
+    flags = (*dirs(sony_tree), "--limit=1", "--n_burst=1", f"--checkpoint={checkpoint}")
+    assert run(*flags) == 0
+    model = pretrained.load_pretrained(checkpoint)
+    model.coarse.weights[0].assign(model.coarse.weights[0] * 1.001)
+    pretrained.save_pretrained(model, checkpoint)
+    assert run(*flags, "--resume") == 2
+    assert "--checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", ["10003,0.1,100,eight,1,,,,,0.1\n", "hello\n", ",,,,,,,,,\n", "\0\n"]
+)
+def test_a_table_changed_by_other_hands_is_named(run, sony_tree, tmp_path, capsys, line):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
+    with (tmp_path / "results" / "metrics.csv").open("a") as file:
+        file.write(line)
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", "--resume") == 2
+    assert "metrics.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"flags": 3, "network": {}}', '{"flags": {}}'])
+def test_settings_that_cannot_be_read_are_named(run, sony_tree, tmp_path, capsys, text):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "settings.json").write_text(text)
+    assert run(*dirs(sony_tree), "--limit=1", "--resume") == 2
+    assert "settings.json" in capsys.readouterr().err
+
+
+# Bad input
+
+
+@pytest.fixture
+def broken_tree(sony_tree, tmp_path):
+    """The Sony tree with a truncated frame in 10003 and a larger one in 10011."""
+    tree = tmp_path / "broken"
+    for side in ("short", "long"):
+        shutil.copytree(sony_tree / side, tree / side)
+    truncated = tree / "short" / "10003_01_0.1s.ARW"
+    truncated.write_bytes(truncated.read_bytes()[:700])
+    large = np.full((76, 104), 600, np.uint16)
+    simulate.write_dng(tree / "short" / "10011_01_0.1s.ARW", large, cameras.SONY)
+    return tree
+
+
+def test_a_broken_raw_file_stops_the_run(run, broken_tree, tmp_path, capsys):
+    assert run(*dirs(broken_tree)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "10003_01_0.1s.ARW" in error and error.count("\n") == 1
+    assert rows_of(tmp_path / "results") == []
+
+
+def test_keep_going_skips_and_reports(run, broken_tree, tmp_path, capsys):
+    assert run(*dirs(broken_tree), "--keep_going") == 1
+    folder = tmp_path / "results"
+    assert [r["scene"] for r in rows_of(folder)] == ["10016", "10034"]
+    assert np.load(folder / "results.npy").shape == (5, 1)
+    captured = capsys.readouterr()
+    first, *failed = captured.err.strip().splitlines()
+    assert first == "2 of 4 bursts could not be restored:"
+    assert "10003_01_0.1s.ARW" in failed[0]
+    assert "10011_01_0.1s.ARW" in failed[1] and "76 x 104" in failed[1] and "72 x 104" in failed[1]
+    assert len(failed) == 2 and "all                   1" in captured.out
+    # Mended, the same folder is completed.
+    shutil.copy(
+        broken_tree / "short" / "10003_00_0.1s.ARW", broken_tree / "short" / "10003_01_0.1s.ARW"
+    )
+    (broken_tree / "short" / "10011_01_0.1s.ARW").unlink()
+    assert run(*dirs(broken_tree), "--resume") == 0
+    assert {r["scene"] for r in rows_of(folder)} == {"10003", "10011", "10016", "10034"}
+
+
+def test_a_truth_of_another_size_is_named(run, sony_tree, tmp_path, capsys):
+    tree = tmp_path / "tree"
+    for side in ("short", "long"):
+        shutil.copytree(sony_tree / side, tree / side)
+    path = tree / "long" / "10003_00_10s.ARW"
+    simulate.write_dng(path, np.full((96, 104), 600, np.uint16), cameras.SONY)
+    assert run(*dirs(tree), "--limit=1", "--n_burst=1") == 2
+    error = capsys.readouterr().err
+    assert "10003_00_10s.ARW" in error and "96 x 104" in error
+
+
+def test_an_empty_folder_is_named(run, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert run(f"--short_dir={empty}", "--ratio=100") == 2
+    assert str(empty) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--short_dir=/none"], "--short_dir"),
+        (["--short_dir=."], "--long_dir"),
+        (["--long_dir=."], "--short_dir"),
+        (["--ratio=100"], "--short_dir"),
+        (["--ratio=301"], "--ratio"),
+        (["--n_burst=0"], "--n_burst"),
+        (["--limit=0"], "--limit"),
+        (["--mode=average"], "--mode"),
+        (["--camera=nikon"], "--camera"),
+        (["--lpips_graph=/none.pb"], "--lpips_graph"),
+        (["--checkpoint=/none"], "/none"),
+    ],
+)
+def test_bad_flags_are_named(run, sony_tree, capsys, arguments, said):
+    if said == "/none":
+        arguments = [*dirs(sony_tree), *arguments]
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "flags", "said"),
+    [
+        ("fuji_v2_d2", [], "--camera fuji"),
+        ("sony_v2_d2", ["--camera=fuji"], "--camera sony"),
+        ("drv_v2_d2", [], "weights of this camera"),
+        ("sid_sony_d2", [], "--mode single or --mode ensemble"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    run, data, sony_tree, fuji_tree, tmp_path, capsys, checkpoint, flags, said
+):
+    tree = fuji_tree if flags else sony_tree
+    assert run(*dirs(tree), *flags, f"--checkpoint={data / checkpoint}") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_weights_of_a_coarse_network_alone_are_refused():
+    model = pretrained.untrained(spec.NetworkSpec(family="coarse", width=2, scale=1))
+    with pytest.raises(InputError, match="coarse network alone"):
+        evaluation.check_model(model, cameras.SONY, "burst")
+
+
+def test_the_sid_baseline_restores_single_frames(run, data, sony_tree, tmp_path):
+    flags = ("--limit=1", "--n_burst=2", f"--checkpoint={data / 'sid_sony_d2'}")
+    assert run(*dirs(sony_tree), *flags, "--mode=ensemble") == 0
+    frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
+    model = pretrained.load_pretrained(data / "sid_sony_d2")
+    wanted = np.mean([np.clip(model.enhance(f[None]), 0, 1) for f in frames], axis=0)
+    check_picture(tmp_path / "results" / "10003_00_100_out.png", wanted)
+
+
+def test_two_bursts_that_would_share_a_picture_are_named(run, tmp_path, capsys):
+    tree = write_tree(tmp_path / "tree", cameras.SONY, {10003: (1, 400)}, (64, 64))
+    first = tree / "short" / "10003_00_0.1s.ARW"
+    shutil.copy(first, first.with_name("10003_00_0.05s.ARW"))
+    assert run(*dirs(tree)) == 2
+    error = capsys.readouterr().err
+    assert "10003_00_0.1s.ARW" in error and "10003_00_0.05s.ARW" in error
+    assert not (tmp_path / "results").exists()
+
+
+# The parts
+
+
+def test_every_mode_says_what_it_is_and_how_many_frames_it_reads():
+    assert {name: mode.most_frames for name, mode in modes.MODES.items()} == {
+        "burst": None,
+        "single": 1,
+        "ensemble": None,
+    }
+
+
+def test_padding_repeats_the_last_columns_and_changes_no_frame():
+    class Model:
+        def enhance(self, frames, reference_frame="first"):
+            return np.stack(frames)
+
+    frames = list(np.random.default_rng(0).random((3, 4, 10, 2), np.float32))
+    before = np.stack(frames)
+    padded = modes.restore(Model(), frames, padded_columns=3)
+    np.testing.assert_array_equal(padded[:, :, :10], before)
+    np.testing.assert_array_equal(padded[:, :, 10:], before[:, :, 7:])
+    np.testing.assert_array_equal(np.stack(frames), before)
+
+
+def test_the_table_leaves_out_what_is_not_scored():
+    scored = results.Result("10003", 0.1, 100.0, 8, True, 30.0, 0.9, 0.8, 0.25, 2.0)
+    other = dataclasses.replace(scored, scene="10011", ratio=250.0, frames=2, psnr=20.0, lpips=None)
+    unscored = results.Result("10034", 0.1, 100.0, 8, False, None, None, None, None, 99.0)
+    lines = results.table([scored, unscored, other]).splitlines()
+    found = {line[:12].strip(): line[12:].split() for line in lines[1:6]}
+    assert found["all"] == ["2", "25.00", "0.9000", "0.8000", "0.2500", "2.00"]
+    assert found["ratio 250"] == ["1", "20.00", "0.9000", "0.8000", "-", "2.00"]
+    assert list(found) == ["all", "ratio 100", "ratio 250", "frames 2", "frames 8"]
+    assert "no truth" in results.table([unscored])
+
+
+def test_the_published_array_marks_a_missing_lpips():
+    row = results.Result("10003", 0.1, 100.0, 8, True, 30.0, 0.9, 0.8, None, 2.0)
+    np.testing.assert_array_equal(
+        results.published_array([row, dataclasses.replace(row, lpips=0.25, scene="10011")]),
+        np.array(
+            [[0.9, 0.9], [30, 30], [math.nan, 0.25], [100, 100], [2, 2]],
+            np.float32,
+        ),
+    )
+
+
+# Without a dataset
+
+
+def test_without_flags_the_sample_is_restored(run, script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path / "none")
+    folder = tmp_path / "results"
+    assert run("--n_burst=2", "--checkpoint=") == 0
+    text = capsys.readouterr().out
+    assert text.count("UNTRAINED NETWORK") == 2 and "10000_00_100_out.png" in text
+    (row,) = rows_of(folder)
+    assert (row["ratio"], row["frames"], row["scored"]) == ("100.0", "2", "1")
+    assert len(list((folder / "sample" / "short").iterdir())) == 8
+    # The sample is the same every time, and what is there is not simulated again.
+    before = {p: p.read_bytes() for p in (folder / "sample").rglob("*.ARW")}
+    assert run("--n_burst=2", "--checkpoint=", "--resume") == 0
+    again = evaluation.sample_bursts(tmp_path / "again", cameras.SONY)
+    assert [p.read_bytes() for p in again[0].frames] == [
+        before[folder / "sample" / "short" / p.name] for p in again[0].frames
+    ]
+
+
+def test_the_sample_is_restored_with_the_project_s_weights(
+    run, script, weights, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(weights["sony"], tmp_path / "checkpoints" / "sony_small")
+    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path / "checkpoints")
+    assert run("--n_burst=1", "--checkpoint=") == 0
+    assert "UNTRAINED" not in capsys.readouterr().out
+    settings = json.loads((tmp_path / "results" / "settings.json").read_text())
+    assert settings["flags"]["checkpoint"].endswith("sony_small")
+
+
+def test_the_sample_needs_the_simulator_s_extra(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert run() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "dbp_tf[simulate]" in error
+
+
+def test_the_script_itself(sony_tree, weights, tmp_path):
+    # No TF_CPP_MIN_LOG_LEVEL in the environment: TensorFlow's chatter must be silenced without.
+    command = [sys.executable, str(SCRIPT), *dirs(sony_tree), "--limit=1", "--n_burst=1"]
+    command += [f"--checkpoint={weights['sony']}", f"--result_dir={tmp_path / 'results'}"]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[1/1] 10003_00_100, 1 frame: PSNR" in done.stdout
+    assert (tmp_path / "results" / "10003_00_100_out.png").is_file()
