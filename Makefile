@@ -12,7 +12,8 @@ $(VENV)/.installed-%: setup.py
 	@touch $@
 
 demo: $(VENV)/.installed-simulate
-	@$(BIN)/python test_burst.py --result_dir results/demo --overwrite
+	@rm -rf results/demo
+	@$(BIN)/python test_burst.py --result_dir results/demo
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
