@@ -89,11 +89,22 @@ class Enhancer:
                 if self.coarse
                 else "the SID baseline restores one frame at a time, not a burst"
             )
+        return streaming.BurstStream(self._steps(precision), keep, stripe_rows)
+
+    def coarse_output(self, frame):
+        """What the coarse network makes of a packed frame [H, W, C]: [H/2, W/2, C] float32.
+
+        Linear and brightened as the frame, not clipped. Only for networks with a burst stage.
+        """
+        (frame,) = self.checked([frame])
+        return self._steps("float32").denoise(frame)[0].numpy()
+
+    def _steps(self, precision):
         if precision not in self._compiled:
             models = self._in_precision(precision)
             steps = streaming.Steps(models["coarse"], models["burst"], self.spec)
             self._compiled[precision] = steps
-        return streaming.BurstStream(self._compiled[precision], keep, stripe_rows)
+        return self._compiled[precision]
 
     def checked(self, frames):
         """Yields the frames as [1, H, W, C] float32 tensors; raises InputError on a bad one."""
@@ -136,7 +147,8 @@ class Enhancer:
             raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         if precision == "float32":
             return self.models
-        copies = spec.build(self.spec, dtype=precision)
+        with layers.empty_weights():
+            copies = spec.build(self.spec, dtype=precision)
         for name, copy in copies.items():
             for ours, theirs in zip(copy.weights, self.models[name].weights, strict=True):
                 ours.assign(theirs)

@@ -3,6 +3,9 @@
 Axis letters: F frames (the batch axis), H W packed rows and columns, C channels.
 """
 
+import contextlib
+import contextvars
+
 import keras
 import tensorflow as tf
 
@@ -10,6 +13,27 @@ from dbp_tf.errors import InputError
 
 LEAKY_SLOPE = 0.2
 REFERENCE_FRAMES = ("first", "center")
+
+
+_EMPTY = contextvars.ContextVar("empty", default=False)
+
+
+@contextlib.contextmanager
+def empty_weights():
+    """Networks built within start from zeros, as their weights will come from a file.
+
+    Drawing 94 million random numbers takes as long as reading them.
+    """
+    token = _EMPTY.set(True)
+    try:
+        yield
+    finally:
+        _EMPTY.reset(token)
+
+
+def initial_kernel(initializer="glorot_uniform"):
+    """The initializer of a kernel, or zeros within `empty_weights`."""
+    return "zeros" if _EMPTY.get() else initializer
 
 
 def reference_index(reference_frame, frames):
@@ -38,7 +62,7 @@ class UpConvolution(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(2, 2, self.filters, below[-1]),
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            initializer=initial_kernel(keras.initializers.TruncatedNormal(stddev=0.02)),
         )
 
     def call(self, inputs):
@@ -81,6 +105,9 @@ class InstanceNorm(keras.layers.Layer):
         normalised = tf.cast(features, tf.float32) * factor
         normalised += tf.cast(self.beta, tf.float32) - mean * factor
         return tf.cast(normalised, features.dtype)
+
+    def compute_output_shape(self, shape):
+        return shape  # Without it Keras traces the call to find out: a third of building.
 
 
 @keras.saving.register_keras_serializable("dbp_tf")

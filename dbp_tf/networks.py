@@ -177,7 +177,13 @@ def _decoder_levels(skips, width, suffix):
 
 def _conv(features, filters, name, *, kernel=3, activate=True, use_bias=True, dtype=None):
     features = keras.layers.Conv2D(
-        filters, kernel, padding="same", use_bias=use_bias, name=name, dtype=dtype
+        filters,
+        kernel,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=layers.initial_kernel(),
+        name=name,
+        dtype=dtype,
     )(features)
     if activate:
         features = keras.layers.LeakyReLU(layers.LEAKY_SLOPE, name=f"{name}_leaky")(features)
@@ -191,10 +197,15 @@ def _conv_norm(features, filters, name):
 
 def _squeeze_excite(features, filters, name):
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(features)
-    gate = keras.layers.Dense(max(filters // 16, 1), "relu", name=f"{name}_fc_1")(gate)
+    initial = layers.initial_kernel()
+    gate = keras.layers.Dense(
+        max(filters // 16, 1), "relu", kernel_initializer=initial, name=f"{name}_fc_1"
+    )(gate)
     # The ReLU before the sigmoid is an accident of the published code's defaults, and the
     # released weights need it: gates lie in 0.5..1.
-    gate = keras.layers.Dense(filters, "relu", name=f"{name}_fc_2")(gate)
+    gate = keras.layers.Dense(filters, "relu", kernel_initializer=initial, name=f"{name}_fc_2")(
+        gate
+    )
     gate = keras.layers.Activation("sigmoid", name=f"{name}_gate")(gate)
     return keras.layers.Multiply(name=f"{name}_scale")([features, gate])
 

@@ -13,7 +13,7 @@ import tempfile
 import keras
 import numpy as np
 
-from dbp_tf import released
+from dbp_tf import layers, released
 from dbp_tf import spec as specs
 from dbp_tf.enhancer import Enhancer
 from dbp_tf.errors import InputError
@@ -50,7 +50,8 @@ def load_pretrained(path):
         )
     reader, shapes = released.open_checkpoint(prefix)
     spec = released.spec_of(shapes, prefix)
-    models = specs.build(spec)
+    with layers.empty_weights():
+        models = specs.build(spec)
     released.restore(models, reader, shapes, prefix)
     return Enhancer(spec, models)
 
@@ -68,23 +69,25 @@ class _NamedArrays(keras.layers.Layer):
     versions, and would pass over what it does not find.
     """
 
-    def __init__(self, arrays):
+    def __init__(self, write=None, read=None):
         super().__init__(name="named_arrays")
-        self.arrays = arrays
+        self.write = write
+        self.read = read
 
     def call(self, inputs):
         return inputs  # Keras only saves what has been called.
 
     def save_own_variables(self, store):
-        for name, array in self.arrays.items():
+        for name, array in self.write():
             store[name.replace("/", ".")] = array
 
     def load_own_variables(self, store):
-        self.arrays = {name.replace(".", "/"): np.asarray(store[name]) for name in store.keys()}
+        # Behind a function, as the arrays of large networks should not all be in memory at once.
+        self.read({name.replace(".", "/"): store[name] for name in store.keys()})
 
 
-def _weights_model(arrays):
-    return keras.Sequential([keras.Input((1,)), _NamedArrays(arrays)])
+def _weights_model(**how):
+    return keras.Sequential([keras.Input((1,)), _NamedArrays(**how)])
 
 
 def save_pretrained(model, folder, *, half=False):
@@ -98,13 +101,15 @@ def save_pretrained(model, folder, *, half=False):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
-    arrays = {
-        name: keras.ops.convert_to_numpy(variable).astype(np.float16 if half else np.float32)
-        for name, variable in released.published_variables(model.models).items()
-    }
+
+    def arrays():
+        for name, variable in released.published_variables(model.models).items():
+            array = keras.ops.convert_to_numpy(variable)
+            yield name, array.astype(np.float16) if half else array
+
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
         scratch = pathlib.Path(scratch)
-        _weights_model(arrays).save_weights(scratch / WEIGHTS_FILE)
+        _weights_model(write=arrays).save_weights(scratch / WEIGHTS_FILE)
         (scratch / SPEC_FILE).write_text(json.dumps(description, indent=2) + "\n")
         for name in (WEIGHTS_FILE, SPEC_FILE):
             os.replace(scratch / name, folder / name)
@@ -124,18 +129,28 @@ def _load_own(folder):
         raise InputError(f"{spec_file} does not describe a network ({error})") from None
     if not weights_file.is_file():
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
-    models = specs.build(spec)
-    stored = _weights_model({})
+    with layers.empty_weights():
+        models = specs.build(spec)
+    variables = released.published_variables(models)
+    misfits = []
+
+    def read(arrays):
+        shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+        try:
+            released.check(variables, shapes, weights_file)
+        except InputError as error:
+            misfits.append(error)  # Keras would put its own words around it.
+            return
+        for name, variable in variables.items():
+            variable.assign(np.asarray(arrays[name], np.float32))
+
     try:
-        stored.load_weights(weights_file)
+        _weights_model(read=read).load_weights(weights_file)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(
             f"{weights_file} is damaged or no weights file ({str(error).splitlines()[0]}): copy it "
             f"again"
         ) from None
-    arrays = stored.layers[0].arrays
-    variables = released.published_variables(models)
-    released.check(variables, {name: a.shape for name, a in arrays.items()}, weights_file)
-    for name, variable in variables.items():
-        variable.assign(arrays[name].astype(np.float32))
+    if misfits:
+        raise misfits[0]
     return Enhancer(spec, models)

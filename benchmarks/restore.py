@@ -1,0 +1,236 @@
+"""How long restoring a burst takes, how near to the machine's limit, and in how much memory.
+
+    python benchmarks/restore.py --sizes 1424x2128 --frames 1,8 --precisions float32,bfloat16
+
+Sizes are packed rows x columns (1424x2128 is a full Sony frame, 12 megapixels). Every line is
+measured in a fresh process that loads weights of full width, restores one burst and a second one,
+and measures the fastest convolution of this machine in the same breath. Writes a CSV and, with
+matplotlib (extra "figures"), a plot of time and memory.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+STARTED = time.monotonic()
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from absl import app, flags  # noqa: E402
+
+_SIZES = flags.DEFINE_list("sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
+_FRAMES = flags.DEFINE_list("frames", ["1", "8"], "Frames of a burst.")
+_PRECISIONS = flags.DEFINE_list("precisions", ["float32"], "float32 and bfloat16.")
+_STRIPES = flags.DEFINE_integer("stripe_rows", 256, "Rows of a stripe; 0: no stripes.")
+_CAMERA = flags.DEFINE_enum("camera", "sony", ["sony", "fuji"], "Camera of the weights.")
+_WIDTH = flags.DEFINE_integer("width", 32, "Channels of the first level.")
+_CSV = flags.DEFINE_string("csv", None, "Also write the table here.")
+_PLOT = flags.DEFINE_string("plot", None, "Also draw time and memory here (PNG).")
+_WORKER = flags.DEFINE_string("worker", None, "Used by the script itself: one case as JSON.")
+
+COLUMNS = (
+    "rows columns frames precision load_s first_s second_s gflops peak_gflops "
+    "fraction_first fraction_second peak_mb"
+).split()
+
+
+def flops(spec, rows, columns, frames):
+    """Floating-point operations of the convolutions for one burst of packed frames."""
+    from dbp_tf.spec import build
+
+    def area(rows, columns, level):
+        for _ in range(level - 1):
+            rows, columns = -(-rows // 2), -(-columns // 2)
+        return rows * columns
+
+    def of_model(model, rows, columns, frames):
+        total = 0
+        for layer in model.layers:
+            if hasattr(layer, "layers"):
+                total += of_model(layer, rows, columns, frames if layer.name == "encoder" else 1)
+                continue
+            kernel = getattr(layer, "kernel", None)
+            if kernel is None or len(kernel.shape) != 4:
+                continue
+            digits = "".join(c for c in layer.name.split("_")[1] if c.isdigit())
+            block = 5 if "res" in layer.name else int(digits)
+            level = block if block <= 5 else max(10 - block, 1)
+            # A transposed convolution's work is done at the lower level.
+            level += layer.name.startswith("g_up")
+            a, b, c, d = kernel.shape
+            total += 2 * a * b * c * d * area(rows, columns, level) * frames
+        return total
+
+    models = build(spec)
+    return of_model(models["coarse"], rows // 2, columns // 2, frames) + of_model(
+        models["burst"], rows, columns, frames
+    )
+
+
+def peak(dtype):
+    """GFLOP/s of this machine's fastest 3x3 convolution of those that the network has."""
+    import tensorflow as tf
+
+    best = 0
+    for rows, columns, channels in ((256, 1064, 64), (178, 266, 128), (89, 133, 512)):
+        image = tf.cast(tf.random.normal((1, rows, columns, channels)), dtype)
+        kernel = tf.cast(tf.random.normal((3, 3, channels, channels)), dtype)
+        bias = tf.zeros(channels, dtype)
+
+        @tf.function
+        def convolve(image=image, kernel=kernel, bias=bias):
+            out = tf.nn.bias_add(tf.nn.conv2d(image, kernel, 1, "SAME"), bias)
+            return tf.nn.leaky_relu(out, 0.2)
+
+        convolve()
+        for _ in range(5):
+            started = time.monotonic()
+            convolve().numpy()
+            seconds = time.monotonic() - started
+            best = max(best, 18 * rows * columns * channels**2 / seconds / 1e9)
+    return best
+
+
+def measure(case):
+    """One case in this process; peak memory is taken before the convolution peak."""
+    import resource
+
+    from dbp_tf import cli
+
+    cli.import_tensorflow()
+    import numpy as np
+
+    import dbp_tf
+
+    model = dbp_tf.load_pretrained(case["weights"])
+    load = time.monotonic() - STARTED
+    rows, columns, frames = case["rows"], case["columns"], case["frames"]
+    options = dict(precision=case["precision"], stripe_rows=case["stripe_rows"] or None)
+
+    def burst(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(frames):
+            yield rng.random((rows, columns, model.spec.channels), np.float32)
+
+    seconds = []
+    for seed in (0, 1):
+        # Making random frames is no part of restoring; they are made one by one all the same,
+        # so that memory is that of a burst read from files.
+        started = time.monotonic()
+        for _ in burst(seed):
+            pass
+        making = time.monotonic() - started
+        started = time.monotonic()
+        model.enhance(burst(seed), reference_frame=0, **options)
+        seconds.append(time.monotonic() - started - making)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    work = flops(model.spec, rows, columns, frames) / 1e9
+    limit = peak(case["precision"])
+    return {
+        "rows": rows,
+        "columns": columns,
+        "frames": frames,
+        "precision": case["precision"],
+        "load_s": round(load, 2),
+        "first_s": round(seconds[0], 2),
+        "second_s": round(seconds[1], 2),
+        "gflops": round(work / seconds[1], 1),
+        "peak_gflops": round(limit, 1),
+        "fraction_first": round(work / seconds[0] / limit, 3),
+        "fraction_second": round(work / seconds[1] / limit, 3),
+        "peak_mb": round(memory),
+    }
+
+
+def machine():
+    """The processor's name and the number of processors this process may use."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{(names or [platform.processor()])[0]}, {count} processors"
+
+
+def plot(rows, path):
+    """Time and memory against frames, one line for each size and precision."""
+    try:
+        import matplotlib
+    except ImportError:
+        sys.exit('--plot needs matplotlib: pip install "dbp_tf[figures]"')
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (time_axis, memory_axis) = pyplot.subplots(1, 2, figsize=(10, 4))
+    for key in sorted({(r["rows"], r["columns"], r["precision"]) for r in rows}):
+        line = [r for r in rows if (r["rows"], r["columns"], r["precision"]) == key]
+        line.sort(key=lambda r: r["frames"])
+        frames = [r["frames"] for r in line]
+        label = f"{4 * key[0] * key[1] / 1e6:.0f} MP, {key[2]}"
+        time_axis.plot(frames, [r["second_s"] for r in line], "o-", label=label)
+        memory_axis.plot(frames, [r["peak_mb"] / 1000 for r in line], "o-", label=label)
+    time_axis.set(xlabel="frames", ylabel="seconds", ylim=(0, None))
+    memory_axis.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
+    time_axis.legend()
+    figure.suptitle(machine())
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main(_):
+    if _WORKER.value:
+        print(json.dumps(measure(json.loads(_WORKER.value))))
+        return
+    from dbp_tf import cameras, cli
+
+    cli.import_tensorflow()
+    import dbp_tf
+    from dbp_tf.pretrained import untrained
+    from dbp_tf.spec import NetworkSpec
+
+    camera = cameras.camera_named(_CAMERA.value)
+    spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=_WIDTH.value)
+    print(machine())
+    print("  ".join(f"{name:>9}" for name in COLUMNS), flush=True)
+    table = []
+    with tempfile.TemporaryDirectory() as weights:
+        dbp_tf.save_pretrained(untrained(spec), weights)
+        for size in _SIZES.value:
+            rows, columns = map(int, size.split("x"))
+            for frames in map(int, _FRAMES.value):
+                for precision in _PRECISIONS.value:
+                    case = dict(
+                        weights=weights,
+                        rows=rows,
+                        columns=columns,
+                        frames=frames,
+                        precision=precision,
+                        stripe_rows=_STRIPES.value,
+                    )
+                    out = subprocess.run(
+                        [sys.executable, __file__, "--worker", json.dumps(case)],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    ).stdout
+                    row = json.loads(out.splitlines()[-1])
+                    table.append(row)
+                    print(
+                        "  ".join(f"{row[name]:>{max(9, len(name))}}" for name in COLUMNS),
+                        flush=True,
+                    )
+    if _CSV.value:
+        with open(_CSV.value, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(table)
+    if _PLOT.value:
+        plot(table, _PLOT.value)
+
+
+if __name__ == "__main__":
+    app.run(main)
