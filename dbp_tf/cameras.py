@@ -23,7 +23,8 @@ class Camera:
       channels: packed channels C (4 Bayer, 9 X-Trans).
       scale: output pixels per packed pixel S (2 Bayer, 3 X-Trans).
       xyz_to_camera: 3x3 row-major matrix, XYZ (D65) to linear camera RGB.
-      white_balance: multipliers (R, G, B) of daylight, green 1; the simulator uses them.
+      white_balance: multipliers (R, G, B) of daylight, green 1: what turns the matrix's image of
+        D65 white into equal values. The simulator uses them.
       padded_columns: columns the published evaluation adds at the right of a packed frame.
       reference_frame: reference of the published evaluation, "first" or "center".
       contextual_weight: weight of the contextual loss in the published training.
@@ -54,11 +55,11 @@ SONY = Camera(
     channels=4,
     scale=2,
     xyz_to_camera=(
-        (0.6629, -0.1900, -0.0483),
-        (-0.4618, 1.2349, 0.2550),
-        (-0.0622, 0.1381, 0.6514),
+        (0.5838, -0.1430, -0.0246),
+        (-0.3497, 1.1477, 0.2297),
+        (-0.0748, 0.1885, 0.5778),
     ),
-    white_balance=(2.15, 1.0, 1.55),
+    white_balance=(2.77, 1.0, 1.43),
     padded_columns=0,
     reference_frame="first",
     contextual_weight=1.0,
@@ -78,7 +79,7 @@ FUJI = Camera(
         (-0.3746, 1.2042, 0.1903),
         (-0.0666, 0.1479, 0.5235),
     ),
-    white_balance=(1.85, 1.0, 1.70),
+    white_balance=(2.29, 1.0, 1.61),
     # 2010 packed columns of the X-T2 become 2048, which four poolings divide evenly.
     padded_columns=38,
     reference_frame="center",

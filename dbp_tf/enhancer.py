@@ -1,5 +1,7 @@
 """Networks with weights, ready to restore a burst."""
 
+import operator
+
 import numpy as np
 import tensorflow as tf
 
@@ -59,14 +61,7 @@ class Enhancer:
           InputError: no frames, frames of odd, unequal or wrongly packed size, several frames
             for the SID baseline, or weights of a coarse network alone.
         """
-        if isinstance(reference_frame, str):
-            if reference_frame == "center" and not hasattr(frames, "__len__"):
-                raise InputError(
-                    'reference_frame="center" needs to know how many frames there are: give '
-                    "a list, or the index itself"
-                )
-            count = len(frames) if hasattr(frames, "__len__") else 1
-            reference_frame = layers.reference_index(reference_frame, count)
+        reference_frame = self._reference_index(reference_frame, frames)
         if self.single is not None:
             return self._enhance_single(frames, precision)
         stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
@@ -79,6 +74,25 @@ class Enhancer:
                 f"the reference frame {reference_frame} is not one of the {stream.count} frames"
             )
         return stream.picture(reference_frame)
+
+    def _reference_index(self, reference_frame, frames):
+        if isinstance(reference_frame, str):
+            if self.spec.fusion == "max" or self.single is not None:
+                layers.reference_index(reference_frame, 1)
+                return 0
+            if reference_frame == "center" and not hasattr(frames, "__len__"):
+                raise InputError(
+                    'reference_frame="center" needs to know how many frames there are: give '
+                    "a list, or the index itself"
+                )
+            count = len(frames) if hasattr(frames, "__len__") else 1
+            return layers.reference_index(reference_frame, count)
+        try:
+            return operator.index(reference_frame)
+        except TypeError:
+            raise InputError(
+                f"the reference frame is first, center or a whole number, not {reference_frame!r}"
+            ) from None
 
     def stream(self, precision="float32", keep=(0,), stripe_rows=streaming.STRIPE_ROWS):
         """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""

@@ -55,7 +55,8 @@ class Burst:
     @property
     def name(self):
         """The published name of the burst's results: scene, frame 00, integer ratio."""
-        return f"{self.scene}_00_{int(self.ratio):d}"
+        # 0.7 s / 0.1 s is a hair less than 7.
+        return f"{self.scene}_00_{int(self.ratio + 1e-6):d}"
 
 
 def parse_name(path):
@@ -97,7 +98,7 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
       long_dir: folder of the long exposures; None if there are none.
       camera: `cameras.Camera`, for the suffix of its files.
       split: "train", "val" or "test".
-      n_burst: frames of a burst at the most: frame 00 and the next ones that exist.
+      n_burst: frames of a burst at the most: those of 00 .. n_burst - 1 that exist.
       ratio: exposure ratio of the bursts that have no long exposure.
 
     Returns:
@@ -127,7 +128,7 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
                 scene=scene,
                 exposure=exposure,
                 ratio=exposure_ratio(truth.exposure, exposure) if truth else ratio,
-                frames=tuple(frames[frame] for frame in sorted(frames))[:n_burst],
+                frames=tuple(frames[frame] for frame in sorted(frames) if frame < n_burst),
                 truth=truth.path if truth else None,
                 scored=truth is not None and scene not in MISALIGNED_SCENES,
             )

@@ -47,11 +47,17 @@ class NetworkSpec:
                     f"a network's {field} is one of {', '.join(values)}, "
                     f"not {getattr(self, field)!r}"
                 )
-        for field in ("channels", "width", "scale"):
-            if getattr(self, field) < 1:
-                raise InputError(f"a network's {field} is at least 1, not {getattr(self, field)}")
-        if self.residual_blocks < 0:
-            raise InputError(f"residual_blocks is at least 0, not {self.residual_blocks}")
+        for field in ("channels", "width", "scale", "residual_blocks"):
+            value, least = getattr(self, field), field != "residual_blocks"
+            if type(value) is not int or value < least:
+                raise InputError(
+                    f"a network's {field} is a whole number of at least {least:d}, not {value!r}"
+                )
+        for field in ("noise_map", "squeeze_excite", "depth_to_space"):
+            if type(getattr(self, field)) is not bool:
+                raise InputError(
+                    f"a network's {field} is true or false, not {getattr(self, field)!r}"
+                )
 
 
 def build(spec, reference_frame="center", dtype=None):

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf import networks
+from dbp_tf.errors import InputError
 
 # Rows that a stripe's border may spoil. Going in: two convolutions at level 2 see 2 of its rows
 # or 4 packed ones, two at level 1 see 2, the enlarged coarse output 1. Coming out: 2 at level 9,
@@ -125,7 +126,7 @@ class BurstStream:
           stripe_rows: packed rows computed at once at the two upper levels; None for all.
         """
         if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
-            raise ValueError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
+            raise InputError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
         self.count = 0
         self._steps = steps
         self._keep = frozenset(keep)

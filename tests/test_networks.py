@@ -165,6 +165,8 @@ def test_the_reference_frame_is_checked():
         small().enhance(burst, reference_frame="last")
     with pytest.raises(InputError, match="reference frame 2 is not one of the 2"):
         small().enhance(burst, reference_frame=2)
+    with pytest.raises(InputError, match="first, center or a whole number, not 1.5"):
+        small().enhance(burst, reference_frame=1.5)
     with pytest.raises(InputError, match="needs to know how many"):
         small().enhance(iter(burst), reference_frame="center")
 

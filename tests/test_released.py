@@ -88,7 +88,7 @@ def test_a_missing_folder_and_one_without_weights(tmp_path):
 def test_missing_halves_of_a_checkpoint(v1):
     data_file = v1 / "model.ckpt.data-00000-of-00001"
     (v1 / "model.ckpt.index").rename(v1 / "away")
-    with pytest.raises(InputError, match="a .data file but no .index|.data file but no .index"):
+    with pytest.raises(InputError, match=".data file but no .index"):
         dbp_tf.load_pretrained(v1)
     (v1 / "away").rename(v1 / "model.ckpt.index")
     data_file.unlink()
@@ -214,6 +214,8 @@ def test_damage_to_the_projects_own_format(tmp_path):
 
 
 def test_a_spec_that_cannot_be_is_refused():
-    for options in ({"family": "fine"}, {"width": 0}, {"residual_blocks": -1}, {"fusion": "mean"}):
+    wrong = [("family", "fine"), ("fusion", "mean"), ("width", 0), ("width", 2.5)]
+    wrong += [("residual_blocks", -1), ("noise_map", "no")]
+    for options in ({field: value} for field, value in wrong):
         with pytest.raises(InputError, match=next(iter(options))):
             NetworkSpec(**options)

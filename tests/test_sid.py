@@ -67,9 +67,22 @@ def test_splits_go_by_the_first_digit_and_suffix_in_any_case(tree):
     assert [b.scene for b in bursts_of(tree, "val")] == ["20201"]
 
 
-def test_n_burst_takes_the_first_frames_that_exist(tree):
-    bursts = bursts_of(tree, n_burst=2)
-    assert [path.name for path in bursts[1].frames] == ["10003_00_0.04s.ARW", "10003_02_0.04s.ARW"]
+def test_n_burst_counts_frame_numbers_as_published(tree):
+    touch(tree / "short", "10003_08_0.04s.ARW")
+    names = {n: [p.name for p in bursts_of(tree, n_burst=n)[1].frames] for n in (2, 3, 8)}
+    assert names[2] == ["10003_00_0.04s.ARW"]
+    assert names[3] == ["10003_00_0.04s.ARW", "10003_02_0.04s.ARW"]
+    assert names[8] == names[3] + ["10003_05_0.04s.ARW"]
+
+
+def test_a_whole_ratio_is_named_whole(tree):
+    touch(tree / "long", "20201_00_0.7s.ARW")
+    (tree / "long" / "20201_00_10s.ARW").unlink()
+    assert [b.name for b in bursts_of(tree, "val")] == ["20201_00_7"]
+
+
+def test_all_misaligned_scenes_of_the_dataset_are_known(tree):
+    assert {"10034", "10045", "10172"} == sid.MISALIGNED_SCENES
 
 
 def test_a_missing_truth_needs_a_ratio_and_is_not_scored(tree):
