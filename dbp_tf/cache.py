@@ -1,0 +1,265 @@
+"""Decoded raw files on disk: each raw file is decoded once and then read crop by crop.
+
+An entry is two files: an array (.npy) that is memory-mapped, and beside it a record (.json) of
+what it was made from. An entry whose raw file, camera levels or decoder changed, or whose array
+is not the one that the record describes, counts as missing and is made again. A folder of
+entries holds nothing that cannot be made again: it may be deleted at any time.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import pathlib
+import random
+import shutil
+import time
+import zlib
+
+import numpy as np
+import rawpy
+
+from dbp_tf import files, packing, progress
+from dbp_tf import raw as raws
+from dbp_tf.errors import InputError
+
+PACKED = "packed"
+DEVELOPED = "developed"
+
+# Bytes of an entry for each visible pixel: packing keeps as many uint16 samples as there are
+# pixels, in both mosaics; a developed picture has three.
+_BYTES_PER_PIXEL = {PACKED: 2, DEVELOPED: 6}
+
+# Part of every record: raise it when entries made before must not be used any more.
+_VERSION = 1
+
+# LibRaw takes up to 370 MB for one 24-megapixel picture.
+_MOST_DECODERS = 4
+
+_PROBE_BYTES = 4096
+_SECONDS_BETWEEN_LINES = 15
+_SECONDS_UNTIL_ABANDONED = 3600
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A decoded raw file.
+
+    Attributes:
+      source: the raw file.
+      array_file: uint16 array: [H, W, C] raw values in DN as `packing.pack` gives them, or
+        [rows, columns, 3] sRGB as `raw.read_truth_16bit` gives it, the whole visible area.
+      shape: of the array.
+      offset: (row, column) of the array's first sample in the visible area.
+      black: value of no light, one for each channel.
+      white: value of saturation.
+    """
+
+    source: pathlib.Path
+    array_file: pathlib.Path
+    shape: tuple[int, int, int]
+    offset: tuple[int, int]
+    black: tuple[float, ...]
+    white: float
+
+    def open(self):
+        """The array, memory-mapped and read-only: what is not looked at is not read."""
+        return np.load(self.array_file, mmap_mode="r")
+
+
+def fill(folder, wanted, camera, out=None):
+    """Makes the entries that are missing, several at a time, and shows how far it is.
+
+    Several processes may fill one folder at once; they share the work. One that is killed
+    leaves no entry half made.
+
+    Args:
+      folder: of the cache; made if missing. When nothing is missing it may be read-only.
+      wanted: iterable of (`PACKED` or `DEVELOPED`, path of a raw file).
+      camera: `cameras.Camera` of the files; None takes the levels from the files.
+      out: stream of the progress lines, standard output by default.
+
+    Returns:
+      dict from each of `wanted` to its `Entry`.
+
+    Raises:
+      InputError: a raw file is missing, damaged or of another camera; the folder cannot be
+        written, or its disk has too little space.
+    """
+    folder = pathlib.Path(folder)
+    entries = {key: _find(folder, *key, camera) for key in wanted}
+    missing = [key for key, entry in entries.items() if entry is None]
+    if missing:
+        with _clear_errors(folder):
+            _prepare(folder)
+            _check_space(folder, missing, camera)
+        entries |= _make_all(folder, missing, camera, out)
+    return entries
+
+
+def _name(kind, source, camera):
+    origin = f"{os.path.abspath(source)} {kind} {camera.name if camera else 'levels of the file'}"
+    return f"{source.stem}.{kind}.{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
+
+
+def _array_file(folder, kind, source, camera):
+    return folder / f"{_name(kind, source, camera)}.npy"
+
+
+def _origin(kind, source, camera):
+    """What an entry depends on, as it stands in its record."""
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror})") from None
+    return {
+        "version": _VERSION,
+        "libraw": list(rawpy.libraw_version),
+        "kind": kind,
+        "source": os.path.abspath(source),
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "camera": [camera.name, camera.black, camera.white] if camera else None,
+    }
+
+
+def _probe(path):
+    """Size and checksum of the first and last bytes of a file.
+
+    Cheap even for thousands of entries, and enough for what goes wrong: a changed header, a file
+    cut short or longer, an end that a crash left empty, an array and a record of two decodings.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        checksum = zlib.crc32(file.read(_PROBE_BYTES))
+        file.seek(max(size - _PROBE_BYTES, 0))
+        return [size, zlib.crc32(file.read(_PROBE_BYTES), checksum)]
+
+
+def _find(folder, kind, source, camera):
+    """The `Entry` of a raw file, or None if there is none that can be trusted."""
+    source = pathlib.Path(source)
+    array_file = _array_file(folder, kind, source, camera)
+    origin = _origin(kind, source, camera)
+    try:
+        record = json.loads(array_file.with_suffix(".json").read_bytes())
+        if record["origin"] != origin or record["array"] != _probe(array_file):
+            return None
+        return Entry(
+            source=source,
+            array_file=array_file,
+            shape=tuple(record["shape"]),
+            offset=tuple(record["offset"]),
+            black=tuple(record["black"]),
+            white=record["white"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _make(folder, kind, source, camera):
+    """Decodes a raw file and writes its entry, unless another process just did."""
+    found = _find(folder, kind, source, camera)
+    if found:
+        return found
+    source = pathlib.Path(source)
+    # Before the file is read: should it change meanwhile, the entry is found to be stale.
+    origin = _origin(kind, source, camera)
+    if kind == PACKED:
+        frame = raws.read_raw(source, camera)
+        array = packing.pack(frame.mosaic, frame.layout)
+        offset, black, white = frame.offset, frame.black, frame.white
+    else:
+        array = raws.read_truth_16bit(source)
+        offset, black, white = (0, 0), (0.0, 0.0, 0.0), 65535.0
+    file = io.BytesIO()
+    np.save(file, array)
+    array_file = _array_file(folder, kind, source, camera)
+    with _clear_errors(folder):
+        files.write_whole(array_file, file.getbuffer())
+        record = {
+            "origin": origin,
+            "array": _probe(array_file),
+            "shape": array.shape,
+            "offset": offset,
+            "black": black,
+            "white": white,
+        }
+        files.write_whole(array_file.with_suffix(".json"), json.dumps(record, indent=1).encode())
+    return Entry(source, array_file, array.shape, tuple(offset), tuple(black), white)
+
+
+def _make_all(folder, missing, camera, out):
+    entries, started, last_line = {}, time.monotonic(), time.monotonic()
+    # Each process in an order of its own, so that several divide the work between them.
+    missing = random.Random(os.getpid()).sample(missing, len(missing))
+    decoders = concurrent.futures.ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1))
+    try:
+        jobs = {decoders.submit(_make, folder, *key, camera): key for key in missing}
+        for done, job in enumerate(concurrent.futures.as_completed(jobs), 1):
+            entries[jobs[job]] = job.result()
+            text = f"decoded {done} of {len(missing)} raw files into {folder}"
+            left = progress.time_left(started, done, len(missing))
+            progress.status(f"{text}, {left}", out)
+            late = time.monotonic() - last_line > _SECONDS_BETWEEN_LINES
+            if late and done < len(missing):
+                progress.say(f"{text}, {left}", out)
+                last_line = time.monotonic()
+    finally:
+        decoders.shutdown(cancel_futures=True)
+    progress.say(f"{text} in {time.monotonic() - started:.0f} s", out)
+    return entries
+
+
+def _prepare(folder):
+    """Makes the folder, checks that it can be written, removes what killed processes left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{os.getpid()}.part"
+    files.write_whole(probe, b"")
+    probe.unlink()
+    for scratch in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - scratch.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
+                scratch.unlink()
+
+
+def _check_space(folder, missing, camera):
+    """Refuses to start what the disk cannot hold; all files are taken to be of one size."""
+    with raws.open_raw(missing[0][1]) as raw:
+        pixels = raw.sizes.height * raw.sizes.width
+    need = sum(pixels * _BYTES_PER_PIXEL[kind] for kind, _ in missing)
+    space = shutil.disk_usage(folder).free
+    for kind, source in missing:
+        with contextlib.suppress(FileNotFoundError):
+            # What is stale gives its place to what replaces it.
+            space += _array_file(folder, kind, pathlib.Path(source), camera).stat().st_size
+    if need > space:
+        raise InputError(
+            f"--cache_dir: {len(missing)} decoded raw files take about {_size(need)}, but "
+            f"{folder} has room for {_size(space)}: free some or give a folder on another disk"
+        )
+
+
+def _size(count):
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+@contextlib.contextmanager
+def _clear_errors(folder):
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"--cache_dir: the disk of {folder} is full: free some space and run the same "
+                f"command again, it goes on where it stopped"
+            ) from None
+        raise InputError(
+            f"--cache_dir: {folder} cannot be written ({error.strerror or error}): give another "
+            f"folder"
+        ) from None

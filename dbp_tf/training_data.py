@@ -1,0 +1,541 @@
+"""Training data: patches of bursts and truths, drawn from the cache and augmented.
+
+Every random choice follows from the seed and the number of the burst alone, so that nothing has
+to be saved for a run to go on where it stopped: step 1000 is the same, whether a run got there or
+starts there.
+
+Axis letters: F frames, H W packed rows and columns, C packed channels, S output pixels per packed
+pixel, P patch (packed pixels), p half-size patch.
+"""
+
+import atexit
+import dataclasses
+import functools
+import os
+import threading
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from dbp_tf import cache as caches
+from dbp_tf.errors import InputError
+
+STAGES = ("coarse", "fine", "burst")
+
+# Crops of which a preference for texture takes the most detailed one.
+_CANDIDATES = 8
+
+# Patches made at the same time: one takes about 0.1 s and, for X-Trans, 300 MB.
+_MOST_PARALLEL = 4
+
+# For `_until_exit`: threads that are making a patch, and calls that came too late.
+_exiting = threading.Event()
+_inside = set()
+_refused = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a stage trains on.
+
+    Attributes:
+      stage: "coarse", "fine" or "burst".
+      patch: side of the patches in pixels of what the stage's network takes: packed pixels P
+        (even), but half-size ones p in the coarse stage.
+      n_burst: frames of a burst at the most; every burst shows 1 to so many, all counts alike
+        likely. A burst with fewer frames shows what it has.
+      shift: every frame but the first is moved by -shift to shift - 1 pixels (of the patch) along
+        rows and along columns, to teach robustness to small motion. Published: 4 for Sony, 0 for
+        Fuji.
+      bursts_per_step: bursts that a replica takes for one step; published 1.
+      texture: how often, 0 to 1, a patch is the most detailed one of several candidates instead
+        of just any. Published 0; more helps where training time is short.
+    """
+
+    stage: str
+    patch: int
+    n_burst: int = 8
+    shift: int = 0
+    bursts_per_step: int = 1
+    texture: float = 0.0
+
+    def __post_init__(self):
+        if self.stage not in STAGES:
+            raise InputError(f"a stage is one of {', '.join(STAGES)}, not {self.stage!r}")
+        if self.patch < 2 or (self.patch % 2 and self.stage != "coarse"):
+            raise InputError(f"--patch is an even number from 2 on, not {self.patch}")
+        if self.n_burst < 1:
+            raise InputError(f"--n_burst is at least 1, not {self.n_burst}")
+        if not 0 <= self.shift < self.patch:
+            raise InputError(
+                f"--shift is at least 0 and less than --patch {self.patch}, not {self.shift}"
+            )
+        if self.bursts_per_step < 1:
+            raise InputError(f"--bursts_per_step is at least 1, not {self.bursts_per_step}")
+        if not 0 <= self.texture <= 1:
+            raise InputError(f"--texture is a share, 0 to 1, not {self.texture}")
+
+    @property
+    def side(self):
+        """Side of what is read for a patch, in packed pixels."""
+        return self.patch * (2 if self.stage == "coarse" else 1)
+
+
+def published_recipe(stage, camera):
+    """The published `Recipe` of a stage."""
+    return Recipe(
+        stage=stage,
+        patch=256 if stage == "coarse" else 512,
+        n_burst=1 if stage == "fine" else 8,
+        # The published Fuji script does not shift, and the first version, whose coarse weights
+        # were kept, did not know shifts yet.
+        shift=4 if stage == "burst" and camera.name == "sony" else 0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The cached files of one burst, of matching sizes.
+
+    Attributes:
+      scene: five digits.
+      ratio: by which the dark frames are brightened.
+      frames: packed dark frames, `cache.Entry` of [H, W, C].
+      clean: the packed long exposure, [H, W, C].
+      developed: the truth, at least [S*H, S*W, 3] from the frames' offset on; None in the coarse
+        stage, which has no use for it.
+    """
+
+    scene: str
+    ratio: float
+    frames: tuple[caches.Entry, ...]
+    clean: caches.Entry
+    developed: caches.Entry | None
+
+
+def prepare(bursts, cache, camera, stage="burst"):
+    """Decodes what a stage needs of some bursts, unless it is in the cache already.
+
+    Args:
+      bursts: list of `sid.Burst`, each with a truth.
+      cache: folder of the cache, see `cache.fill`.
+      camera: `cameras.Camera`.
+      stage: "coarse", "fine" or "burst".
+
+    Returns:
+      list of `Sources`, one for each burst.
+
+    Raises:
+      InputError: a burst has no truth, its files are not of one size, or see `cache.fill`.
+    """
+    wanted = []
+    for burst in bursts:
+        if burst.truth is None:
+            raise InputError(
+                f"scene {burst.scene} has no long exposure to learn from: add it to --long_dir or "
+                f"remove the scene from --short_dir"
+            )
+        wanted += [(caches.PACKED, path) for path in (*burst.frames, burst.truth)]
+        if stage != "coarse":
+            wanted.append((caches.DEVELOPED, burst.truth))
+    entries = caches.fill(cache, wanted, camera)
+    found = [
+        Sources(
+            scene=burst.scene,
+            ratio=burst.ratio,
+            frames=tuple(entries[caches.PACKED, path] for path in burst.frames),
+            clean=entries[caches.PACKED, burst.truth],
+            developed=entries.get((caches.DEVELOPED, burst.truth)),
+        )
+        for burst in bursts
+    ]
+    for sources in found:
+        _check_sizes(sources, camera.scale)
+    return found
+
+
+def _check_sizes(sources, scale):
+    first, *others = sources.frames
+    for entry in (*others, sources.clean):
+        if (entry.shape, entry.offset) != (first.shape, first.offset):
+            raise InputError(
+                f"{entry.source} has {_packed_size(entry)}, but {first.source.name} has "
+                f"{_packed_size(first)}: a burst and its long exposure are of one size"
+            )
+    if sources.developed:
+        rows, columns, _ = sources.developed.shape
+        needed = np.add(first.offset, np.multiply(first.shape[:2], scale))
+        if rows < needed[0] or columns < needed[1]:
+            raise InputError(
+                f"{sources.developed.source} develops to {rows} x {columns} pixels, less than the "
+                f"{needed[0]} x {needed[1]} of its burst: it is not the burst's long exposure"
+            )
+
+
+def _packed_size(entry):
+    rows, columns, _ = entry.shape
+    return f"{rows} x {columns} packed pixels from {entry.offset} on"
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is done alike to all pictures of a burst, in this order."""
+
+    flip_rows: bool = False
+    flip_columns: bool = False
+    transpose: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """Every choice of one patch.
+
+    Attributes:
+      sources: the burst.
+      frames: indices of the frames it shows, shuffled; the first one is never shifted.
+      top, left: first row and column, in packed pixels.
+      augmentation: see `Augmentation`.
+      shifts: (rows, columns) for each of `frames`, in pixels of the patch.
+    """
+
+    sources: Sources
+    frames: tuple[int, ...]
+    top: int
+    left: int
+    augmentation: Augmentation
+    shifts: tuple[tuple[int, int], ...]
+
+
+def group_scenes(sources):
+    """Bursts by scene: list of lists of `Sources`, scenes in order."""
+    scenes = {}
+    for one in sources:
+        scenes.setdefault(one.scene, []).append(one)
+    return [scenes[scene] for scene in sorted(scenes)]
+
+
+def draw(scenes, recipe, seed, number):
+    """The choices of one patch.
+
+    Args:
+      scenes: see `group_scenes`. Every run of len(scenes) numbers that starts at a multiple of
+        it, an epoch, has each scene once, in random order.
+      recipe: `Recipe`.
+      seed: whole number from 0 on.
+      number: of the burst since the start of the training, from 0 on.
+
+    Returns:
+      `Draw`.
+    """
+    epoch, position = divmod(number, len(scenes))
+    exposures = scenes[_scene_order(len(scenes), seed, epoch)[position]]
+    rng = _generator(seed, 0, number)
+    sources = exposures[rng.integers(len(exposures))]
+    count = rng.integers(1, recipe.n_burst, endpoint=True)
+    augmentation = Augmentation(*(rng.integers(2, size=3) == 1).tolist())
+    order = rng.permutation(len(sources.frames))
+    shifts = np.zeros((len(order), 2), int)
+    if recipe.shift:
+        shifts[1:] = rng.integers(-recipe.shift, recipe.shift, (len(order) - 1, 2))
+    top, left = _draw_crop(sources, recipe, rng)
+    return Draw(
+        sources=sources,
+        frames=tuple(order[:count].tolist()),
+        top=top,
+        left=left,
+        augmentation=augmentation,
+        shifts=tuple(map(tuple, shifts[:count].tolist())),
+    )
+
+
+def _generator(seed, purpose, number):
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, number))))
+
+
+@functools.lru_cache(maxsize=8)
+def _scene_order(count, seed, epoch):
+    return _generator(seed, 1, epoch).permutation(count)
+
+
+def _draw_crop(sources, recipe, rng):
+    # In the coarse stage the half-size picture is what gets cropped, so rows and columns of the
+    # packed one come in pairs.
+    step = recipe.side // recipe.patch
+    ranges = [(size - recipe.side) // step for size in sources.clean.shape[:2]]
+    crops = rng.integers(0, ranges, (_CANDIDATES, 2), endpoint=True) * step
+    chosen = 0
+    if rng.random() < recipe.texture:
+        picture = sources.clean.open()
+        chosen = np.argmax([_detail(picture, *crop, recipe.side, sources) for crop in crops])
+    return tuple(crops[chosen].tolist())
+
+
+def _detail(picture, top, left, side, sources):
+    """Mean absolute gradient of a crop's green channel after a square root.
+
+    The root makes detail in the shade count as it is seen, and shot noise count alike everywhere.
+    """
+    # Of both layouts channel 1 is green. Pairs of rows and columns apart are enough to judge by.
+    green = picture[top : top + side : 2, left : left + side : 2, 1].astype(np.float32)
+    green = np.sqrt(np.maximum(green - sources.clean.black[1], 0))
+    return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
+
+
+def load_patch(drawn, recipe, scale):
+    """Reads and augments what was drawn.
+
+    Args:
+      drawn: `Draw`.
+      recipe: `Recipe`.
+      scale: S.
+
+    Returns:
+      dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
+      "clean_low" [p, p, C]; in the others "frames" [F, P, P, C], "low" [F, p, p, C], "clean_low"
+      [p, p, C] and "truth" [S*P, S*P, 3]. Linear and brightened in 0..1, the truth sRGB in 0..1.
+    """
+    sources = drawn.sources
+    crop = drawn.top, drawn.left, recipe.side
+    coarse = recipe.stage == "coarse"
+    channels = sources.clean.shape[-1]
+    frames = np.empty((len(drawn.frames), recipe.patch, recipe.patch, channels), np.float32)
+    for frame, index, by in zip(frames, drawn.frames, drawn.shifts, strict=True):
+        linear = _linear(sources.frames[index], crop, sources.ratio, coarse)
+        frame[:] = shift(augment(linear, drawn.augmentation), by)
+    clean = augment(_linear(sources.clean, crop, 1.0, coarse), drawn.augmentation)
+    if coarse:
+        return {"frames": frames, "clean_low": np.ascontiguousarray(clean)}
+    truth = _truth(sources, drawn.top, drawn.left, recipe.side, recipe.side, scale)
+    return {
+        "frames": frames,
+        "low": halve(frames),
+        "clean_low": halve(clean),
+        "truth": _developed(augment(truth, drawn.augmentation)),
+    }
+
+
+def _linear(entry, crop, ratio, coarse):
+    """A crop of a packed entry, linear and brightened; halved first in the coarse stage."""
+    top, left, side = crop
+    samples = entry.open()[top : top + side, left : left + side]
+    if coarse:
+        # As published: the coarse stage halves first and cuts at 1 then, unlike all else.
+        return np.minimum(halve(_brighten(samples, entry, ratio)), 1)
+    return _brighten(samples, entry, ratio, cut=True)
+
+
+def _brighten(samples, entry, ratio, cut=False):
+    """`packing.normalise`, to the bit, but with cutting at 1 left to choice.
+
+    Looking values up in a table of all there are takes a quarter of the time.
+    """
+    tables = [_table(black, entry.white, ratio, cut) for black in entry.black]
+    if len(set(entry.black)) == 1:
+        return np.take(tables[0], samples)
+    channels = zip(tables, np.moveaxis(samples, -1, 0), strict=True)
+    return np.stack([np.take(table, channel) for table, channel in channels], axis=-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _table(black, white, ratio, cut):
+    black = np.float32(black)
+    values = np.maximum(np.arange(65536, dtype=np.float32) - black, 0)
+    values = values / (np.float32(white) - black) * np.float32(ratio)
+    return np.minimum(values, 1) if cut else values
+
+
+def _truth(sources, top, left, rows, columns, scale):
+    """uint16 view [S*rows, S*columns, 3] of the truth that belongs to packed pixels."""
+    row, column = np.add(sources.frames[0].offset, np.multiply((top, left), scale))
+    return sources.developed.open()[row : row + scale * rows, column : column + scale * columns]
+
+
+def _developed(picture):
+    return np.divide(picture, np.float32(65535), dtype=np.float32, order="C")
+
+
+def augment(picture, augmentation):
+    """Flips and transposes a picture [rows, columns, channels]; returns a view."""
+    if augmentation.flip_rows:
+        picture = picture[::-1]
+    if augmentation.flip_columns:
+        picture = picture[:, ::-1]
+    if augmentation.transpose:
+        picture = picture.swapaxes(0, 1)
+    return picture
+
+
+def shift(picture, by):
+    """Moves a picture's content up and left by (rows, columns), mirrored at the edges.
+
+    Args:
+      picture: [rows, columns, channels].
+      by: pixels, less than the picture's size either way; (0, 0) returns the picture itself.
+
+    Returns:
+      The same shape; pixel (r, c) is the one that was at (r, c) + `by`.
+    """
+    for pixels in by:
+        if pixels > 0:
+            picture = np.concatenate([picture[pixels:], picture[-2 : -pixels - 2 : -1]])
+        elif pixels < 0:
+            picture = np.concatenate([picture[-pixels:0:-1], picture[:pixels]])
+        # Rows first, then columns; the second turn puts the axes back.
+        picture = picture.swapaxes(0, 1)
+    return picture
+
+
+def halve(pictures):
+    """The mean of every 2 x 2 pixels, [..., rows, columns, channels] of even size.
+
+    The numpy counterpart of `streaming.half_size`, equal to rounding.
+    """
+    total = pictures[..., ::2, ::2, :] + pictures[..., 1::2, ::2, :]
+    total += pictures[..., ::2, 1::2, :]
+    total += pictures[..., 1::2, 1::2, :]
+    total *= np.float32(0.25)
+    return np.ascontiguousarray(total)
+
+
+def training_dataset(
+    bursts, cache, camera, recipe, seed, start_step=0, steps=None, replica=0, replicas=1
+):
+    """The training data of one replica.
+
+    Step s takes the bursts number (s * replicas + replica) * bursts_per_step and following, so
+    that two replicas with one burst each see what one replica with two bursts a step sees. An
+    epoch is one patch of every scene in random order, with a random one of the scene's exposures.
+
+    Args:
+      bursts: list of `sid.Burst` to train on.
+      cache: folder of the cache; what it lacks is decoded first, see `prepare`.
+      camera: `cameras.Camera`.
+      recipe: `Recipe`.
+      seed: whole number from 0 on.
+      start_step: the first step.
+      steps: how many steps; None goes on for ever.
+      replica: number of this replica, 0 to replicas - 1.
+      replicas: of the training, those of other processes included.
+
+    Returns:
+      `tf.data.Dataset` of dicts, one for each burst, bursts_per_step of them a step: what
+      `load_patch` returns, "scene" (string) and "step" (int64). F varies.
+
+    Raises:
+      InputError: no bursts, a picture smaller than the patch, or see `prepare`.
+    """
+    if seed < 0:
+        raise InputError(f"--seed is at least 0, not {seed}")
+    if not bursts:
+        raise InputError("there are no bursts to train on")
+    sources = prepare(bursts, cache, camera, recipe.stage)
+    for one in sources:
+        rows, columns, _ = one.clean.shape
+        if min(rows, columns) < recipe.side:
+            most = min(rows, columns) // (recipe.side // recipe.patch) // 2 * 2
+            raise InputError(
+                f"{one.clean.source} has {rows} x {columns} packed pixels, too few for --patch "
+                f"{recipe.patch}: give --patch {most} or less"
+            )
+    scenes = group_scenes(sources)
+    signature = _signature(recipe, camera)
+
+    @_until_exit
+    def load(number):
+        drawn = draw(scenes, recipe, seed, int(number))
+        patch = load_patch(drawn, recipe, camera.scale)
+        return drawn.sources.scene.encode(), *(patch[name] for name in signature)
+
+    def element(position):
+        step = position // recipe.bursts_per_step
+        number = (step * replicas + replica) * recipe.bursts_per_step
+        number += position % recipe.bursts_per_step
+        types = [tf.string, *(spec.dtype for spec in signature.values())]
+        scene, *patch = tf.numpy_function(load, [number], types, stateful=False)
+        values = {
+            name: tf.ensure_shape(value, spec.shape)
+            for (name, spec), value in zip(signature.items(), patch, strict=True)
+        }
+        return values | {"scene": tf.ensure_shape(scene, ()), "step": step}
+
+    first = start_step * recipe.bursts_per_step
+    last = tf.int64.max if steps is None else first + steps * recipe.bursts_per_step
+    # Several replicas in one process share its cores and its memory.
+    parallel = max(1, min(_MOST_PARALLEL, os.cpu_count() or 1) // replicas)
+    return (
+        tf.data.Dataset.range(first, last)
+        .map(element, num_parallel_calls=parallel, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def _until_exit(load):
+    """Makes a function that tf.data calls end the data once Python is about to exit.
+
+    tf.data makes patches ahead, so one of its threads is inside Python nearly all the time. If
+    the interpreter shut down then, the thread would never come back, and neither would the
+    iterator's destructor that waits for it: a script that is done, or has failed, would hang.
+    """
+    atexit.unregister(_settle)
+    atexit.register(_settle)
+
+    def load_unless_exiting(number):
+        _inside.add(threading.get_ident())
+        try:
+            if _exiting.is_set():
+                _refused.append(number)
+                raise StopIteration
+            return load(number)
+        finally:
+            _inside.discard(threading.get_ident())
+
+    return load_unless_exiting
+
+
+def _settle():
+    """Waits until tf.data's buffers are full, after which it calls Python no more."""
+    _exiting.set()
+    refused = -1
+    while _inside or refused != len(_refused):
+        refused = len(_refused)
+        time.sleep(0.2)
+
+
+def _signature(recipe, camera):
+    """{name: `tf.TensorSpec`} of the arrays of an element."""
+    channels, patch = camera.channels, recipe.patch
+    shapes = {"frames": (None, patch, patch, channels)}
+    if recipe.stage == "coarse":
+        shapes["clean_low"] = (patch, patch, channels)
+    else:
+        half, side = patch // 2, camera.scale * patch
+        shapes["low"] = (None, half, half, channels)
+        shapes["clean_low"] = (half, half, channels)
+        shapes["truth"] = (side, side, 3)
+    return {name: tf.TensorSpec(shape, tf.float32) for name, shape in shapes.items()}
+
+
+def load_burst(cache, burst, camera, n_burst=8):
+    """A whole burst and its truth from the cache, for validation.
+
+    Args:
+      cache: folder of the cache; what it lacks is decoded first.
+      burst: `sid.Burst` with a truth.
+      camera: `cameras.Camera`.
+      n_burst: frames at the most.
+
+    Returns:
+      (packed frames [F, H, W, C], truth [S*H, S*W, 3]), both float32: linear, brightened and cut
+      at 1; sRGB in 0..1.
+
+    Raises:
+      InputError: see `prepare`.
+    """
+    burst = dataclasses.replace(burst, frames=burst.frames[:n_burst])
+    (sources,) = prepare([burst], cache, camera)
+    rows, columns, _ = sources.frames[0].shape
+    frames = np.empty((len(sources.frames), *sources.frames[0].shape), np.float32)
+    for frame, entry in zip(frames, sources.frames, strict=True):
+        frame[:] = _brighten(entry.open(), entry, sources.ratio, cut=True)
+    return frames, _developed(_truth(sources, 0, 0, rows, columns, camera.scale))

@@ -1,0 +1,518 @@
+"""Training data: what a patch shows, how it was drawn, and that seed and step alone decide."""
+
+import collections
+import dataclasses
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from dbp_tf import cache, cameras, packing, raw, sid, simulate, streaming, training_data
+from dbp_tf.errors import InputError
+from dbp_tf.training_data import Recipe
+
+pytest.importorskip("tifffile")
+
+# Packed rows and columns: not square, so that a transposed or swapped axis shows.
+ROWS, COLUMNS = 20, 28
+
+
+def entry(folder, name, array, offset=(0, 0), black=0.0, white=65535.0):
+    path = folder / f"{name}.npy"
+    np.save(path, array)
+    black = (black,) * array.shape[-1] if isinstance(black, float) else black
+    return cache.Entry(folder / name, path, array.shape, offset, black, white)
+
+
+def codes(rows, columns, channels=1):
+    """Every sample has a value of its own, from which its place can be read."""
+    return np.arange(rows * columns * channels).reshape(rows, columns, channels).astype(np.uint16)
+
+
+def mapped(folder, frames=8, camera=cameras.SONY, offset=(0, 0), scene="00001"):
+    """A burst whose samples tell their place: frames and clean alike, the truth in its own way."""
+    place = codes(ROWS, COLUMNS, camera.channels)
+    rows, columns = (camera.scale * n + o for n, o in zip((ROWS, COLUMNS), offset, strict=True))
+    return training_data.Sources(
+        scene=scene,
+        ratio=1.0,
+        frames=tuple(entry(folder, f"{scene}{i}", place, offset) for i in range(frames)),
+        clean=entry(folder, f"{scene}clean", place, offset),
+        developed=entry(folder, f"{scene}truth", codes(rows, columns, 3)),
+    )
+
+
+def numbered(folder, frames, scene="00001"):
+    """A burst whose frames are constant: frame i has the value i + 1."""
+    burst = mapped(folder, 1, scene=scene)
+    flat = [np.full((ROWS, COLUMNS, 4), i + 1, np.uint16) for i in range(frames)]
+    frames = tuple(entry(folder, f"{scene}flat{i}", frame) for i, frame in enumerate(flat))
+    return dataclasses.replace(burst, frames=frames)
+
+
+def as_codes(picture):
+    return np.rint(picture * np.float64(65535)).astype(int)
+
+
+def places(frame, camera=cameras.SONY):
+    """(row, column) of every pixel of an augmented frame in the whole one."""
+    return np.divmod(as_codes(frame)[..., 0] // camera.channels, COLUMNS)
+
+
+@pytest.mark.parametrize("camera", [cameras.SONY, cameras.FUJI])
+@pytest.mark.parametrize("offset", [(0, 0), (1, 0), (0, 1)])
+def test_truth_is_of_the_same_place_at_s_times_the_size(tmp_path, camera, offset):
+    scenes = [[mapped(tmp_path, 2, camera, offset)]]
+    recipe = Recipe("burst", patch=8, n_burst=2)
+    seen, scale = collections.Counter(), camera.scale
+    for number in range(60):
+        drawn = training_data.draw(scenes, recipe, 0, number)
+        patch = training_data.load_patch(drawn, recipe, scale)
+        assert patch["truth"].shape == (scale * 8, scale * 8, 3)
+        assert patch["frames"].shape[1:] == (8, 8, camera.channels)
+        truth = as_codes(patch["truth"])
+        rows, columns = np.divmod(truth[..., 0] // 3, scale * COLUMNS + offset[1])
+        large = np.kron(places(patch["frames"][0], camera), np.ones((1, scale, scale), int))
+        assert np.array_equal((rows - offset[0]) // scale, large[0])
+        assert np.array_equal((columns - offset[1]) // scale, large[1])
+        # Single pixels of the truth are turned like packed ones.
+        augmentation = drawn.augmentation
+        whole = codes(scale * ROWS + offset[0], scale * COLUMNS + offset[1], 3)
+        top, left = scale * drawn.top + offset[0], scale * drawn.left + offset[1]
+        part = whole[top : top + scale * 8, left : left + scale * 8]
+        part = part[::-1] if augmentation.flip_rows else part
+        part = part[:, ::-1] if augmentation.flip_columns else part
+        part = part.transpose(1, 0, 2) if augmentation.transpose else part
+        assert np.array_equal(truth, part)
+        seen[dataclasses.astuple(augmentation)] += 1
+    assert len(seen) == 8
+
+
+def test_frames_clean_and_truth_are_augmented_alike(tmp_path):
+    scenes = [[mapped(tmp_path, 4)]]
+    recipe = Recipe("fine", patch=8, n_burst=4)
+    for number in range(40):
+        drawn = training_data.draw(scenes, recipe, 1, number)
+        patch = training_data.load_patch(drawn, recipe, 2)
+        for frame, low in zip(patch["frames"], patch["low"], strict=True):
+            assert np.array_equal(frame, patch["frames"][0])
+            # Frames and clean raw have the same values here.
+            assert np.array_equal(low, patch["clean_low"])
+        assert all(array.dtype == np.float32 for array in patch.values())
+        assert all(array.flags.c_contiguous for array in patch.values())
+
+
+def test_every_frame_but_the_first_is_shifted_within_range(tmp_path):
+    scenes = [[mapped(tmp_path, 6)]]
+    recipe = Recipe("burst", patch=12, n_burst=6, shift=4)
+    seen = []
+    for number in range(150):
+        drawn = training_data.draw(scenes, recipe, 2, number)
+        patch = training_data.load_patch(drawn, recipe, 2)
+        first, *others = patch["frames"]
+        assert drawn.shifts[0] == (0, 0)
+        for frame, by in zip(others, drawn.shifts[1:], strict=True):
+            # As published: padded by 4, cropped at 0 to 7. After the augmentation, since both
+            # frames are compared as they are augmented.
+            padded = np.pad(first, ((4, 4), (4, 4), (0, 0)), mode="reflect")
+            row, column = np.add(by, 4)
+            assert np.array_equal(frame, padded[row : row + 12, column : column + 12])
+            seen.append(by)
+        assert np.array_equal(patch["low"], training_data.halve(patch["frames"]))
+    seen = np.array(seen)
+    assert seen.min(0).tolist() == [-4, -4]
+    assert seen.max(0).tolist() == [3, 3]
+    assert len(np.unique(seen, axis=0)) > 60
+
+
+@pytest.mark.parametrize("by", [(0, 0), (3, -4), (-4, 3), (6, 9), (-6, -9)])
+def test_shift_mirrors_at_the_edges(by):
+    picture = codes(7, 10, 2)
+    padded = np.pad(picture, ((6, 6), (9, 9), (0, 0)), mode="reflect")
+    row, column = np.add(by, (6, 9))
+    expected = padded[row : row + 7, column : column + 10]
+    assert np.array_equal(training_data.shift(picture, by), expected)
+
+
+@pytest.mark.parametrize(("have", "n_burst"), [(8, 8), (2, 8), (8, 2), (8, 1), (1, 8)])
+def test_number_and_order_of_frames(tmp_path, have, n_burst):
+    scenes = [[numbered(tmp_path, have)]]
+    recipe = Recipe("burst", patch=4, n_burst=n_burst, shift=2)
+    times = 1500
+    drawn = [training_data.draw(scenes, recipe, 3, number).frames for number in range(times)]
+    counts = collections.Counter(map(len, drawn))
+    # Published: the count is drawn from 1 to n_burst, whatever the burst has.
+    expected = {n: times / n_burst for n in range(1, min(have, n_burst) + 1)}
+    if have < n_burst:
+        expected[have] = times * (n_burst - have + 1) / n_burst
+    assert counts.keys() == expected.keys()
+    for count, times_expected in expected.items():
+        assert abs(counts[count] - times_expected) <= 5 * np.sqrt(times_expected)
+    first = collections.Counter(frames[0] for frames in drawn)
+    assert set(first) == set(range(have))
+    assert max(abs(n - times / have) for n in first.values()) < 5 * np.sqrt(times / have)
+    assert all(len(set(frames)) == len(frames) for frames in drawn)
+    for number in range(20):
+        draw = training_data.draw(scenes, recipe, 3, number)
+        patch = training_data.load_patch(draw, recipe, 2)
+        shown = as_codes(patch["frames"])[:, 0, 0, 0] - 1
+        assert shown.tolist() == list(draw.frames)
+
+
+@pytest.mark.parametrize("stage", ["coarse", "burst"])
+def test_crops_reach_every_edge(tmp_path, stage):
+    scenes = [[mapped(tmp_path, 1)]]
+    recipe = Recipe(stage, patch=4 if stage == "coarse" else 8, n_burst=1)
+    drawn = [training_data.draw(scenes, recipe, 4, number) for number in range(2000)]
+    for axis, size in (("top", ROWS), ("left", COLUMNS)):
+        counts = collections.Counter(getattr(draw, axis) for draw in drawn)
+        # The published crop would stop at size - 9; the half-size picture's goes by twos.
+        expected = range(0, size - 8 + 1, 2 if stage == "coarse" else 1)
+        assert sorted(counts) == list(expected)
+        each = len(drawn) / len(expected)
+        assert max(abs(n - each) for n in counts.values()) < 5 * np.sqrt(each)
+    last = next(d for d in drawn if (d.top, d.left) == (ROWS - 8, COLUMNS - 8))
+    patch = training_data.load_patch(last, recipe, 2)
+    if stage == "burst":
+        assert as_codes(patch["truth"]).max() == 2 * ROWS * 2 * COLUMNS * 3 - 1
+        assert as_codes(patch["frames"]).max() == ROWS * COLUMNS * 4 - 1
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine", "burst"])
+def test_halving_and_cutting_come_in_the_published_order(tmp_path, stage):
+    rng = np.random.default_rng(5)
+    dark = rng.integers(500, 650, (ROWS, COLUMNS, 4)).astype(np.uint16)
+    bright = rng.integers(500, 18000, (ROWS, COLUMNS, 4)).astype(np.uint16)
+    levels = dict(black=512.0, white=16383.0)
+    sources = dataclasses.replace(
+        mapped(tmp_path, 1),
+        ratio=200.0,
+        frames=(entry(tmp_path, "dark", dark, **levels),),
+        clean=entry(tmp_path, "bright", bright, **levels),
+    )
+    recipe = Recipe(stage, patch=ROWS // 2 if stage == "coarse" else ROWS, n_burst=1)
+    drawn = training_data.draw([[sources]], recipe, 0, 0)
+    drawn = dataclasses.replace(drawn, augmentation=training_data.Augmentation())
+    patch = training_data.load_patch(drawn, recipe, 2)
+
+    def expected(samples, ratio):
+        part = samples[:, drawn.left : drawn.left + ROWS].astype(np.float64)
+        linear = np.maximum(part - 512, 0) / (16383 - 512) * ratio
+        halves = linear if stage == "coarse" else np.minimum(linear, 1)
+        halves = halves.reshape(ROWS // 2, 2, ROWS // 2, 2, 4).mean((1, 3))
+        return np.minimum(linear, 1), np.minimum(halves, 1)
+
+    frame, low = expected(dark, 200)
+    # Some neighbours lie on both sides of 1, so that the order matters.
+    assert np.any((low < 1) & (frame.reshape(ROWS // 2, 2, ROWS // 2, 2, 4).max((1, 3)) == 1))
+    shown = patch["frames"] if stage == "coarse" else patch["low"]
+    np.testing.assert_allclose(shown[0], low, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(patch["clean_low"], expected(bright, 1)[1], rtol=0, atol=1e-6)
+    names = {"frames", "clean_low"}
+    if stage != "coarse":
+        names |= {"low", "truth"}
+        np.testing.assert_allclose(patch["frames"][0], frame, rtol=0, atol=1e-6)
+    assert set(patch) == names
+
+
+@pytest.mark.parametrize("black", [(512.0,) * 4, (500.0, 512.0, 530.0, 512.5)])
+def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
+    samples = np.random.default_rng(6).integers(0, 65536, (30, 40, 4)).astype(np.uint16)
+    samples[..., 1] //= 100
+    packed = entry(tmp_path, "frame", samples, black=black, white=16383.0)
+    for ratio in (1.0, 100.0, 300.0, 10 / 0.033):
+        brightened = training_data._brighten(packed.open(), packed, ratio, cut=True)
+        assert np.array_equal(brightened, packing.normalise(samples, black, 16383.0, ratio))
+
+
+def test_halving_is_that_of_restoration():
+    frames = np.random.default_rng(7).random((3, 10, 14, 9), np.float32)
+    theirs = np.asarray(streaming.half_size(frames))
+    np.testing.assert_allclose(training_data.halve(frames), theirs, rtol=0, atol=1e-6)
+
+
+def test_an_epoch_has_every_scene_once(tmp_path):
+    names = [f"{n:05d}" for n in range(1, 8)]
+    bursts = [mapped(tmp_path, 1, scene=name) for name in names]
+    # Two scenes have a second exposure.
+    second = [dataclasses.replace(burst, ratio=300.0) for burst in bursts[2:4]]
+    scenes = training_data.group_scenes([*second, *reversed(bursts)])
+    recipe = Recipe("burst", patch=8, n_burst=1)
+    drawn = [training_data.draw(scenes, recipe, 8, n).sources for n in range(7 * 60)]
+    epochs = [tuple(d.scene for d in drawn[i : i + 7]) for i in range(0, len(drawn), 7)]
+    assert all(sorted(epoch) == names for epoch in epochs)
+    assert len(set(epochs)) > 50
+    exposures = collections.Counter((d.scene, d.ratio) for d in drawn)
+    for name in names[2:4]:
+        assert 15 < exposures[name, 300.0] < 45
+        assert exposures[name, 300.0] + exposures[name, 1.0] == 60
+    other_seed = [training_data.draw(scenes, recipe, 9, n).sources.scene for n in range(7)]
+    assert sorted(other_seed) == names
+    assert tuple(other_seed) != epochs[0]
+
+
+def test_seed_and_number_alone_decide(tmp_path):
+    scenes = [[mapped(tmp_path, 8)]]
+    recipe = Recipe("burst", patch=8, n_burst=8, shift=4)
+    drawn = [training_data.draw(scenes, recipe, 10, n) for n in range(50)]
+    backwards = [training_data.draw(scenes, recipe, 10, n) for n in reversed(range(50))]
+    assert drawn == backwards[::-1]
+    assert len({(d.top, d.left, d.frames, d.shifts) for d in drawn}) == 50
+    assert drawn != [training_data.draw(scenes, recipe, 11, n) for n in range(50)]
+
+
+def test_texture_prefers_detail(tmp_path):
+    rng = np.random.default_rng(11)
+    flat = np.full((ROWS, COLUMNS, 4), 4000, np.uint16)
+    flat[:10, :10] += rng.integers(0, 3000, (10, 10, 4)).astype(np.uint16)
+    sources = dataclasses.replace(mapped(tmp_path, 1), clean=entry(tmp_path, "clean", flat))
+
+    def share_with_detail(texture):
+        recipe = Recipe("burst", patch=8, n_burst=1, texture=texture)
+        drawn = [training_data.draw([[sources]], recipe, 12, n) for n in range(300)]
+        return np.mean([draw.top < 6 and draw.left < 6 for draw in drawn])
+
+    none, half, full = map(share_with_detail, (0.0, 0.5, 1.0))
+    # Of 13 x 21 crops 36 hold much of the detail; the best of 8 nearly always does.
+    assert abs(none - 36 / (13 * 21)) < 0.06
+    assert full > 0.6
+    assert abs(half - (none + full) / 2) < 0.1
+
+
+@pytest.mark.parametrize("stage", ["coarse", "burst"])
+def test_only_the_crop_is_read(tmp_path, stage):
+    def sparse(name, shape):
+        np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.uint16, shape)
+        levels = (512.0,) * shape[-1]
+        return cache.Entry(
+            tmp_path / name, tmp_path / f"{name}.npy", shape, (0, 0), levels, 16383.0
+        )
+
+    packed = sparse("packed", (1424, 2128, 4))
+    sources = training_data.Sources(
+        "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3))
+    )
+    recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
+    training_data._table(512.0, 16383.0, 100.0, True)
+    drawn = next(
+        draw
+        for draw in (training_data.draw([[sources]], recipe, 0, n) for n in range(99))
+        if len(draw.frames) == 8
+    )
+    tracemalloc.start()
+    patch = training_data.load_patch(drawn, recipe, 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A whole frame alone would take 24 MB as float32 and half of that as uint16.
+    assert peak < sum(array.nbytes for array in patch.values()) + 2**20 * 2
+
+
+# From here on with raw files, through the cache and tf.data.
+
+
+def write_tree(folder, camera, scenes, size, frames=3, long="10", **how):
+    rng = np.random.default_rng(13)
+    for scene in scenes:
+        for frame in range(frames):
+            dark = rng.integers(camera.black - 20, camera.black + 300, size).astype(np.uint16)
+            path = folder / "short" / f"{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
+            simulate.write_dng(path, dark, camera, 0.1, **how)
+        bright = rng.integers(camera.black, camera.white + 1, size).astype(np.uint16)
+        path = folder / "long" / f"{scene:05d}_00_{long}s{camera.suffix}"
+        simulate.write_dng(path, bright, camera, float(long), **how)
+    return sid.find_bursts(folder / "short", folder / "long", camera, "train")
+
+
+@pytest.fixture(scope="module")
+def sony(tmp_path_factory):
+    """(bursts, folder of the cache): five scenes of three frames, ratio 100."""
+    folder = tmp_path_factory.mktemp("sony")
+    bursts = write_tree(folder, cameras.SONY, range(1, 6), (68, 100))
+    return bursts, folder / "cache"
+
+
+def as_numpy(dataset):
+    return [{name: value.numpy() for name, value in one.items()} for one in dataset]
+
+
+def assert_same(some, others):
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert np.array_equal(one[name], other[name]), name
+
+
+def signature(one):
+    return one["scene"], one["frames"].shape, float(one["frames"].sum())
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine", "burst"])
+def test_elements_are_the_drawn_patches(sony, stage):
+    bursts, folder = sony
+    recipe = Recipe(stage, patch=16, n_burst=3, shift=2, bursts_per_step=2)
+    dataset = training_data.training_dataset(bursts, folder, cameras.SONY, recipe, 14, steps=4)
+    scenes = training_data.group_scenes(training_data.prepare(bursts, folder, cameras.SONY, stage))
+    elements = as_numpy(dataset)
+    assert len(elements) == 8
+    for number, element in enumerate(elements):
+        drawn = training_data.draw(scenes, recipe, 14, number)
+        patch = training_data.load_patch(drawn, recipe, 2)
+        patch["scene"], patch["step"] = drawn.sources.scene.encode(), number // 2
+        assert_same([element], [patch])
+    assert elements[0]["step"].dtype == np.int64
+    # What the loop compiles for: any number of frames, all else known.
+    spec = dataset.element_spec
+    assert spec["frames"].shape.as_list() == [None, 16, 16, 4]
+    low = 16 if stage == "coarse" else 8
+    assert spec["clean_low"].shape.as_list() == [low, low, 4]
+    if stage != "coarse":
+        assert spec["low"].shape.as_list() == [None, 8, 8, 4]
+        assert spec["truth"].shape.as_list() == [32, 32, 3]
+
+
+def test_data_go_on_where_they_stopped(sony):
+    bursts, folder = sony
+    recipe = Recipe("burst", patch=16, n_burst=3, shift=4, bursts_per_step=2)
+
+    def elements(**span):
+        dataset = training_data.training_dataset(bursts, folder, cameras.SONY, recipe, 15, **span)
+        return as_numpy(dataset.take(24))
+
+    whole = elements(steps=12)
+    assert [int(one["step"]) for one in whole] == [n // 2 for n in range(24)]
+    assert_same(elements(start_step=5, steps=7), whole[10:])
+    # Without an end.
+    assert_same(elements(), whole)
+    assert len(set(map(signature, whole))) == 24
+
+
+def test_replicas_share_what_one_would_take(sony):
+    bursts, folder = sony
+
+    def elements(bursts_per_step, **share):
+        recipe = Recipe("burst", patch=16, n_burst=3, bursts_per_step=bursts_per_step)
+        return as_numpy(
+            training_data.training_dataset(
+                bursts, folder, cameras.SONY, recipe, 16, start_step=3, steps=5, **share
+            )
+        )
+
+    for each in (1, 2):
+        replicas = [elements(each, replica=r, replicas=2) for r in range(2)]
+        merged = []
+        for step in range(5):
+            for replica in replicas:
+                merged += replica[step * each : (step + 1) * each]
+        assert_same(merged, elements(2 * each))
+
+
+def test_xtrans_files(tmp_path):
+    bursts = write_tree(tmp_path, cameras.FUJI, [1], (516, 534), frames=1, long="30")
+    recipe = Recipe("fine", patch=16, n_burst=1)
+    dataset = training_data.training_dataset(
+        bursts, tmp_path / "cache", cameras.FUJI, recipe, 17, steps=3
+    )
+    whole = raw.read_raw(bursts[0].frames[0], cameras.FUJI).packed(300.0)
+    truth = raw.read_truth(bursts[0].truth)
+    scenes = training_data.group_scenes(
+        training_data.prepare(bursts, tmp_path / "cache", cameras.FUJI)
+    )
+    for number, one in enumerate(as_numpy(dataset)):
+        drawn = training_data.draw(scenes, recipe, 17, number)
+        top, left = drawn.top, drawn.left
+        expected = whole[top : top + 16, left : left + 16]
+        turned = training_data.augment(expected, drawn.augmentation)
+        assert np.array_equal(one["frames"][0], turned)
+        expected = truth[3 * top : 3 * top + 48, 3 * left : 3 * left + 48]
+        assert np.array_equal(one["truth"], training_data.augment(expected, drawn.augmentation))
+
+
+@pytest.mark.parametrize("pattern", [("RG", "GB"), ("GR", "BG"), ("GB", "RG"), ("BG", "GR")])
+def test_whole_bursts_are_those_of_restoration(tmp_path, pattern):
+    camera = cameras.SONY
+    (burst,) = write_tree(tmp_path, camera, [2], (70, 102), pattern=pattern)
+    frames, truth = training_data.load_burst(tmp_path / "cache", burst, camera, n_burst=2)
+    read = [raw.read_raw(path, camera) for path in burst.frames[:2]]
+    assert np.array_equal(frames, np.stack([frame.packed(burst.ratio) for frame in read]))
+    rows, columns = read[0].mosaic.shape
+    expected = raw.read_truth(burst.truth, read[0].offset)[:rows, :columns]
+    assert np.array_equal(truth, expected)
+    assert frames.dtype == truth.dtype == np.float32
+
+
+def test_published_recipes():
+    sony, fuji = cameras.SONY, cameras.FUJI
+    assert training_data.published_recipe("coarse", sony) == Recipe("coarse", 256, 8, 0, 1, 0.0)
+    assert training_data.published_recipe("fine", sony) == Recipe("fine", 512, 1, 0, 1, 0.0)
+    assert training_data.published_recipe("burst", sony) == Recipe("burst", 512, 8, 4, 1, 0.0)
+    assert training_data.published_recipe("burst", fuji) == Recipe("burst", 512, 8, 0, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stage": "last"}, "a stage is one of coarse, fine, burst, not 'last'"),
+        ({"patch": 15}, "--patch is an even number"),
+        ({"patch": 0}, "--patch is an even number"),
+        ({"n_burst": 0}, "--n_burst is at least 1"),
+        ({"shift": -1}, "--shift is at least 0"),
+        ({"shift": 16}, "--shift is at least 0 and less than --patch 16"),
+        ({"bursts_per_step": 0}, "--bursts_per_step is at least 1"),
+        ({"texture": 1.5}, "--texture is a share"),
+    ],
+)
+def test_bad_recipes(wrong, message):
+    with pytest.raises(InputError, match=message):
+        Recipe(**({"stage": "burst", "patch": 16} | wrong))
+
+
+def test_bad_input_is_named(sony, tmp_path):
+    bursts, folder = sony
+
+    def start(bursts, patch=16, seed=0, stage="burst"):
+        recipe = Recipe(stage, patch=patch)
+        training_data.training_dataset(bursts, folder, cameras.SONY, recipe, seed)
+
+    with pytest.raises(
+        InputError, match=r"_00_10s.ARW has 34 x 50 packed pixels, too few for --patch 36: .* 34 "
+    ):
+        start(bursts, patch=36)
+    start(bursts, patch=34)
+    with pytest.raises(InputError, match="too few for --patch 18: give --patch 16 or less"):
+        start(bursts, patch=18, stage="coarse")
+    with pytest.raises(InputError, match="--seed is at least 0, not -1"):
+        start(bursts, seed=-1)
+    with pytest.raises(InputError, match="no bursts to train on"):
+        start([])
+    with pytest.raises(InputError, match="scene 00001 has no long exposure"):
+        start([dataclasses.replace(bursts[0], truth=None)])
+    (other,) = write_tree(tmp_path, cameras.SONY, [9], (72, 100))
+    with pytest.raises(InputError, match=r"00009_01_0.1s.ARW has 36 x 50 packed pixels .*34 x 50"):
+        frames = (bursts[0].frames[0], other.frames[1])
+        start([dataclasses.replace(bursts[0], frames=frames)])
+    with pytest.raises(InputError, match="00009_00_10s.ARW has 36 x 50 packed pixels"):
+        start([dataclasses.replace(bursts[0], truth=other.truth)])
+
+
+ENDLESS = """
+import sys
+from dbp_tf import cameras, sid, training_data
+bursts = sid.find_bursts(sys.argv[1] + "/short", sys.argv[1] + "/long", cameras.SONY, "train")
+recipe = training_data.Recipe("burst", patch=256, n_burst=3)
+dataset = training_data.training_dataset(bursts, sys.argv[1] + "/cache", cameras.SONY, recipe, 0)
+kept = iter(dataset)
+next(kept)
+raise SystemExit(7)
+"""
+
+
+def test_a_script_ends_while_data_are_being_made(tmp_path):
+    # Large enough that tf.data is still making patches when the interpreter goes: it would wait
+    # for them for ever.
+    write_tree(tmp_path, cameras.SONY, [1], (600, 600))
+    command = [sys.executable, "-c", ENDLESS, tmp_path]
+    done = subprocess.run(command, timeout=100, capture_output=True)
+    assert done.returncode == 7, done.stderr.decode()
