@@ -1,5 +1,6 @@
 """What the scripts share: flags, errors in one sentence, a quiet TensorFlow."""
 
+import math
 import os
 import sys
 import tempfile
@@ -12,16 +13,17 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
-def run(main, flag_values, argv=None):
+def run(main, flag_values, argv=None, words=False):
     """Parses the flags, runs a script and turns the user's mistakes into one sentence.
 
     Each script keeps its flags in a `flags.FlagValues` of its own and not in absl's global one,
     so that several scripts, whose flags share names, can be imported side by side.
 
     Args:
-      main: function without arguments; returns an exit code, None for 0.
+      main: function without arguments, see `words`; returns an exit code, None for 0.
       flag_values: the script's flags; `--help` prints them after the script's docstring.
       argv: the command line, script name first; `sys.argv` by default.
+      words: whether `main` takes the words that are not flags, as a list; else they are a mistake.
 
     Returns:
       The exit code: 0, what `main` returns, 2 after bad flags or input (`error: ...` on
@@ -34,6 +36,8 @@ def run(main, flag_values, argv=None):
             print((main.__globals__.get("__doc__") or "").strip() + "\n" + flag_values.get_help())
             return 0
         _, *rest = flag_values(argv)
+        if words:
+            return main(rest) or 0
         if rest:
             raise InputError(f"{rest[0]!r} is not a flag: flags look like --name=value")
         return main() or 0
@@ -54,18 +58,28 @@ def _fail(sentence):
     return EXIT_BAD_INPUT
 
 
+def finite(name, flag_values):
+    """Makes the number flag `name` refuse nan and inf, which pass absl's bounds."""
+    flags.register_validator(
+        name,
+        lambda value: not isinstance(value, float) or math.isfinite(value),
+        "give a finite number",
+        flag_values,
+    )
+
+
 def import_tensorflow():
     """Imports TensorFlow without the lines about CPU features and missing GPU drivers.
 
-    Set TF_CPP_MIN_LOG_LEVEL to see them. With a GPU, memory is taken as needed, not all at once.
+    Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see them. With a GPU, memory is taken as needed, not
+    all at once.
 
     Returns:
       The `tensorflow` module.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         import tensorflow as tf
     else:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         # Some lines are printed before TensorFlow has read that variable.
         with tempfile.TemporaryFile() as swallowed:
             sys.stderr.flush()

@@ -14,9 +14,11 @@ of each colour's black level, rounding to whole DN. The truth is the same mosaic
 Axis letters: F frames. Mosaics are [rows, columns] in raw pixels. DN are 14-bit raw values.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import io
+import itertools
 import math
 import pathlib
 import sys
@@ -44,6 +46,10 @@ _SRGB_TO_XYZ = np.array(
 # Bayer file has to survive the four poolings of the low-resolution network.
 _LEAST_SIDE = {"bayer": 64, "xtrans": 512}
 
+# EXIF's tag, and those of its values by which rows and columns change places.
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
 # Linear brightness above which a highlight fades into a clipped one (Brooks et al. 2019).
 _HIGHLIGHT = 0.9
 
@@ -52,7 +58,7 @@ _HIGHLIGHT = 0.9
 class Noise:
     """Noise of one sensor at one ISO setting, in DN of a 14-bit raw file.
 
-    The defaults are those of a full-frame sensor at high ISO. The Sony A7S II at ISO 800 was
+    The defaults are those of a full-frame sensor at ISO 800. There the Sony A7S II was
     calibrated, after ELD's model, to 0.765 DN per electron, 3.55 DN read noise and 0.57 DN row
     noise (Feng et al., Learnability Enhancement for Low-light Raw Denoising, ACM MM 2022).
     There is no published calibration of the Fuji X-T2: it gets the same.
@@ -103,11 +109,47 @@ def linear_to_srgb(linear):
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+@contextlib.contextmanager
+def _opened(path):
+    """The photograph as a Pillow image whose pixels have not been read."""
+    from PIL import Image
+
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no photograph {path}")
+    try:
+        with Image.open(path) as picture:
+            if picture.mode in ("I", "F"):
+                raise InputError(
+                    f"{path} holds 32-bit numbers and does not say which of them is white: save "
+                    f"it with 8 bits"
+                )
+            yield picture
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} has more pixels than Pillow reads: make it smaller") from None
+    except (OSError, ValueError, SyntaxError):
+        raise InputError(
+            f"{path} is not a picture, or a damaged one: give a JPEG, PNG or TIFF"
+        ) from None
+
+
+def photo_shape(path, reduce=1):
+    """(rows, columns) of what `load_photo` would return, from the file's header; errors alike."""
+    with _opened(path) as picture:
+        columns, rows = picture.size
+        if picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+            rows, columns = columns, rows
+    return rows // reduce, columns // reduce
+
+
 def load_photo(path, reduce=1):
     """Reads a photograph.
 
     Args:
-      path: any picture that Pillow reads; taken as sRGB, turned upright, alpha dropped.
+      path: any picture of 8 bits, or of 16 bits grey, that Pillow reads; taken as sRGB, turned
+        upright, alpha dropped.
       reduce: whole factor by which it is made smaller, each pixel the mean light of
         reduce x reduce. From 2 on the photograph's own noise and its own interpolated colours
         mostly vanish.
@@ -116,20 +158,18 @@ def load_photo(path, reduce=1):
       [rows, columns, 3] float32 sRGB in 0..1.
 
     Raises:
-      InputError: no such file, or not a picture.
+      InputError: no such file, not a picture, or one of 32 bits.
     """
-    import imageio.v3 as imageio
+    from PIL import ImageOps
 
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no photograph {path}")
-    try:
-        photo = imageio.imread(path, plugin="pillow", index=0, mode="RGB", rotate=True)
-    except (OSError, ValueError, SyntaxError):
-        raise InputError(
-            f"{path} is not a picture, or a damaged one: give a JPEG, PNG or TIFF"
-        ) from None
-    photo = photo.astype(np.float32) / np.float32(255)
+    with _opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I;16"):
+            # Pillow would clip these to 255 on their way to RGB.
+            grey = np.asarray(upright).astype(np.float32) / np.float32(65535)
+            photo = np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        else:
+            photo = np.asarray(upright.convert("RGB")).astype(np.float32) / np.float32(255)
     if reduce == 1:
         return photo
     rows, columns = photo.shape[0] // reduce, photo.shape[1] // reduce
@@ -156,9 +196,21 @@ def tiles(photo, camera, size=None, count=1, name="the photograph"):
     Raises:
       InputError: the photograph is smaller than a tile, or than the least that LibRaw develops.
     """
+    side, grid = _cut(photo.shape[:2], camera, size, name)
+    rows, columns = side
+    photo = _centre(_mirrored(photo, side), (grid[0] * rows, grid[1] * columns))
+    corners = list(itertools.product(range(grid[0]), range(grid[1])))
+    corners.sort(key=lambda at: math.dist(at, ((grid[0] - 1) / 2, (grid[1] - 1) / 2)))
+    return [
+        photo[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
+        for row, column in corners[: count or None]
+    ]
+
+
+def _cut(shape, camera, size, name):
+    """(rows and columns of a tile, tiles down and across); see `tiles`."""
     step = 2 * packing.LAYOUTS[camera.mosaic].period
     least = _LEAST_SIDE[camera.mosaic]
-    shape = photo.shape[:2]
     if size is not None and size < least:
         raise InputError(
             f"--size {size} is too small: a {camera.mosaic} raw file needs at least {least} "
@@ -172,17 +224,9 @@ def tiles(photo, camera, size=None, count=1, name="the photograph"):
         )
     if size is None:
         side = [n // step * step if n // step * step >= least else _up(n, step) for n in shape]
-        return [_centre(_mirrored(photo, side), side)]
+        return side, (1, 1)
     side = _up(size, step)
-    photo = _mirrored(photo, (side, side))
-    grid = [n // side for n in photo.shape[:2]]
-    photo = _centre(photo, [n * side for n in grid])
-    corners = [(row, column) for row in range(grid[0]) for column in range(grid[1])]
-    corners.sort(key=lambda at: math.dist(at, ((grid[0] - 1) / 2, (grid[1] - 1) / 2)))
-    return [
-        photo[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        for row, column in corners[: count or None]
-    ]
+    return (side, side), [max(1, n // side) for n in shape]
 
 
 def _up(number, step):
@@ -270,8 +314,9 @@ def expose(samples, ratio, camera, noise, offset, rng, pattern=None, black=None)
     """One dark frame.
 
     Shot noise is Poisson in electrons. Read noise follows the logistic distribution, which is
-    ELD's Tukey lambda of shape 0: the calibrated shapes of the A7S II are -0.14 to 0.13, and
-    -0.008 at ISO 800 (see `Noise`). Its tails are heavier than a Gaussian's: specks in the dark.
+    ELD's Tukey lambda of shape 0: the A7S II was calibrated to shape -0.008 at ISO 800, 0.149 at
+    ISO 100 and -0.091 at ISO 25600 (Feng et al., see `Noise`). Its tails are heavier than a
+    Gaussian's: specks in the dark.
 
     Args:
       samples: [rows, columns] mosaic of the long exposure in 0..1.
@@ -491,18 +536,29 @@ def write_scene(folder, number, scene, camera, ratio, overwrite=False):
     return frames, truth
 
 
-def scene_numbers(first):
-    """Yields `first`, and then the numbers above it that are not misaligned in the dataset.
+def scene_numbers(first, count):
+    """`first`, and then the numbers above it that are not misaligned in the dataset.
 
     Those three are left out of every average, which no simulated scene deserves.
+
+    Returns:
+      list of `count` numbers.
+
+    Raises:
+      InputError: there are not so many up to 99999.
     """
-    yield first
-    for number in range(first + 1, 100000):
-        if f"{number:05d}" not in sid.MISALIGNED_SCENES:
-            yield number
-    raise InputError(
-        f"--scene {first} leaves too few numbers of five digits: start with a smaller one"
+    numbers = (
+        number
+        for number in range(first, 100000)
+        if number == first or f"{number:05d}" not in sid.MISALIGNED_SCENES
     )
+    numbers = list(itertools.islice(numbers, count))
+    if len(numbers) < count:
+        raise InputError(
+            f"--scene {first} leaves {len(numbers)} of the {count} numbers of five digits that are "
+            f"needed: start with a smaller one"
+        )
+    return numbers
 
 
 def simulate(
@@ -521,7 +577,7 @@ def simulate(
     """Writes a scene for every photograph, tile of it and exposure ratio.
 
     Args:
-      photos: paths.
+      photos: list of paths.
       folder: of the tree.
       camera: `cameras.Camera`.
       ratios: exposure ratios; each makes a scene of its own.
@@ -536,9 +592,12 @@ def simulate(
       one line of text for each scene written.
 
     Raises:
-      InputError: see `load_photo`, `tiles` and `write_scene`.
+      InputError: see `load_photo`, `tiles`, `scene_numbers` and `write_scene`. Photographs that
+        are missing, too small or too many are found before anything is written.
     """
-    numbers = scene_numbers(first_scene)
+    grids = [_cut(photo_shape(path, reduce), camera, size, path)[1] for path in photos]
+    cuts = [min(count or math.prod(grid), math.prod(grid)) for grid in grids]
+    numbers = iter(scene_numbers(first_scene, sum(cuts) * len(ratios)))
     for path in photos:
         for tile in tiles(load_photo(path, reduce), camera, size, count, name=path):
             for ratio in ratios:
@@ -553,95 +612,95 @@ def simulate(
                 )
 
 
+FLAGS = flags.FlagValues()
 _NOISE = Noise()
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_string(
-    "out", None, "Folder for short/ and long/; made if it is missing.", flag_values=FLAGS
+
+def _define(kind, name, default, text, **limits):
+    kind(name=name, default=default, help=text, flag_values=FLAGS, **limits)
+    if kind is flags.DEFINE_float:
+        cli.finite(name, FLAGS)
+
+
+_define(flags.DEFINE_string, "out", None, "Folder for short/ and long/; made if it is missing.")
+_define(
+    flags.DEFINE_enum, "camera", "sony", "Camera to imitate.", enum_values=list(cameras.CAMERAS)
 )
-flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera to imitate.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "frames",
-    8,
-    "Dark frames of a burst.",
-    lower_bound=1,
-    upper_bound=100,
-    flag_values=FLAGS,
+_define(
+    flags.DEFINE_integer, "frames", 8, "Dark frames of a burst.", lower_bound=1, upper_bound=100
 )
-flags.DEFINE_list(
+_define(
+    flags.DEFINE_list,
     "ratio",
     ["100"],
     "Exposure ratio; several with commas, each makes a scene of its own.",
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "scene",
     10000,
     "Number of the first scene: 0xxxx train, 1xxxx test, 2xxxx validation. The following scenes "
     "count up, past the three numbers that are misaligned in the dataset.",
     lower_bound=0,
     upper_bound=99999,
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "shake",
     0,
     "Hand shake: raw pixels by which a frame may be off the first one, along rows and along "
     "columns.",
     lower_bound=0,
     upper_bound=63,
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "seed",
     0,
     "Seed of the random numbers; a scene depends on it and on its own number only.",
     lower_bound=0,
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "reduce",
     1,
     "Whole factor by which photographs are made smaller; from 2 on their own noise mostly "
     "vanishes from the truth.",
     lower_bound=1,
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "size",
     None,
     "Cut square tiles with so many pixels a side, rounded up to what packs evenly; without it, "
     "the whole photograph.",
     lower_bound=1,
-    flag_values=FLAGS,
 )
-flags.DEFINE_integer(
+_define(
+    flags.DEFINE_integer,
     "tiles",
     1,
     "With --size: tiles of a photograph, those nearest its centre first; 0 for all.",
     lower_bound=0,
-    flag_values=FLAGS,
 )
-flags.DEFINE_float(
-    "gain", _NOISE.gain, "Shot noise: DN per electron.", lower_bound=1e-6, flag_values=FLAGS
-)
-flags.DEFINE_float("read_noise", _NOISE.read, "Read noise in DN.", lower_bound=0, flag_values=FLAGS)
-flags.DEFINE_float("row_noise", _NOISE.row, "Row noise in DN.", lower_bound=0, flag_values=FLAGS)
-flags.DEFINE_list(
+_define(flags.DEFINE_float, "gain", _NOISE.gain, "Shot noise: DN per electron.", lower_bound=1e-6)
+_define(flags.DEFINE_float, "read_noise", _NOISE.read, "Read noise in DN.", lower_bound=0)
+_define(flags.DEFINE_float, "row_noise", _NOISE.row, "Row noise in DN.", lower_bound=0)
+_define(
+    flags.DEFINE_list,
     "black_offset",
     [f"{value:g}" for value in _NOISE.offset],
     "Mean error of the black level in DN: R,G,B.",
-    flag_values=FLAGS,
 )
-flags.DEFINE_float(
+_define(
+    flags.DEFINE_float,
     "offset_spread",
     _NOISE.offset_spread,
     "How far each colour's black level lies off that mean, drawn once a burst: standard "
     "deviation in DN.",
     lower_bound=0,
-    flag_values=FLAGS,
 )
-flags.DEFINE_bool("overwrite", False, "Replace scenes that are there already.", flag_values=FLAGS)
+_define(flags.DEFINE_bool, "overwrite", False, "Replace scenes that are there already.")
 
 
 def _numbers(flag, least, most):
@@ -662,6 +721,8 @@ def main(photos):
     """Simulates scenes from photographs as the flags say; without one, from the sample."""
     if not FLAGS.out:
         raise InputError("--out is missing: name the folder for the simulated raw files")
+    if FLAGS["tiles"].present and FLAGS.size is None:
+        raise InputError("--tiles belongs to --size: give that too")
     offset = _numbers("black_offset", least=-1000, most=1000)
     if len(offset) != 3:
         raise InputError(f"--black_offset: give three numbers, R,G,B, not {len(offset)}")
@@ -684,25 +745,5 @@ def main(photos):
         print(line, flush=True)
 
 
-def run(argv):
-    """Runs the program on a command line; returns the exit code.
-
-    As `cli.run`, which takes no words that are not flags: here these are the photographs.
-    """
-    FLAGS.unparse_flags()
-    try:
-        if "--help" in argv[1:] or "-h" in argv[1:]:
-            print(__doc__.strip() + "\n" + FLAGS.get_help())
-            return 0
-        main(FLAGS(argv)[1:])
-        return 0
-    except (flags.Error, InputError) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        return cli.EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return cli.EXIT_INTERRUPTED
-
-
 if __name__ == "__main__":
-    sys.exit(run(sys.argv))
+    sys.exit(cli.run(main, FLAGS, words=True))

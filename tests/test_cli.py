@@ -1,6 +1,7 @@
 """What scripts share: exit codes, one sentence for the user's mistakes, progress."""
 
 import io
+import sys
 import time
 
 import pytest
@@ -14,6 +15,8 @@ from dbp_tf.errors import InputError
 def values():
     values = flags.FlagValues()
     flags.DEFINE_integer("number", 3, "A number.", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("rate", None, "A rate.", lower_bound=0, flag_values=values)
+    cli.finite("rate", values)
     return values
 
 
@@ -35,12 +38,27 @@ def test_flags_fall_back_to_their_defaults_from_run_to_run(values):
         ("--number=many", "--number"),
         ("--numbr=2", "numbr"),
         ("photo.jpg", "photo.jpg"),
+        ("--rate=nan", "--rate=nan: give a finite number"),
+        ("--rate=inf", "--rate=inf: give a finite number"),
     ],
 )
 def test_bad_flags_are_one_sentence_and_exit_code_2(values, capsys, argument, said):
     assert cli.run(lambda: pytest.fail("main ran"), values, ["script", argument]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+def test_a_finite_number_passes(values):
+    assert cli.run(lambda: values.rate == 1e300, values, ["script", "--rate=1e300"]) == 1
+
+
+def test_main_takes_words_where_it_asks_for_them(values):
+    heard = []
+    command = ["script", "a.jpg", "--number=5", "b.jpg"]
+    assert cli.run(heard.append, values, command, words=True) == 0
+    assert heard == [["a.jpg", "b.jpg"]] and values.number == 5
+    assert cli.run(len, values, command, words=True) == 2
+    assert cli.run(len, values, ["script"], words=True) == 0
 
 
 @pytest.mark.parametrize("error", [InputError("no such thing"), OSError(28, "No space", "a.png")])
@@ -75,6 +93,26 @@ def test_help_prints_the_docstring_and_the_flags(values, capsys):
     assert cli.run(main, values, ["script", "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(__doc__) and "--number: A number." in text
+
+
+@pytest.mark.parametrize(("level", "seen"), [(None, False), ("3", False), ("2", True), ("0", True)])
+def test_tensorflow_says_what_the_log_level_asks_for(tmp_path, monkeypatch, capfd, level, seen):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\n"
+        "from types import SimpleNamespace as Bag\n"
+        "os.write(2, b'chatter')\n"
+        "config = Bag(list_physical_devices=lambda kind: [])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    # Put in first, so that whatever was there comes back after the test.
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    del sys.modules["tensorflow"]
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", str(level))
+    if level is None:
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    assert cli.import_tensorflow().__file__ == str(tmp_path / "tensorflow.py")
+    sys.stderr.write("after")
+    assert capfd.readouterr().err == ("chatter" if seen else "") + "after"
 
 
 class Terminal(io.StringIO):

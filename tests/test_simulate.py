@@ -12,7 +12,7 @@ import pytest
 import rawpy
 import skimage.color
 
-from dbp_tf import packing, sid, simulate
+from dbp_tf import cli, packing, sid, simulate
 from dbp_tf.cameras import CAMERAS, FUJI, SONY
 from dbp_tf.errors import InputError
 from dbp_tf.simulate import Noise
@@ -32,7 +32,7 @@ def phase(pattern, row, column):
 
 
 def run(*words):
-    return simulate.run(["simulate", *map(str, words)])
+    return cli.run(simulate.main, simulate.FLAGS, ["simulate", *map(str, words)], words=True)
 
 
 # Un-processing
@@ -75,7 +75,7 @@ def test_unprocess_stays_in_range_and_rises_with_brightness(camera):
 
 
 def test_multipliers_count_by_their_ratio_only():
-    scaled = dataclasses.replace(SONY, white_balance=(4.3, 2.0, 3.1))
+    scaled = dataclasses.replace(SONY, white_balance=(5.54, 2.0, 2.86))
     photo = random_photo(8, 8)
     np.testing.assert_allclose(
         simulate.unprocess(photo, scaled), simulate.unprocess(photo, SONY), atol=1e-6
@@ -280,6 +280,36 @@ def test_load_photo_takes_grey_and_transparent_and_turned_pictures(tmp_path):
     exif[274] = 6  # the camera was held on its side
     Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
     assert simulate.load_photo(tmp_path / "turned.jpg").shape == (6, 4, 3)
+    assert simulate.photo_shape(tmp_path / "turned.jpg") == (6, 4)
+    assert simulate.photo_shape(tmp_path / "grey.png", reduce=3) == (1, 2)
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
+    import tifffile
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 65536, (4, 6)).astype(np.uint16)
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
+    tifffile.imwrite(tmp_path / "b.tif", picture[::-1, ::-1], byteorder=">")
+    expected = picture[::-1, ::-1, np.newaxis].repeat(3, axis=2) / 65535
+    for name in ("a.png", "b.tif"):
+        photo = simulate.load_photo(tmp_path / name)
+        assert photo.dtype == np.float32
+        np.testing.assert_allclose(photo, expected, atol=1e-7)
+
+
+def test_pictures_of_unknown_white_and_monstrous_ones_are_refused(tmp_path, monkeypatch):
+    from PIL import Image
+
+    for mode in "IF":
+        Image.new(mode, (70, 80)).save(tmp_path / f"{mode}.tif")
+        with pytest.raises(InputError, match=f"{mode}.tif holds 32-bit numbers"):
+            simulate.load_photo(tmp_path / f"{mode}.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(InputError, match="astronaut.jpg has more pixels"):
+        simulate.load_photo(simulate.SAMPLE)
 
 
 def test_whole_photographs_are_cut_to_what_packs_evenly():
@@ -386,7 +416,7 @@ def test_other_cameras_and_their_capture_data(tmp_path):
         assert tags["SubsecTimeOriginal"].value == "789"
         assert tags["Orientation"].value == 6
         assert tags["CalibrationIlluminant1"].value == 21  # D65
-        assert tags["ColorMatrix1"].value[:4] == (6629, 10000, -1900, 10000)
+        assert tags["ColorMatrix1"].value[:4] == (5838, 10000, -1430, 10000)
         assert tags["UniqueCameraModel"].value == "Sony ILCE-7SM2 (simulated)"
 
 
@@ -488,13 +518,34 @@ def test_seed_and_scene_number_change_the_noise(tmp_path):
 
 
 def test_misaligned_numbers_are_passed_over_unless_asked_for():
-    numbers = simulate.scene_numbers(10033)
-    assert [next(numbers) for _ in range(3)] == [10033, 10035, 10036]
-    assert next(simulate.scene_numbers(10034)) == 10034
-    numbers = simulate.scene_numbers(99998)
-    assert [next(numbers) for _ in range(2)] == [99998, 99999]
-    with pytest.raises(InputError, match="--scene 99998"):
-        next(numbers)
+    assert simulate.scene_numbers(10033, 3) == [10033, 10035, 10036]
+    assert simulate.scene_numbers(10034, 1) == [10034]
+    assert simulate.scene_numbers(99998, 2) == [99998, 99999]
+    with pytest.raises(InputError, match="--scene 99998 leaves 2 of the 3 numbers"):
+        simulate.scene_numbers(99998, 3)
+
+
+@pytest.mark.parametrize(
+    "words, fit",
+    [
+        # The photographs hold 6 tiles and 1 tile of 64 pixels.
+        (["--size", 64, "--tiles", 0], 7),
+        (["--size", 64, "--tiles", 4], 5),
+        (["--size", 64], 2),
+        ([], 2),
+        (["--ratio", "100,200,300"], 6),
+    ],
+)
+def test_too_few_numbers_are_found_before_anything_is_written(tmp_path, capsys, words, fit):
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    imageio.imwrite(photos[0], np.zeros((140, 200, 3), np.uint8))
+    imageio.imwrite(photos[1], np.zeros((64, 70, 3), np.uint8))
+    words = [*photos, "--frames", 1, *words, "--out", tmp_path / "out"]
+    assert run(*words, "--scene", 100001 - fit) == 2
+    assert f"leaves {fit - 1} of the {fit} numbers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run(*words, "--scene", 100000 - fit) == 0
+    assert capsys.readouterr().out.count("\n") == fit
 
 
 def test_an_existing_scene_is_replaced_whole_or_not_at_all(tmp_path, capsys):
@@ -522,6 +573,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         ([tmp_path, *out], "there is no photograph"),
         (["--out", tmp_path / "file"], "file.*cannot be written"),
         ([], "--out is missing"),
+        ([simulate.SAMPLE, tmp_path / "none.jpg", *out], "there is no photograph .*none.jpg"),
         (["--size", "513", *out], "astronaut.jpg comes to 512 rows"),
         (["--camera", "fuji", "--reduce", "2", *out], "astronaut.jpg comes to 256 rows"),
         (["--camera", "canon", *out], "--camera=canon"),
@@ -529,6 +581,13 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         (["--ratio", "0.5", *out], "--ratio=0.5: give numbers from 1"),
         (["--black_offset", "1,2", *out], "--black_offset: give three numbers"),
         (["--frames", "0", *out], "--frames=0"),
+        (["--tiles", "1", *out], "--tiles belongs to --size"),
+        (["--gain", "nan", *out], "--gain=nan: give a finite number"),
+        (["--gain", "inf", *out], "--gain=inf: give a finite number"),
+        (["--read_noise", "inf", *out], "--read_noise=inf: give a finite number"),
+        (["--row_noise", "nan", *out], "--row_noise=nan: give a finite number"),
+        (["--offset_spread", "nan", *out], "--offset_spread=nan: give a finite number"),
+        (["--black_offset", "1,nan,1", *out], "--black_offset=1,nan,1: give numbers"),
         (["--brightness", "2", *out], "brightness"),
     ]
     for words, sentence in cases:
