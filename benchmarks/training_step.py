@@ -9,6 +9,7 @@ that of the GPU if there is one, else of the process, everything included.
 """
 
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -84,7 +85,7 @@ def measure(precision):
     else:
         import resource
 
-        device = f"{platform.processor() or platform.machine()}, CPU only"
+        device = _processor()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "device": device,
@@ -92,6 +93,13 @@ def measure(precision):
         "step": statistics.median(seconds[1:]),
         "memory": memory,
     }
+
+
+def _processor():
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{(names or [platform.processor()])[0]}, {os.cpu_count()} processors"
 
 
 def main():

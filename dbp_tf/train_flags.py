@@ -1,0 +1,548 @@
+"""What the three training scripts share: flags, their checks, and the way from flags to a run."""
+
+import dataclasses
+import pathlib
+import zlib
+
+from absl import flags
+
+from dbp_tf import cameras, cli, progress, sid
+from dbp_tf.errors import InputError
+
+# The contextual loss weighs 1 or, for Fuji, 0.1; the published perceptual variant 0.1.
+_PERCEPTUAL_WEIGHT = 0.1
+
+_PATHS = ("short_dir", "long_dir", "cache_dir", "checkpoint_dir", "coarse", "fine", "vgg_weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is known of a run before TensorFlow is imported.
+
+    Attributes:
+      stage: "coarse", "fine" or "burst".
+      camera: `cameras.Camera`.
+      bursts: list of `sid.Burst` to train on.
+      validation: list of `sid.Burst`, may be empty.
+      folder: of the run.
+    """
+
+    stage: str
+    camera: cameras.Camera
+    bursts: list
+    validation: list
+    folder: pathlib.Path
+
+
+def define(values, stage, *, epochs, patch, learning_rate, final_learning_rate):
+    """Defines the flags that all three scripts have, with a stage's published defaults.
+
+    Args:
+      values: `flags.FlagValues` of the script.
+      stage: "coarse", "fine" or "burst".
+      epochs, patch, learning_rate, final_learning_rate: the stage's defaults.
+    """
+
+    def add(kind, name, default, text, **limits):
+        kind(name=name, default=default, help=text, flag_values=values, **limits)
+
+    text, whole, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
+    choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
+    add(choice, "camera", "sony", "Camera of the raw files.", enum_values=list(cameras.CAMERAS))
+    add(text, "short_dir", None, "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.")
+    add(text, "long_dir", None, "Folder of the long exposures, the truth.")
+    add(
+        text,
+        "cache_dir",
+        "cache",
+        "Folder for the decoded raw files: 24 MB a Sony frame, 73 MB a truth. Any run may "
+        "use it; it may be deleted at any time.",
+    )
+    add(
+        text,
+        "checkpoint_dir",
+        None,
+        "Folder of this run; the same command again goes on in it. By default "
+        f"checkpoints/<camera>_{stage}.",
+    )
+    add(
+        whole,
+        "patch",
+        patch,
+        "Side of the training patches in "
+        + ("pixels of the half-size frames." if stage == "coarse" else "packed pixels, even."),
+        lower_bound=2,
+    )
+    if stage != "fine":
+        add(
+            whole,
+            "n_burst",
+            8,
+            "Frames of a burst at the most; every step draws 1 to so many.",
+            lower_bound=1,
+        )
+        add(
+            whole,
+            "shift",
+            None,
+            "Every frame but the first is moved by up to so many pixels, to teach robustness to "
+            "small motion. By default "
+            + ("0." if stage == "coarse" else "as published, sony 4, fuji 0."),
+            lower_bound=0,
+        )
+    add(
+        number,
+        "texture",
+        0.0,
+        "How often, 0 to 1, a patch is the most detailed of eight random ones instead of just "
+        "any (published 0): helps where training time is short, as flat patches teach little.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    add(whole, "epochs", epochs, "Epochs in all; may be raised to go on.", lower_bound=1)
+    add(
+        whole,
+        "steps_per_epoch",
+        0,
+        "Updates of the weights in an epoch; 0: as many as show every training scene once.",
+        lower_bound=0,
+    )
+    add(
+        whole,
+        "bursts_per_step",
+        1,
+        "Bursts whose gradients are averaged for one update (published 1): more make steadier "
+        "steps where the learning rate is high.",
+        lower_bound=1,
+    )
+    add(number, "learning_rate", learning_rate, "Of Adam, at first.", lower_bound=0)
+    add(
+        number,
+        "final_learning_rate",
+        final_learning_rate,
+        "After the drop, or at the end of the cosine."
+        + (
+            " The published burst stage ran at its low rate throughout." if stage == "burst" else ""
+        ),
+        lower_bound=0,
+    )
+    add(
+        choice,
+        "schedule",
+        "step",
+        "How the rate falls: step (published) drops once; cosine falls smoothly, which ends "
+        "better where training is short.",
+        enum_values=["step", "cosine"],
+    )
+    add(
+        number,
+        "drop_at",
+        0.5,
+        "Fraction of all epochs after which --schedule step drops the rate.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    add(
+        whole,
+        "warmup_steps",
+        0,
+        "Steps over which the rate rises from 0 (published 0): lets a high rate start safely.",
+        lower_bound=0,
+    )
+    add(
+        number,
+        "clip_norm",
+        0.0,
+        "Largest norm of all gradients together, 0 for no limit (published): keeps one odd burst "
+        "from undoing the work of many.",
+        lower_bound=0,
+    )
+    add(
+        whole,
+        "seed",
+        0,
+        "Every random choice follows from it and the step.",
+        lower_bound=0,
+        upper_bound=2**31 - 1,
+    )
+    add(
+        switch,
+        "deterministic",
+        False,
+        "Use TensorFlow's deterministic operations, so that two runs end with equal weights; "
+        "slower on a GPU.",
+    )
+    add(
+        choice,
+        "precision",
+        "float32",
+        "What the networks compute in; weights and losses are float32 in any case. mixed_float16 "
+        "scales the loss.",
+        enum_values=["float32", "mixed_bfloat16", "mixed_float16"],
+    )
+    add(
+        choice,
+        "strategy",
+        "none",
+        "none: one device; mirrored: all GPUs of this machine; multi_worker: all machines that "
+        "TF_CONFIG lists, with one --checkpoint_dir that all of them see. Each device takes a "
+        "burst of its own.",
+        enum_values=["none", "mirrored", "multi_worker"],
+    )
+    for name, what in (
+        ("save_every", "state and weights are saved"),
+        ("pictures_every", "input, output and truth of a patch are drawn"),
+        ("validate_every", "PSNR and SSIM of the validation split are taken"),
+    ):
+        ending = "the end is always saved" if name == "save_every" else "0: never"
+        add(whole, name, 50, f"Epochs after which {what}; {ending}.", lower_bound=0)
+    add(
+        whole,
+        "validation_limit",
+        None,
+        "Only the first so many bursts of the validation split.",
+        lower_bound=1,
+    )
+    add(whole, "keep", 2, "Saved states to keep, each three times the weights.", lower_bound=1)
+    add(
+        number,
+        "max_hours",
+        0.0,
+        "Stop after so many hours, saved; the same command goes on. 0: no limit.",
+        lower_bound=0,
+    )
+    flags.mark_flags_as_required(["short_dir", "long_dir"], values)
+    for name in ("short_dir", "long_dir"):
+        flags.register_validator(
+            name,
+            lambda path: path is None or pathlib.Path(path).is_dir(),
+            "there is no such folder",
+            flag_values=values,
+        )
+
+
+def define_network(values, *names):
+    """Defines flags of the networks: those of "width", "residual_blocks", ... that are named."""
+
+    def add(kind, name, default, text, **limits):
+        if name in names:
+            kind(name=name, default=default, help=text, flag_values=values, **limits)
+
+    add(
+        flags.DEFINE_integer,
+        "width",
+        None,
+        "Channels of the first level; by default 32, or that of the weights to start from.",
+        lower_bound=1,
+    )
+    add(
+        flags.DEFINE_integer,
+        "residual_blocks",
+        None,
+        "Residual blocks of the fine network's bottleneck; by default 16, or that of the weights "
+        "to start from.",
+        lower_bound=0,
+    )
+    add(
+        flags.DEFINE_bool,
+        "noise_map",
+        None,
+        "Whether the fine network sees frame minus coarse output, too. By default as the weights "
+        "to start from, else true: so has it the published evaluation and the final model, though "
+        "the published training script leaves it out.",
+    )
+    add(
+        flags.DEFINE_enum,
+        "initial_weights",
+        "published",
+        "Of networks that start from nothing: published (Glorot, small up-convolutions), or he, "
+        "with which narrow networks get going at once.",
+        enum_values=["published", "he"],
+    )
+    add(
+        flags.DEFINE_enum,
+        "reference_frame",
+        "center",
+        "Frame whose finest detail is kept: the middle one (published) or the first, the only one "
+        "that --shift never moves against the truth.",
+        enum_values=["first", "center"],
+    )
+
+
+def define_loss(values):
+    """Defines the flags of the losses on pictures."""
+    flags.DEFINE_enum(
+        "loss",
+        None,
+        ["l1", "contextual", "perceptual"],
+        "l1, or what is added to it. By default contextual, as published; for Fuji's fine stage "
+        "l1, as its released weights.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "feature_weight",
+        None,
+        "Weight of what is added to L1; by default as published: contextual "
+        + ", ".join(f"{c.name} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
+        + f", perceptual {_PERCEPTUAL_WEIGHT:g}.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "vgg_weights",
+        None,
+        "VGG-19 for the contextual and perceptual loss: Keras' .h5 or MatConvNet's .mat. By "
+        "default Keras downloads its own.",
+        flag_values=values,
+    )
+
+
+def open_job(values, stage):
+    """Looks at flags, dataset and folder, without TensorFlow.
+
+    Returns:
+      `Job`.
+
+    Raises:
+      InputError: no training scene, or something in the dataset is off.
+    """
+    camera = cameras.camera_named(values.camera)
+    n_burst = values["n_burst"].value if "n_burst" in values else 8
+    bursts = sid.find_bursts(values.short_dir, values.long_dir, camera, "train", n_burst)
+    validation = []
+    if values.validate_every:
+        start = sid.SPLITS["val"]
+        if any(path.name.startswith(start) for path in pathlib.Path(values.short_dir).iterdir()):
+            validation = sid.find_bursts(values.short_dir, values.long_dir, camera, "val", n_burst)
+        if not validation:
+            progress.say("There are no validation scenes (2xxxx): training goes without.")
+    return Job(
+        stage=stage,
+        camera=camera,
+        bursts=bursts,
+        validation=validation[: values.validation_limit],
+        folder=pathlib.Path(
+            values.checkpoint_dir or pathlib.Path("checkpoints") / f"{camera.name}_{stage}"
+        ),
+    )
+
+
+def load_start(path, flag, camera, *, needs):
+    """Loads weights to start from.
+
+    Args:
+      path: see `pretrained.load_pretrained`; None gives None.
+      flag: the flag's name, for errors.
+      camera: `cameras.Camera` they must fit.
+      needs: "coarse" or "burst", the network that must be among them.
+
+    Raises:
+      InputError: nothing there, or of another camera or kind.
+    """
+    if not path:
+        return None
+    from dbp_tf import pretrained
+
+    start = pretrained.load_pretrained(path)
+    spec = start.spec
+    if needs not in start.models:
+        raise InputError(
+            f"--{flag}: {path} holds "
+            + (
+                "the SID baseline, which none of the three stages trains"
+                if start.single
+                else "a coarse network alone: give the weights of a fine stage"
+            )
+        )
+    if not spec.depth_to_space:
+        raise InputError(
+            f"--{flag}: {path} is of the video variant, whose pictures are smaller than the truth: "
+            f"give weights that keep full resolution"
+        )
+    if spec.channels != camera.channels or (needs == "burst" and spec.scale != camera.scale):
+        raise InputError(
+            f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
+            f"{camera.name} has {camera.channels}: give weights of that camera"
+        )
+    return start
+
+
+def same_or(values, name, given, default):
+    """A flag's value, which may not differ from what the weights to start from have.
+
+    Args:
+      values: `flags.FlagValues`.
+      name: of the flag.
+      given: what the weights have, None without any.
+      default: without weights and flag.
+
+    Raises:
+      InputError: it differs.
+    """
+    wanted = values[name].value
+    if given is None:
+        return default if wanted is None else wanted
+    if wanted not in (None, given):
+        raise InputError(
+            f"--{name} is {wanted}, but the weights to start from have {given}: leave the flag out"
+        )
+    return given
+
+
+def start_tensorflow(values):
+    """Imports TensorFlow as the flags want it and returns the strategy."""
+    tf = cli.import_tensorflow()
+    if values.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    from dbp_tf import distribution
+
+    return distribution.make_strategy(values.strategy)
+
+
+def train(values, job, strategy, spec, start, **network):
+    """Trains as the flags say.
+
+    Args:
+      values: `flags.FlagValues`.
+      job: `Job`.
+      strategy: see `start_tensorflow`.
+      spec: `spec.NetworkSpec` of what is trained.
+      start: `pretrained.Enhancer` to start from, or None.
+      **network: `initial` and `reference_frame` of `training.Networks`.
+
+    Raises:
+      InputError: see `training.train`.
+    """
+    from dbp_tf import (
+        distribution,
+        run_folder,
+        training,
+        training_data,
+        training_step,
+        validation,
+    )
+
+    chief = distribution.is_chief(strategy)
+    lock = run_folder.open_folder(job.folder) if chief else None
+    recipe = _recipe(values, job)
+    objective = _objective(values, job)
+    scenes = len({burst.scene for burst in job.bursts})
+    seen = recipe.bursts_per_step * strategy.num_replicas_in_sync
+    plan = training.Plan(
+        epochs=values.epochs,
+        steps_per_epoch=values.steps_per_epoch or -(-scenes // seen),
+        save_every=values.save_every,
+        pictures_every=values.pictures_every,
+        validate_every=values.validate_every,
+        keep=values.keep,
+        max_hours=values.max_hours,
+    )
+    optimisation = training_step.Optimisation(
+        learning_rate=values.learning_rate,
+        final_learning_rate=values.final_learning_rate,
+        schedule=values.schedule,
+        drop_at=values.drop_at,
+        warmup_steps=values.warmup_steps,
+        clip_norm=values.clip_norm,
+    )
+    networks = training.Networks(spec=spec, start=start, precision=values.precision, **network)
+    fixed = {
+        **{f"--{k}": v for k, v in dataclasses.asdict(optimisation).items()},
+        **{f"--{k}": v for k, v in dataclasses.asdict(recipe).items()},
+        **{f"--{k}": v for k, v in dataclasses.asdict(spec).items()},
+        **{f"--{k}": v for k, v in network.items()},
+        "--steps_per_epoch": plan.steps_per_epoch,
+        "--loss": objective.feature_loss or "l1",
+        "--feature_weight": objective.feature_weight,
+        "--precision": values.precision,
+        "--seed": values.seed,
+        "--camera": job.camera.name,
+        "the number of devices": strategy.num_replicas_in_sync,
+        "the training bursts": _digest_of_names(job.bursts),
+        "the weights it started from": _digest(start),
+    }
+    run_folder.check_settings(job.folder, fixed)
+    training_data.prepare(job.bursts + job.validation, values.cache_dir, job.camera, job.stage)
+
+    def dataset_of(**part):
+        return training_data.training_dataset(
+            job.bursts, values.cache_dir, job.camera, recipe, values.seed, **part
+        )
+
+    def validate(enhancer):
+        return validation.validate(
+            enhancer, job.validation, values.cache_dir, job.camera, job.stage, recipe.n_burst
+        )
+
+    training.train(
+        job.folder,
+        dataset_of,
+        networks=networks,
+        objective=objective,
+        optimisation=optimisation,
+        plan=plan,
+        strategy=strategy,
+        camera=job.camera,
+        bursts_per_step=recipe.bursts_per_step,
+        validate=validate if job.validation else None,
+        settings={"flags": _flags_used(values), "fixed": fixed},
+    )
+    if lock:
+        lock.close()
+
+
+def _recipe(values, job):
+    from dbp_tf import training_data
+
+    published = training_data.published_recipe(job.stage, job.camera)
+    given = {
+        name: values[name].value
+        for name in ("patch", "n_burst", "shift", "texture", "bursts_per_step")
+        if name in values and values[name].value is not None
+    }
+    return dataclasses.replace(published, **given)
+
+
+def _objective(values, job):
+    from dbp_tf import training_step
+
+    if job.stage == "coarse":
+        return training_step.Objective("coarse", seed=values.seed)
+    loss = values.loss
+    if loss is None:
+        loss = "l1" if (job.stage, job.camera.name) == ("fine", "fuji") else "contextual"
+    if loss == "l1":
+        return training_step.Objective(job.stage, seed=values.seed)
+    published = job.camera.contextual_weight if loss == "contextual" else _PERCEPTUAL_WEIGHT
+    from dbp_tf import vgg
+
+    return training_step.Objective(
+        job.stage,
+        feature_loss=loss,
+        feature_weight=published if values.feature_weight is None else values.feature_weight,
+        features=vgg.vgg_features(vgg.read_vgg_weights(values.vgg_weights)),
+        seed=values.seed,
+    )
+
+
+def _flags_used(values):
+    used = values.flag_values_dict()
+    for name in _PATHS:
+        if used.get(name):
+            used[name] = str(pathlib.Path(used[name]).resolve())
+    return used
+
+
+def _digest_of_names(bursts):
+    names = ";".join(f"{b.scene} {b.exposure:g} {len(b.frames)}" for b in bursts)
+    return f"{len(bursts)} with checksum {zlib.crc32(names.encode()):08x}"
+
+
+def _digest(start):
+    if start is None:
+        return "none"
+    checksum = 0
+    for model in start.models.values():
+        for weight in model.get_weights():
+            checksum = zlib.crc32(weight.tobytes(), checksum)
+    return f"those with checksum {checksum:08x}"

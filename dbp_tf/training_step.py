@@ -1,0 +1,267 @@
+"""One training step: gradients of one burst on every replica, averaged, then one update.
+
+The frames of a burst are the batch, so a step sees one burst a replica, and more bursts a step
+are added up one after another. Axis letters: F frames, P patch (packed pixels), p half of it,
+C packed channels, S output pixels per packed pixel.
+"""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from dbp_tf import initial_weights, losses
+from dbp_tf import spec as specs
+
+STAGES = ("coarse", "fine", "burst")
+SCHEDULES = ("step", "cosine")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+INITIAL_WEIGHTS = ("published", "he")
+
+# "loss" is what is minimised; "l1" compares pictures, "feature" is the weighted contextual or
+# perceptual loss, "raw" compares the coarse output with the clean raw. A stage that lacks one
+# reports 0 there.
+LOSSES = ("loss", "l1", "feature", "raw")
+
+# What a step reports, in this order. The norm is that of all gradients together, before clipping.
+REPORTED = (*LOSSES, "gradient_norm")
+
+_ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimisation:
+    """How weights are updated; the defaults are the published ones.
+
+    Attributes:
+      learning_rate: of Adam, at first.
+      final_learning_rate: after the drop, or at the end of the cosine.
+      schedule: "step" (one drop) or "cosine" (from the first to the final rate).
+      drop_at: fraction of all steps after which the rate drops.
+      warmup_steps: steps over which the rate rises to its value from 0.
+      clip_norm: largest norm of all gradients taken together; 0 for no limit.
+    """
+
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-5
+    schedule: str = "step"
+    drop_at: float = 0.5
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Attributes:
+      stage: one of `STAGES`.
+      feature_loss: key of `losses.FEATURE_LOSSES` that is added to L1, or None.
+      feature_weight: its weight.
+      features: the model of `vgg.vgg_features`; needed with a feature_loss only.
+      seed: of the positions the contextual loss draws.
+    """
+
+    stage: str
+    feature_loss: str | None = None
+    feature_weight: float = 0.0
+    features: keras.Model | None = None
+    seed: int = 0
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate at a step, as `Optimisation` says, over `total_steps` steps."""
+
+    def __init__(self, optimisation, total_steps):
+        self.optimisation = optimisation
+        self.total_steps = total_steps
+
+    def __call__(self, step):
+        o, step = self.optimisation, tf.cast(step, tf.float32)
+        if o.schedule == "cosine":
+            steps = max(self.total_steps - o.warmup_steps, 1)
+            done = tf.clip_by_value((step - o.warmup_steps) / steps, 0.0, 1.0)
+            share = (1 + tf.cos(done * 3.14159265358979)) / 2
+        else:
+            share = tf.cast(step < o.drop_at * self.total_steps, tf.float32)
+        rate = o.learning_rate * share + o.final_learning_rate * (1 - share)
+        return rate * tf.minimum((step + 1) / o.warmup_steps, 1.0) if o.warmup_steps else rate
+
+    def get_config(self):
+        return {"optimisation": self.optimisation, "total_steps": self.total_steps}
+
+
+class _Adam(keras.optimizers.Adam):
+    """Adam that takes gradients which are averaged over the replicas already.
+
+    Keras would add them up over the replicas, after clipping each replica's own.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
+def build_models(
+    spec, *, precision="float32", reference_frame="center", initial="published", seed=0
+):
+    """Builds networks to train; call it inside the strategy's scope.
+
+    Args:
+      spec: `spec.NetworkSpec`.
+      precision: Keras dtype policy of what is not float32 in any case.
+      reference_frame: of the fine network, "center" (published) or "first".
+      initial: "published", or "he" (see `initial_weights.he_weights`).
+      seed: of the weights.
+
+    Returns:
+      dict from "coarse", "burst" to `keras.Model`.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(seed)
+    try:
+        models = specs.build(spec, reference_frame)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    if initial == "he":
+        initial_weights.he_weights(models, seed)
+    return models
+
+
+def build_optimizer(variables, optimisation, total_steps, precision="float32"):
+    """Adam with the schedule, clipping and, for float16, loss scaling; call it inside the scope.
+
+    Args:
+      variables: what it will update.
+      optimisation: `Optimisation`.
+      total_steps: of the whole training, for the schedule.
+      precision: see `build_models`.
+    """
+    optimizer = _Adam(
+        LearningRate(optimisation, total_steps),
+        global_clipnorm=optimisation.clip_norm or None,
+        name="adam",
+        **_ADAM,
+    )
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer
+
+
+def trainable_variables(stage, models):
+    """What a stage trains: the coarse network, both, or the fine one with the coarse frozen."""
+    trained = {"coarse": ("coarse",), "fine": ("coarse", "burst"), "burst": ("burst",)}[stage]
+    return [variable for name in trained for variable in models[name].trainable_variables]
+
+
+def burst_losses(models, burst, objective):
+    """The losses of one burst.
+
+    Args:
+      models: see `build_models`.
+      burst: dict of tensors as `training_data.training_dataset` yields them: "frames"
+        [F,P,P,C] ([F,p,p,C] in the coarse stage), "low" [F,p,p,C], "truth" [S*P,S*P,3] (both
+        not in the coarse stage), "clean_low" [p,p,C], "step".
+      objective: `Objective`.
+
+    Returns:
+      [4] float32, see `LOSSES`.
+    """
+    zero = tf.zeros(())
+    if objective.stage == "coarse":
+        raw = losses.l1(burst["clean_low"][None], models["coarse"](burst["frames"], training=True))
+        return tf.stack([raw, zero, zero, raw])
+    frozen = objective.stage == "burst"
+    coarse = models["coarse"](burst["low"], training=not frozen)
+    if frozen:
+        coarse = tf.stop_gradient(coarse)
+    picture = models["burst"]([burst["frames"], coarse], training=True)
+    truth = burst["truth"][None]
+    l1 = losses.l1(truth, picture)
+    raw = zero if frozen else losses.l1(burst["clean_low"][None], coarse)
+    feature = zero
+    if objective.feature_loss:
+        seed = tf.stack([tf.constant(objective.seed, tf.int64), tf.cast(burst["step"], tf.int64)])
+        feature = objective.feature_weight * losses.FEATURE_LOSSES[objective.feature_loss](
+            truth, picture, features=objective.features, seed=seed
+        )
+    return tf.stack([l1 + feature + raw, l1, feature, raw])
+
+
+def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_step=1):
+    """Compiles the training step.
+
+    Args:
+      strategy: `tf.distribute.Strategy` in whose scope models and optimizer were built.
+      models: see `build_models`.
+      optimizer: see `build_optimizer`.
+      objective: `Objective`.
+      element_spec: of the distributed dataset; sizes that are None there vary without a new
+        trace.
+      bursts_per_step: how many bursts each replica takes before the weights change.
+
+    Returns:
+      (function of an iterator that takes bursts_per_step elements, updates the weights and
+      returns [5] float32, see `REPORTED`: means over bursts and replicas of the losses, and the
+      norm of the mean gradients; list of the `tf.function`s in it).
+    """
+    variables = trainable_variables(objective.stage, models)
+    values = [variable.value for variable in variables]
+    sums = None
+    if bursts_per_step > 1:
+        with strategy.scope():
+            sums = [_running_sum(shape) for shape in [len(LOSSES), *(v.shape for v in values)]]
+
+    def gradients_of(burst):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            parts = burst_losses(models, burst, objective)
+            loss = optimizer.scale_loss(parts[0])
+        return [parts, *tape.gradient(loss, values)]
+
+    def add(burst):
+        for total, part in zip(sums, gradients_of(burst), strict=True):
+            total.assign_add(part)
+
+    def update(burst):
+        parts = gradients_of(burst)
+        if sums:
+            for i, total in enumerate(sums):
+                parts[i] = (parts[i] + total.read_value()) / bursts_per_step
+                total.assign(tf.zeros_like(total))
+        replica = tf.distribute.get_replica_context()
+        means, *gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, parts)
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # Gradients that overflow are no mishap there: the step is left out.
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+        optimizer.apply(gradients, variables)
+        return tf.concat([means, norm[None]], axis=0)
+
+    # Nothing here needs autograph, whose rewriting takes a second.
+    @tf.function(input_signature=[element_spec], autograph=False)
+    def add_burst(burst):
+        strategy.run(add, (burst,))
+
+    @tf.function(input_signature=[element_spec], autograph=False)
+    def last_burst(burst):
+        # All replicas hold the same after the reduction.
+        return strategy.experimental_local_results(strategy.run(update, (burst,)))[0]
+
+    def step(bursts):
+        for _ in range(bursts_per_step - 1):
+            add_burst(next(bursts))
+        return last_burst(next(bursts))
+
+    return step, [add_burst, last_burst]
+
+
+def _running_sum(shape):
+    """A variable of zeros of which each replica has its own."""
+    return tf.Variable(
+        tf.zeros(shape),
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.SUM,
+    )

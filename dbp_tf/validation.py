@@ -1,0 +1,53 @@
+"""Scores of networks in training on whole bursts of the validation split."""
+
+import numpy as np
+
+from dbp_tf import evaluation, modes, packing, training_data
+
+
+def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
+    """Mean scores, taken as the published evaluation takes them.
+
+    The fine stage sees one frame a burst, the burst stage all. The coarse stage gives no picture:
+    its output for the first frame is compared with the clean half-size raw frame.
+
+    Args:
+      enhancer: `pretrained.Enhancer`.
+      bursts: list of `sid.Burst` with truths.
+      cache: folder of the cache.
+      camera: `cameras.Camera`.
+      stage: one of `training_data.STAGES`.
+      n_burst: frames at the most.
+
+    Returns:
+      dict of psnr (dB, data range 1), ssim_range2 and ssim_range1.
+    """
+    scores = [
+        _score_coarse(enhancer, burst, cache, camera)
+        if stage == "coarse"
+        else _score(enhancer, burst, cache, camera, n_burst if stage == "burst" else 1)
+        for burst in bursts
+    ]
+    names = ("psnr", "ssim_range2", "ssim_range1")
+    return {name: float(np.mean([score[name] for score in scores])) for name in names}
+
+
+def _score(enhancer, burst, cache, camera, n_burst):
+    frames, truth = training_data.load_burst(cache, burst, camera, n_burst)
+    picture = modes.restore(
+        enhancer,
+        list(frames),
+        reference_frame=camera.reference_frame,
+        padded_columns=camera.padded_columns,
+    )
+    return evaluation.score(*evaluation.crop_to_common(picture, truth))
+
+
+def _score_coarse(enhancer, burst, cache, camera):
+    (sources,) = training_data.prepare([burst], cache, camera, "coarse")
+    dark, clean = (
+        packing.normalise(entry.open(), entry.black, entry.white, ratio)
+        for entry, ratio in ((sources.frames[0], sources.ratio), (sources.clean, 1.0))
+    )
+    output = enhancer.coarse(training_data.halve(dark)[None])[0].numpy()
+    return evaluation.score(output, training_data.halve(clean))

@@ -1,0 +1,447 @@
+"""The three training scripts on a small simulated dataset: chained, killed, on two workers."""
+
+import concurrent.futures
+import csv
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import test_burst
+import train_burst
+import train_coarse
+import train_fine
+from dbp_tf import cameras, cli, pretrained, simulate, train_flags, training_step
+from dbp_tf.errors import InputError
+from dbp_tf.pretrained import load_pretrained
+from dbp_tf.spec import NetworkSpec
+
+ROOT = pathlib.Path(__file__).parent.parent
+STEPS = 30
+KILL_AT = (4, 14)
+
+# Runs train_coarse.py and writes what the networks hold in this very process at the end.
+WORKER = """
+import sys
+import numpy as np
+import train_coarse
+from dbp_tf import cli, train_flags
+start = train_flags.start_tensorflow
+def start_and_watch(values):
+    strategy = start(values)
+    from dbp_tf import training
+    train = training._Run.train
+    def watched(run, asked):
+        done = train(run, asked)
+        np.savez(sys.argv[1], *run.models["coarse"].get_weights())
+        return done
+    training._Run.train = watched
+    return strategy
+train_flags.start_tensorflow = start_and_watch
+sys.exit(cli.run(train_coarse.main, train_coarse.FLAGS, sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a dataset: three scenes to train and one to validate on."""
+    home = tmp_path_factory.mktemp("training")
+    for first, count in ((1, 3), (20000, 1)):
+        list(
+            simulate.simulate(
+                [simulate.SAMPLE],
+                home / "data",
+                cameras.SONY,
+                first_scene=first,
+                size=96,
+                count=count,
+                frames=3,
+            )
+        )
+    return home
+
+
+def flags_of(home, folder, text):
+    return [
+        f"--short_dir={home / 'data' / 'short'}",
+        f"--long_dir={home / 'data' / 'long'}",
+        f"--cache_dir={home / 'cache'}",
+        f"--checkpoint_dir={home / folder}",
+        *text.split(),
+    ]
+
+
+def run(script, home, folder, text):
+    return cli.run(script.main, script.FLAGS, [script.__name__, *flags_of(home, folder, text)])
+
+
+def history(folder):
+    with (folder / "history.csv").open() as file:
+        return [*csv.DictReader(file)]
+
+
+def weights_of(folder):
+    return {name: m.get_weights() for name, m in load_pretrained(folder).models.items()}
+
+
+def start(command, **environment):
+    log = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"} | environment,
+        stdout=log,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+
+# The two bursts of a step are those that two workers see.
+COARSE = (
+    f"--width=4 --patch=16 --epochs={STEPS} --steps_per_epoch=1 --learning_rate=2e-3 "
+    "--schedule=cosine --initial_weights=he --validate_every=0 --pictures_every=0 --deterministic "
+)
+
+
+def run_straight(home):
+    command = flags_of(home, "coarse", COARSE + "--bursts_per_step=2")
+    finish(start(["train_coarse.py", *command]))
+
+
+def run_killed(home):
+    """Killed twice, wherever it happens to be, and finished by the third start."""
+    command = flags_of(home, "killed", COARSE + "--bursts_per_step=2 --save_every=1")
+    saved = []
+    for step in KILL_AT:
+        process = start(["train_coarse.py", *command])
+        while process.poll() is None and step_saved(home / "killed") < step:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        saved.append((process.returncode, step_saved(home / "killed")))
+    finish(start(["train_coarse.py", *command]))
+    return saved
+
+
+def step_saved(folder):
+    try:
+        text = (folder / "state" / "checkpoint").read_text()
+    except FileNotFoundError:
+        return 0
+    return int(text.split('"')[1].rpartition("-")[2])
+
+
+def run_mirrored(home):
+    """Two processors of one process, each a replica."""
+    program = WORKER.replace(
+        "start = train_flags.start_tensorflow",
+        "import tensorflow as tf\n"
+        "from dbp_tf import distribution\n"
+        "tf.config.set_logical_device_configuration(\n"
+        "    tf.config.list_physical_devices('CPU')[0],\n"
+        "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "distribution.make_strategy = lambda name: "
+        "tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
+        "start = train_flags.start_tensorflow",
+    )
+    command = flags_of(home, "mirrored", COARSE + "--strategy=mirrored")
+    finish(start(["-c", program, str(home / "mirrored.npz"), *command]))
+
+
+def run_workers(home):
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
+    command = flags_of(home, "workers", COARSE + "--strategy=multi_worker")
+    processes = [
+        start(
+            ["-c", WORKER, str(home / f"worker{index}.npz"), *command],
+            TF_CONFIG=json.dumps(
+                {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index in (0, 1)
+    ]
+    for process in processes:
+        finish(process)
+
+
+@pytest.fixture(scope="module")
+def background(home):
+    """Runs in processes of their own, beside the tests."""
+    pool = concurrent.futures.ThreadPoolExecutor()
+    try:
+        straight = pool.submit(run_straight, home)
+
+        def after(run):
+            straight.result()  # It fills the cache.
+            return run(home)
+
+        yield {
+            "straight": straight,
+            "killed": pool.submit(after, run_killed),
+            "workers": pool.submit(after, run_workers),
+        }
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class TestMistakes:
+    """Each is one sentence, exit code 2, and nothing is trained."""
+
+    def refused(self, capsys, script, home, text):
+        assert run(script, home, "refused", text) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        assert not (home / "refused" / "network.json").exists()
+        return error
+
+    def test_a_missing_vgg_file(self, home, capsys, data):
+        text = f"--fine={data / 'sony_v1_d2'} --vgg_weights=missing.h5 --patch=32"
+        error = self.refused(capsys, train_burst, home, text)
+        assert "there is no VGG-19 file missing.h5" in error
+        # Before hours of decoding.
+        assert not any((home / "cache").glob("*developed*"))
+
+    @pytest.mark.parametrize(
+        "script, text, sentence",
+        [
+            (train_fine, "", "give --coarse, or --fine"),
+            (train_fine, "--coarse={data}/missing", "there is no checkpoint"),
+            (train_burst, "", "--fine"),
+            (train_burst, "--fine={data}/sony_v1_d2 --width=3", "--width is 3, .* have 2"),
+            (train_coarse, "--width=2 --patch=64 --epochs=1", "give --patch 24 or less"),
+            (train_coarse, "--patch=0", "--patch"),
+            (train_coarse, "--strategy=multi_worker", "TF_CONFIG, which is not set"),
+            (train_coarse, "--checkpoint_dir={data}/README.md", "cannot be written to"),
+            (train_coarse, "--camera=fuji", "holds no .RAF files"),
+        ],
+    )
+    def test_flags(self, home, capsys, data, monkeypatch, script, text, sentence):
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+        error = self.refused(capsys, script, home, text.format(data=data))
+        assert re.search(sentence, error), error
+
+    @pytest.mark.parametrize(
+        "spec, networks, sentence",
+        [
+            (NetworkSpec(family="single"), {"single": 1}, "--fine: w holds the SID baseline"),
+            (NetworkSpec(family="coarse"), {"coarse": 1}, "w holds a coarse network alone"),
+            (
+                NetworkSpec(channels=9, scale=3),
+                {"burst": 1},
+                "for 9 packed channels, --camera sony has 4",
+            ),
+            (NetworkSpec(depth_to_space=False, scale=1), {"burst": 1}, "of the video variant"),
+        ],
+    )
+    def test_weights_to_start_from(self, monkeypatch, spec, networks, sentence):
+        start = pretrained.Enhancer(spec, networks)
+        monkeypatch.setattr(pretrained, "load_pretrained", lambda path: start)
+        with pytest.raises(InputError, match=sentence):
+            train_flags.load_start("w", "fine", cameras.SONY, needs="burst")
+        if "coarse" in networks:
+            assert train_flags.load_start("w", "coarse", cameras.SONY, needs="coarse") is start
+
+
+def test_defaults_are_the_published_recipe():
+    for script, epochs, patch, rates in (
+        (train_coarse, 4000, 256, (1e-4, 1e-5)),
+        (train_fine, 4000, 512, (1e-4, 1e-5)),
+        (train_burst, 1000, 512, (1e-5, 1e-5)),
+    ):
+        values = {name: script.FLAGS[name].default for name in script.FLAGS}
+        assert (values["epochs"], values["patch"]) == (epochs, patch)
+        assert (values["learning_rate"], values["final_learning_rate"]) == rates
+        assert (values["schedule"], values["drop_at"]) == ("step", 0.5)
+        assert (values["bursts_per_step"], values["clip_norm"], values["texture"]) == (1, 0, 0)
+        assert values.get("initial_weights", "published") == "published"
+        assert (values["save_every"], values["pictures_every"]) == (50, 50)
+        assert values.get("n_burst", 8) == 8
+        assert values.get("reference_frame", "center") == "center"
+
+
+@pytest.fixture(scope="module")
+def chain(background, home):
+    """The three scripts in turn; each starts from what the one before left."""
+    common = "--epochs=20 --schedule=cosine --clip_norm=1 --pictures_every=0 --validate_every=0 "
+    background["straight"].result()
+    for script, folder, text in (
+        (
+            train_fine,
+            "fine",
+            f"--coarse={home / 'coarse'} --residual_blocks=1 --initial_weights=he --loss=l1 "
+            "--patch=32 --learning_rate=1e-2 --warmup_steps=10",
+        ),
+        (
+            train_burst,
+            "burst",
+            f"--fine={home / 'fine'} --loss=l1 --patch=32 --learning_rate=5e-3 "
+            "--validate_every=20 --pictures_every=20 --texture=0.5",
+        ),
+    ):
+        assert run(script, home, folder, common + text) == 0
+    return home
+
+
+@pytest.mark.parametrize("stage, least", [("coarse", 0.95), ("fine", 0.75), ("burst", 0.95)])
+def test_the_loss_falls_in_every_stage(chain, stage, least):
+    losses = np.array([float(row["loss"]) for row in history(chain / stage)])
+    assert losses[-5:].mean() < least * losses[:5].mean()
+
+
+def test_the_burst_stage_keeps_the_coarse_network_to_the_bit(chain):
+    fine, burst = weights_of(chain / "fine"), weights_of(chain / "burst")
+    for before, after in zip(fine["coarse"], burst["coarse"], strict=True):
+        np.testing.assert_array_equal(before, after)
+    changed = [np.any(a != b) for a, b in zip(fine["burst"], burst["burst"], strict=True)]
+    assert np.mean(changed) > 0.9
+    coarse = weights_of(chain / "coarse")["coarse"]
+    assert any(np.any(a != b) for a, b in zip(coarse, fine["coarse"], strict=True))
+
+
+def test_the_last_folder_restores_bursts_and_scores_as_validation_said(chain, tmp_path):
+    command = [
+        "test_burst",
+        f"--short_dir={chain / 'data' / 'short'}",
+        f"--long_dir={chain / 'data' / 'long'}",
+        "--split=val",
+        f"--checkpoint={chain / 'burst'}",
+        f"--result_dir={tmp_path / 'results'}",
+    ]
+    assert cli.run(test_burst.main, test_burst.FLAGS, command) == 0
+    with (tmp_path / "results" / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["scene"], row["frames"]) == ("20000", "3")
+    # Some dozens of steps make no photographer, but grey would score 10 dB.
+    assert float(row["psnr"]) > 12
+    last = history(chain / "burst")[-1]
+    for name in ("psnr", "ssim_range2", "ssim_range1"):
+        assert float(last[f"val_{name}"]) == pytest.approx(float(row[name]), rel=1e-4)
+    best, end = weights_of(chain / "burst" / "best"), weights_of(chain / "burst")
+    for a, b in zip(best["burst"], end["burst"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sample_pictures_show_input_output_and_truth(chain):
+    (path,) = (chain / "burst" / "pictures").iterdir()
+    picture = iio.imread(path)
+    assert picture.shape == (64, 3 * 64, 3)
+    blocks = picture.astype(float).reshape(8, 8, 3, 8, 8, 3).mean((1, 4, 5))
+    dark, output, truth = (blocks[:, i].ravel() for i in range(3))
+    # The same patch of the same scene.
+    assert np.corrcoef(dark, truth)[0, 1] > 0.7
+    assert np.corrcoef(output, truth)[0, 1] > 0.7
+
+
+def test_released_weights_to_start_from_and_stopping_in_time(chain, data, capsys, monkeypatch):
+    """With steps that change nothing, released weights come out as they went in."""
+    monkeypatch.setattr(
+        training_step, "make_step", lambda *_: (lambda bursts: next(bursts) and tf.zeros(5), [])
+    )
+    text = (
+        f"--coarse={data / 'sony_v1_d2'} --patch=16 --epochs=2 --steps_per_epoch=2 "
+        "--validate_every=0 --max_hours=1e-9"
+    )
+    assert run(train_coarse, chain, "released", text) == 0
+    assert "at step 1 of 4; the same command goes on" in capsys.readouterr().out
+    released = load_pretrained(data / "sony_v1_d2").coarse.get_weights()
+    for a, b in zip(released, weights_of(chain / "released")["coarse"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert step_saved(chain / "released") == 1
+
+
+def test_other_flags_in_the_same_folder_are_refused(chain, capsys):
+    text = COARSE.replace("--deterministic", "--bursts_per_step=2")
+    assert run(train_coarse, chain, "coarse", text + "--patch=18") == 2
+    assert "was trained with --patch 16, not 18: give the same flags" in capsys.readouterr().err
+    assert run(train_coarse, chain, "coarse", text + "--seed=1") == 2
+    assert "was trained with --seed 0, not 1" in capsys.readouterr().err
+
+
+def state_of(folder):
+    reader = tf.train.load_checkpoint(str(folder / "state"))
+    names = [n for n in reader.get_variable_to_shape_map() if n.endswith("VARIABLE_VALUE")]
+    return {n: reader.get_tensor(n) for n in names if not n.startswith("save_counter")}
+
+
+def test_killed_twice_a_run_ends_as_if_nothing_had_been(background, home):
+    background["straight"].result()
+    for (code, step), least in zip(background["killed"].result(), KILL_AT, strict=True):
+        assert code == -signal.SIGKILL and least <= step < STEPS
+    straight, killed = state_of(home / "coarse"), state_of(home / "killed")
+    assert len(straight) > 100 and straight.keys() == killed.keys()
+    for name, values in straight.items():
+        np.testing.assert_array_equal(values, killed[name], err_msg=name)
+    for a, b in zip(history(home / "coarse"), history(home / "killed"), strict=True):
+        assert a | {"seconds": ""} == b | {"seconds": ""}
+    assert (home / "coarse" / "model.weights.h5").is_file()
+    for a, b in zip(
+        weights_of(home / "coarse")["coarse"],
+        weights_of(home / "killed")["coarse"],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_workers_end_alike_and_as_one_process_with_their_bursts(background, home):
+    background["workers"].result()
+    background["straight"].result()
+    workers = [[*np.load(home / f"worker{index}.npz").values()] for index in (0, 1)]
+    alone = weights_of(home / "coarse")["coarse"]
+    initial = np.concatenate([w.ravel() for w in alone])
+    assert len(initial) > 1000
+    for one, two, expected in zip(*workers, alone, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, expected, atol=1e-5)
+    for saved, expected in zip(weights_of(home / "workers")["coarse"], workers[0], strict=True):
+        np.testing.assert_array_equal(saved, expected)
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_process_are_as_one_with_their_bursts(background, home):
+    background["straight"].result()
+    run_mirrored(home)
+    for got, expected in zip(
+        weights_of(home / "mirrored")["coarse"], weights_of(home / "coarse")["coarse"], strict=True
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(background, home):
+    """Kills at random moments of starting, computing and saving, until a run gets through."""
+    background["straight"].result()
+    command = flags_of(home, "often", COARSE + "--bursts_per_step=2 --save_every=1")
+    rng = random.Random(7)
+    kills = 0
+    while step_saved(home / "often") < STEPS:
+        process = start(["train_coarse.py", *command])
+        try:
+            process.wait(timeout=rng.uniform(6, 16))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            kills += 1
+        process.communicate()
+    finish(start(["train_coarse.py", *command]))
+    straight, often = state_of(home / "coarse"), state_of(home / "often")
+    for name, values in straight.items():
+        np.testing.assert_array_equal(values, often[name], err_msg=f"{name} after {kills} kills")

@@ -1,0 +1,540 @@
+"""The training step, its schedule, the loop and its folder, on made-up data without raw files."""
+
+import json
+import math
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.lib.io import file_io
+
+from dbp_tf import cameras, initial_weights, losses, packing, run_folder, training
+from dbp_tf import training_step as step_of
+from dbp_tf.errors import InputError
+from dbp_tf.pretrained import load_pretrained
+from dbp_tf.spec import NetworkSpec
+
+ONE_DEVICE = tf.distribute.get_strategy()
+COARSE = NetworkSpec(family="coarse", width=2, scale=1)
+TINY = NetworkSpec(width=2, residual_blocks=1)
+
+# A patch need not be square here, and is not, so that no axis can stand in for the other.
+P, Q = 32, 16
+
+
+def made_up_burst(number, frames, stage="coarse", broken=()):
+    """One element as `training_data.training_dataset` yields it, from its number alone."""
+    rng = np.random.default_rng(number)
+
+    def uniform(*shape):
+        return rng.random(shape, np.float32)
+
+    burst = {"scene": f"{number:05d}".encode(), "clean_low": uniform(P // 2, Q // 2, 4)}
+    if stage == "coarse":
+        burst["frames"] = uniform(frames, P // 2, Q // 2, 4)
+    else:
+        burst["frames"] = uniform(frames, P, Q, 4)
+        burst["low"] = uniform(frames, P // 2, Q // 2, 4)
+        burst["truth"] = uniform(2 * P, 2 * Q, 3)
+    if number in broken:
+        burst["frames"][0, 3, 2, 1] = np.nan
+    return burst
+
+
+def made_up_dataset(stage="coarse", broken=(), frames=(1, 3, 2, 4)):
+    """A `dataset_of` for `training.train`; one burst a step."""
+
+    def dataset_of(*, start_step, steps, replica, replicas):
+        def bursts():
+            for step in range(start_step, start_step + steps):
+                count = frames[step % len(frames)]
+                yield made_up_burst(step, count, stage, broken) | {"step": step}
+
+        shapes = {
+            "scene": tf.TensorSpec((), tf.string),
+            "step": tf.TensorSpec((), tf.int64),
+            "clean_low": tf.TensorSpec((P // 2, Q // 2, 4)),
+            "frames": tf.TensorSpec((None, P // 2, Q // 2, 4)),
+        }
+        if stage != "coarse":
+            shapes["frames"] = tf.TensorSpec((None, P, Q, 4))
+            shapes["low"] = tf.TensorSpec((None, P // 2, Q // 2, 4))
+            shapes["truth"] = tf.TensorSpec((2 * P, 2 * Q, 3))
+        return tf.data.Dataset.from_generator(bursts, output_signature=shapes)
+
+    return dataset_of
+
+
+def tensors(burst, step=0):
+    burst = {k: tf.constant(v) for k, v in burst.items() if k != "scene"}
+    return burst | {"step": tf.constant(step, tf.int64)}
+
+
+@pytest.fixture(scope="module")
+def burst_step():
+    """A burst step of three bursts that was run on frames 1, 2, 3, 4, 1, 2; plain descent."""
+    models = step_of.build_models(TINY, initial="he", seed=3)
+    variables = step_of.trainable_variables("burst", models)
+    optimizer = keras.optimizers.SGD(learning_rate=0.5)
+    optimizer.build(variables)
+    objective = step_of.Objective("burst")
+    # A step of its own takes the first three; their gradients come from a plain tape, one by one.
+    bursts = [tensors(made_up_burst(n, 1 + n % 4, "burst")) for n in range(6)]
+    values = [v.value for v in variables]
+    gradients, reported = [], []
+    for burst in bursts[:3]:
+        with tf.GradientTape() as tape:
+            parts = step_of.burst_losses(models, burst, objective)
+            loss = parts[0]
+        reported.append(parts.numpy())
+        gradients.append([g.numpy() for g in tape.gradient(loss, values)])
+    before = {name: model.get_weights() for name, model in models.items()}
+    spec = made_up_dataset("burst")(start_step=0, steps=1, replica=0, replicas=1).element_spec
+    del spec["scene"]
+    step, functions = step_of.make_step(ONE_DEVICE, models, optimizer, objective, spec, 3)
+    iterator = iter(bursts)
+    means = step(iterator).numpy()
+    moved = [v.numpy() for v in values]
+    after = {name: model.get_weights() for name, model in models.items()}
+    second = step(iterator).numpy()
+    return {
+        "before": before,
+        "after": after,
+        "moved": moved,
+        "start": before["burst"],
+        "gradients": gradients,
+        "reported": reported,
+        "means": means,
+        "second": second,
+        "functions": functions,
+    }
+
+
+def test_numbers_of_frames_do_not_trace_again(burst_step):
+    assert [f.experimental_get_tracing_count() for f in burst_step["functions"]] == [1, 1]
+
+
+def test_a_step_of_several_bursts_takes_the_mean_of_their_gradients(burst_step):
+    means = [np.mean(g, axis=0) for g in zip(*burst_step["gradients"], strict=True)]
+    assert len(means) == len(burst_step["moved"]) == len(burst_step["start"])
+    assert max(np.abs(mean).max() for mean in means) > 1e-2
+    for start, moved, mean in zip(burst_step["start"], burst_step["moved"], means, strict=True):
+        np.testing.assert_allclose(moved, start - 0.5 * mean, atol=2e-6)
+
+
+def test_a_step_reports_the_mean_over_its_bursts_and_starts_the_next_from_nothing(burst_step):
+    gradients = [np.mean(g, axis=0).ravel() for g in zip(*burst_step["gradients"], strict=True)]
+    norm = np.linalg.norm(np.concatenate(gradients))
+    expected = [*np.mean(burst_step["reported"], axis=0), norm]
+    np.testing.assert_allclose(burst_step["means"], expected, rtol=1e-5, atol=1e-6)
+    # Were sums kept, the second step would report twice as much.
+    assert burst_step["second"][0] < 1.3 * burst_step["means"][0]
+
+
+def test_the_burst_stage_leaves_the_coarse_network_alone(burst_step):
+    for before, after in zip(
+        burst_step["before"]["coarse"], burst_step["after"]["coarse"], strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
+class TestLosses:
+    """The sums of each stage, with networks that are plain arithmetic."""
+
+    def models(self):
+        return {
+            "coarse": lambda low, training: low * 0.5,
+            "burst": lambda inputs, training: (
+                tf.reduce_mean(inputs[0])
+                + tf.reduce_mean(inputs[1]) * tf.ones((1, 2 * P, 2 * Q, 3))
+            ),
+        }
+
+    @pytest.mark.parametrize("frames", [1, 3])
+    @pytest.mark.parametrize("stage", step_of.STAGES)
+    def test_stages(self, stage, frames, monkeypatch):
+        asked = []
+
+        def feature_loss(truth, output, *, features, seed):
+            asked.append((truth.shape, output.shape, features, seed.numpy().tolist()))
+            return tf.constant(3.0)
+
+        monkeypatch.setitem(losses.FEATURE_LOSSES, "made up", feature_loss)
+        burst = made_up_burst(5, frames, stage)
+        objective = step_of.Objective(
+            stage, feature_loss="made up", feature_weight=0.25, features="vgg", seed=11
+        )
+        got = step_of.burst_losses(self.models(), tensors(burst, step=7), objective).numpy()
+        low = burst["frames" if stage == "coarse" else "low"]
+        raw = np.abs(burst["clean_low"] - low / 2).mean()
+        if stage == "coarse":
+            np.testing.assert_allclose(got, [raw, 0, 0, raw], rtol=1e-5)
+            assert not asked
+            return
+        l1 = np.abs(burst["truth"] - burst["frames"].mean() - low.mean() / 2).mean()
+        if stage == "burst":
+            np.testing.assert_allclose(got, [l1 + 0.75, l1, 0.75, 0], rtol=1e-5)
+        else:
+            np.testing.assert_allclose(got, [l1 + 0.75 + raw, l1, 0.75, raw], rtol=1e-5)
+        assert asked == [((1, 2 * P, 2 * Q, 3), (1, 2 * P, 2 * Q, 3), "vgg", [11, 7])]
+
+    def test_the_contextual_loss_is_that_of_the_picture(self):
+        def features(pictures, training):
+            return {
+                "conv3_2": tf.nn.avg_pool2d(pictures, 4, 4, "SAME") - 0.4,
+                "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
+            }
+
+        models = step_of.build_models(TINY, initial="he")
+        burst = made_up_burst(3, 2, "burst")
+        objective = step_of.Objective(
+            "burst", feature_loss="contextual", feature_weight=2.0, features=features, seed=5
+        )
+        frames, low = (tf.constant(burst[name]) for name in ("frames", "low"))
+        picture = models["burst"]([frames, models["coarse"](low)])
+        for step in (0, 6):
+            got = step_of.burst_losses(models, tensors(burst, step), objective).numpy()
+            truth = burst["truth"][None]
+            expected = losses.contextual_loss(truth, picture, features=features, seed=[5, step])
+            assert got[2] == pytest.approx(2 * float(expected), rel=1e-5) and got[2] > 1e-3
+            assert got[0] == pytest.approx(got[1] + got[2], rel=1e-6)
+
+
+class TestLearningRate:
+    def test_published_step(self):
+        rate = step_of.LearningRate(step_of.Optimisation(), 4000 * 161)
+        steps = np.array([0, 1, 2000 * 161 - 1, 2000 * 161, 4000 * 161 - 1])
+        np.testing.assert_allclose(
+            [float(rate(s)) for s in steps], np.where(steps < 2000 * 161, 1e-4, 1e-5), rtol=1e-6
+        )
+
+    def test_drop_elsewhere_after_a_warm_up(self):
+        rate = step_of.LearningRate(
+            step_of.Optimisation(1e-2, 1e-3, drop_at=0.75, warmup_steps=4), 20
+        )
+        expected = [2.5e-3, 5e-3, 7.5e-3, *[1e-2] * 12, *[1e-3] * 5]
+        np.testing.assert_allclose([float(rate(s)) for s in range(20)], expected, rtol=1e-6)
+
+    def test_cosine(self):
+        rate = step_of.LearningRate(
+            step_of.Optimisation(3e-3, 1e-4, schedule="cosine", warmup_steps=10), 110
+        )
+        for s in (0, 5, 9, 10, 35, 60, 109, 110, 500):
+            expected = 1e-4 + 2.9e-3 * 0.5 * (1 + math.cos(math.pi * min(max(s - 10, 0) / 100, 1)))
+            expected *= min((s + 1) / 10, 1)
+            assert float(rate(s)) == pytest.approx(expected, rel=1e-5)
+
+    def test_adam_follows_it_with_the_published_constants(self):
+        """Three steps of Adam with clipping, against the formulas of the paper in float64."""
+        rng = np.random.default_rng(1)
+        start = [rng.standard_normal(5), rng.standard_normal((2, 3))]
+        variables = [keras.Variable(w.astype(np.float32)) for w in start]
+        optimisation = step_of.Optimisation(1e-2, 1e-3, drop_at=0.5, clip_norm=0.5)
+        optimizer = step_of.build_optimizer(variables, optimisation, total_steps=4)
+        weights = [w.copy() for w in start]
+        m, v = [np.zeros_like(w) for w in start], [np.zeros_like(w) for w in start]
+        for t, rate in enumerate((1e-2, 1e-2, 1e-3), 1):
+            # The second one is below the limit and stays as it is.
+            gradients = [rng.standard_normal(w.shape) * (0.01 if t == 2 else 1) for w in start]
+            optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
+            norm = math.sqrt(sum((g**2).sum() for g in gradients))
+            for i, g in enumerate(gradients):
+                g = g * min(1, 0.5 / norm)
+                m[i] = 0.9 * m[i] + 0.1 * g
+                v[i] = 0.999 * v[i] + 0.001 * g**2
+                corrected = math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+                weights[i] -= rate * corrected * m[i] / (np.sqrt(v[i]) + 1e-8)
+        for variable, expected in zip(variables, weights, strict=True):
+            np.testing.assert_allclose(variable.numpy(), expected, atol=1e-6)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+    def test_weights_and_losses_stay_float32(self, precision):
+        models = step_of.build_models(TINY, precision=precision, initial="he")
+        inner = models["burst"].get_layer("encoder").get_layer("g_conv2_1_fine")
+        assert inner.compute_dtype == precision.removeprefix("mixed_")
+        assert {w.dtype for m in models.values() for w in m.weights} == {"float32"}
+        assert keras.config.dtype_policy().name == "float32"
+        exact = step_of.build_models(TINY, initial="he")
+        burst = tensors(made_up_burst(2, 2, "fine"))
+        objective = step_of.Objective("fine")
+        got = step_of.burst_losses(models, burst, objective)
+        assert got.dtype == tf.float32
+        np.testing.assert_allclose(
+            got, step_of.burst_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
+        )
+
+    def test_float16_scales_the_loss_and_leaves_out_what_overflows(self):
+        variable = keras.Variable(np.float32([1, 2]))
+        optimizer = step_of.build_optimizer(
+            [variable], step_of.Optimisation(1e-2), 10, "mixed_float16"
+        )
+        scale = float(optimizer.scale_loss(tf.constant(1.0)))
+        assert scale == 2.0**15
+        optimizer.apply([tf.constant([np.inf, 1.0])], [variable])
+        np.testing.assert_array_equal(variable.numpy(), [1, 2])
+        assert float(optimizer.scale_loss(tf.constant(1.0))) == scale / 2
+        # Adam's first step is the learning rate in the direction of the gradient.
+        optimizer.apply([tf.constant([1e-3, -1e-3]) * scale / 2], [variable])
+        np.testing.assert_allclose(variable.numpy(), [0.99, 2.01], atol=1e-5)
+
+
+class TestInitialWeights:
+    def test_he(self):
+        models = step_of.build_models(NetworkSpec(width=8, residual_blocks=1), seed=5)
+        glorot = models["burst"].get_layer("bottleneck").get_layer("g_conv_fine_0_se_fc_1")
+        dense = glorot.get_weights()
+        initial_weights.he_weights(models, seed=5)
+        for layer, deviation in {
+            models["coarse"].get_layer("g_conv3_2"): math.sqrt(2 / (9 * 32)),
+            models["coarse"].get_layer("g_up7"): 1 / math.sqrt(64),
+            models["burst"].get_layer("encoder").get_layer("g_conv4_1_fine"): math.sqrt(2 / 288),
+            models["burst"].get_layer("bottleneck").get_layer("g_res0_conv1_fine"): math.sqrt(
+                2 / (9 * 128)
+            ),
+        }.items():
+            kernel = layer.get_weights()[0]
+            assert kernel.std() == pytest.approx(deviation, rel=0.05)
+            assert abs(kernel.mean()) < 0.05 * deviation
+        last = models["burst"].get_layer("decoder").get_layer("g_conv10_fine")
+        kernel, bias = last.get_weights()
+        assert kernel.std() == pytest.approx(0.1 * math.sqrt(2 / 8), rel=0.25)
+        np.testing.assert_array_equal(bias, np.float32(0.4))
+        np.testing.assert_array_equal(models["coarse"].get_layer("g_conv10").get_weights()[1], 0)
+        for before, after in zip(dense, glorot.get_weights(), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+    def test_the_seed_decides(self):
+        def weights(seed, initial):
+            models = step_of.build_models(COARSE, initial=initial, seed=seed)
+            return np.concatenate([w.ravel() for w in models["coarse"].get_weights()])
+
+        for initial in step_of.INITIAL_WEIGHTS:
+            np.testing.assert_array_equal(weights(1, initial), weights(1, initial))
+            assert np.abs(weights(1, initial) - weights(2, initial)).max() > 0.1
+
+
+PSNR = (20.0, 30.0, 25.0, 22.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Four good epochs and a step that is not; validation figures are made up."""
+    folder = tmp_path_factory.mktemp("run")
+    seen = []
+
+    def validate(enhancer):
+        seen.append(enhancer.coarse.get_weights())
+        psnr = PSNR[len(seen) - 1]
+        return {"psnr": psnr, "ssim_range2": psnr / 100, "ssim_range1": psnr / 200}
+
+    with pytest.raises(InputError) as caught:
+        training.train(
+            folder,
+            made_up_dataset(broken={9}),
+            networks=training.Networks(COARSE, initial="he"),
+            objective=step_of.Objective("coarse"),
+            optimisation=step_of.Optimisation(),
+            plan=training.Plan(
+                epochs=5,
+                steps_per_epoch=2,
+                save_every=2,
+                pictures_every=2,
+                validate_every=1,
+                keep=5,
+            ),
+            strategy=ONE_DEVICE,
+            camera=cameras.SONY,
+            validate=validate,
+        )
+    return folder, seen, str(caught.value)
+
+
+class TestLoop:
+    def test_a_loss_that_is_not_finite_names_step_scene_and_checkpoint(self, run):
+        folder, _, error = run
+        assert "loss of step 10 (scene 00009)" in error
+        assert f"last good checkpoint is {folder / 'state' / 'ckpt-8'}" in error
+
+    def test_what_was_saved_before_is_good(self, run):
+        folder, seen, _ = run
+        saved = sorted(p.stem for p in (folder / "state").glob("*.index"))
+        assert saved == ["ckpt-4", "ckpt-8"]
+        # The best of the four, and the last.
+        for where, weights in ((folder / "best", seen[1]), (folder, seen[3])):
+            for a, b in zip(load_pretrained(where).coarse.get_weights(), weights, strict=True):
+                np.testing.assert_array_equal(a, b)
+                assert np.isfinite(a).all()
+        assert any(np.any(a != b) for a, b in zip(seen[1], seen[3], strict=True))
+        assert run_folder.read_score(folder)["epoch"] == 2
+
+    def test_history(self, run):
+        lines = (run[0] / "history.csv").read_text().splitlines()
+        header, *rows = [line.split(",") for line in lines]
+        assert header == list(training.COLUMNS)
+        table = [dict(zip(header, row, strict=True)) for row in rows]
+        assert [row["step"] for row in table] == ["2", "4", "6", "8"]
+        assert [float(row["val_psnr"]) for row in table] == list(PSNR)
+        # Dropped from the sixth step on.
+        assert [row["learning_rate"] for row in table] == ["0.0001", "0.0001", "1e-05", "1e-05"]
+        assert all(row["l1"] == row["feature"] == "" for row in table)
+
+    def test_pictures_and_events(self, run):
+        pictures = sorted(p.name for p in (run[0] / "pictures").iterdir())
+        assert pictures == ["00002_00003.jpg", "00004_00007.jpg"]
+        events = b"".join(p.read_bytes() for p in (run[0] / "events").iterdir())
+        for word in (b"loss", b"val_psnr", b"input, output, truth", b"\xff\xd8\xff"):
+            assert word in events
+        assert json.loads((run[0] / "settings.json").read_text())["network"]["width"] == 2
+
+
+class TestFolder:
+    def test_a_file_in_the_way(self, tmp_path):
+        (tmp_path / "run").write_text("")
+        with pytest.raises(InputError, match="--checkpoint_dir: .*run cannot be written to"):
+            run_folder.open_folder(tmp_path / "run")
+
+    def test_two_runs_keep_out_of_each_others_way(self, tmp_path):
+        with run_folder.open_folder(tmp_path / "run"):
+            with pytest.raises(InputError, match="another run is training"):
+                run_folder.open_folder(tmp_path / "run")
+        run_folder.open_folder(tmp_path / "run").close()
+
+    def test_a_full_disk_is_found_at_the_start(self, tmp_path):
+        run_folder.check_space(tmp_path, 1000)
+        with pytest.raises(InputError, match=r"GB left and training needs 1000000000.0 GB"):
+            run_folder.check_space(tmp_path, 10**18)
+
+    def test_other_settings_are_named(self, tmp_path):
+        fixed = {"--width": 8, "--patch": 32, "pair": (1, 2)}
+        run_folder.check_settings(tmp_path, fixed)
+        run_folder.write_settings(tmp_path, {"flags": {}, "fixed": fixed})
+        run_folder.check_settings(tmp_path, fixed)
+        with pytest.raises(InputError, match="was trained with --patch 32, not 64: "):
+            run_folder.check_settings(tmp_path, fixed | {"--patch": 64})
+        (tmp_path / "settings.json").write_text("{")
+        with pytest.raises(InputError, match="settings.json cannot be understood"):
+            run_folder.check_settings(tmp_path, fixed)
+
+    def test_weights_without_settings_are_not_trained_over(self, tmp_path):
+        (tmp_path / "network.json").write_text("{}")
+        with pytest.raises(InputError, match="holds weights but no settings.json"):
+            run_folder.check_settings(tmp_path, {})
+
+    def test_history_forgets_what_was_lost(self, tmp_path):
+        columns = ("step", "loss", "psnr")
+        history = run_folder.History(tmp_path, columns, 0)
+        for step in (2, 4, 6):
+            history.add(step=step, loss=step / 3)
+        again = run_folder.History(tmp_path, columns, 4)
+        again.add(step=6, loss=2.5, psnr=30.0)
+        assert (tmp_path / "history.csv").read_text().splitlines() == [
+            "step,loss,psnr",
+            "2,0.6666667,",
+            "4,1.333333,",
+            "6,2.5,30",
+        ]
+
+    def test_a_damaged_history_is_named(self, tmp_path):
+        (tmp_path / "history.csv").write_text("a,b\n1\n")
+        with pytest.raises(InputError, match="history.csv is not as training wrote it"):
+            run_folder.History(tmp_path, ("step", "loss"), 0)
+
+
+class TestState:
+    def state(self, folder, value, keep=2):
+        variable = tf.Variable(np.full(3, value, np.float32))
+        return run_folder.State(folder, {"weights": [variable]}, keep), variable
+
+    def test_a_kill_between_any_two_file_operations_costs_no_checkpoint(
+        self, tmp_path, monkeypatch
+    ):
+        """Once the values are written, saving is stopped before each write, rename, deletion."""
+        before = {}
+        for stop_before in range(100):
+            folder = tmp_path / str(stop_before)
+            state, variable = self.state(folder, 1, keep=1)
+            state.save(1)
+            variable.assign([2, 2, 2])
+            calls = []
+            with monkeypatch.context() as patched:
+                for name in ("write_string_to_file", "rename", "delete_file"):
+                    original = getattr(file_io, name)
+
+                    def operation(*args, original=original, calls=calls, stop=stop_before, **more):
+                        calls.append(original.__name__)
+                        if len(calls) > stop:
+                            raise KeyboardInterrupt
+                        return original(*args, **more)
+
+                    patched.setattr(file_io, name, operation)
+                try:
+                    state.save(2)
+                    killed = False
+                except KeyboardInterrupt:
+                    killed = True
+            again, restored = self.state(folder, 0, keep=1)
+            again.restore()
+            before[stop_before] = restored.numpy()[0]
+            if not killed:
+                break
+        # Before the file "checkpoint" is renamed it is the old one, from then on the new one.
+        assert len(before) >= 5
+        assert [*before.values()] == [1, 1, *[2] * (len(before) - 2)]
+
+    def test_leftovers_are_removed_and_never_read(self, tmp_path):
+        state, _ = self.state(tmp_path, 7)
+        state.save(5)
+        folder = tmp_path / "state"
+        for name in ("ckpt-6.index", "ckpt-6.data-00000-of-00001"):
+            (folder / name).write_bytes(b"half")
+        (folder / "ckpt-6_temp").mkdir()
+        (folder / "ckpt-6_temp" / "part-00000-of-00001.data").write_bytes(b"half")
+        again, variable = self.state(tmp_path, 0)
+        again.restore()
+        np.testing.assert_array_equal(variable.numpy(), 7)
+        assert {p.name.split(".")[0] for p in folder.iterdir()} == {"checkpoint", "ckpt-5"}
+
+    def test_only_the_last_are_kept(self, tmp_path):
+        state, _ = self.state(tmp_path, 1, keep=2)
+        for step in (1, 2, 3):
+            state.save(step)
+        assert {p.stem for p in (tmp_path / "state").glob("*.index")} == {"ckpt-2", "ckpt-3"}
+        assert pathlib.Path(state.latest).name == "ckpt-3"
+
+    def test_a_damaged_checkpoint_is_named(self, tmp_path):
+        state, _ = self.state(tmp_path, 1)
+        state.save(3)
+        (tmp_path / "state" / "ckpt-3.index").write_bytes(b"x" * 50)
+        again, _ = self.state(tmp_path, 0)
+        with pytest.raises(InputError, match="ckpt-3 is damaged or of another network"):
+            again.restore()
+
+    def test_a_full_disk_names_the_last_good_checkpoint(self, tmp_path):
+        state, _ = self.state(tmp_path, 1)
+        state.save(3)
+        folder = tmp_path / "state"
+        folder.rename(tmp_path / "moved")
+        folder.write_text("not a folder")
+        with pytest.raises(InputError, match="step 4 could not be saved .* checkpoint is .*ckpt-3"):
+            state.save(4)
+
+
+class TestPictures:
+    @pytest.mark.parametrize("camera", cameras.CAMERAS.values(), ids=lambda c: c.name)
+    def test_colours_of_raw(self, camera):
+        """A mosaic of one colour, as white balance undoes it, is grey of the sRGB curve."""
+        layout = packing.LAYOUTS[camera.mosaic]
+        filters = np.array([list(row) for row in layout.colours])
+        level = {c: 0.25 / w for c, w in zip("RGB", camera.white_balance, strict=True)}
+        mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
+        picture = training.raw_colours(packing.pack(mosaic, layout), camera)
+        assert picture.shape == (*(s // camera.scale for s in mosaic.shape), 3)
+        np.testing.assert_allclose(picture, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
+        level["B"] = 0
+        mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
+        blue = training.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
+        np.testing.assert_array_equal(blue, 0)

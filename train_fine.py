@@ -1,0 +1,69 @@
+"""Trains the second stage: from one frame to a picture, coarse and fine network together.
+
+    python train_fine.py --short_dir dataset/Sony/short --long_dir dataset/Sony/long
+        --coarse checkpoints/sony_coarse
+
+The defaults are the published recipe. The run is a folder, --checkpoint_dir, as that of
+train_coarse.py; its weights are for train_burst.py and test_burst.py. Exit code 0: trained, or
+stopped and saved; 2: bad flags or input, or a loss that is not finite, said in one sentence.
+"""
+
+import sys
+
+from absl import flags
+
+from dbp_tf import cli, train_flags
+from dbp_tf.errors import InputError
+
+FLAGS = flags.FlagValues()
+train_flags.define(
+    FLAGS, "fine", epochs=4000, patch=512, learning_rate=1e-4, final_learning_rate=1e-5
+)
+train_flags.define_network(FLAGS, "width", "residual_blocks", "noise_map", "initial_weights")
+train_flags.define_loss(FLAGS)
+flags.DEFINE_string(
+    "coarse",
+    None,
+    "Weights whose coarse network is taken over, of train_coarse.py or released; the fine network "
+    "starts from nothing.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "fine",
+    None,
+    "Instead of --coarse: weights of which both networks are taken over, to train on.",
+    flag_values=FLAGS,
+)
+
+
+def main():
+    if bool(FLAGS.coarse) == bool(FLAGS.fine):
+        raise InputError(
+            "train_fine.py starts from the weights of train_coarse.py: give --coarse, or --fine to "
+            "go on with a fine network"
+        )
+    job = train_flags.open_job(FLAGS, "fine")
+    strategy = train_flags.start_tensorflow(FLAGS)
+    from dbp_tf.pretrained import Enhancer
+    from dbp_tf.spec import NetworkSpec
+
+    if FLAGS.fine:
+        start = train_flags.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
+        spec = start.spec
+    else:
+        start = train_flags.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
+        start = Enhancer(start.spec, {"coarse": start.coarse})
+        spec = None
+    network = {
+        "width": train_flags.same_or(FLAGS, "width", start.spec.width, 32),
+        "residual_blocks": train_flags.same_or(
+            FLAGS, "residual_blocks", spec and spec.residual_blocks, 16
+        ),
+        "noise_map": train_flags.same_or(FLAGS, "noise_map", spec and spec.noise_map, True),
+    }
+    spec = spec or NetworkSpec(channels=job.camera.channels, scale=job.camera.scale, **network)
+    train_flags.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS))
