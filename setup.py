@@ -12,6 +12,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dbp_tf" / "__init__.py").r
 SIMULATE = ["tifffile>=2023.2"]
 # Reads the published MatConvNet file of VGG-19; Keras' own file needs nothing.
 VGG = ["scipy"]
+# Plots the quality against the number of frames, and the benchmarks; panels go without.
+FIGURES = ["matplotlib"]
 
 setup(
     name="dbp_tf",
@@ -21,15 +23,16 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=["dbp_tf", "dbp_tf.samples"],
-    package_data={"dbp_tf.samples": ["*"]},
+    package_data={"dbp_tf": ["report.html"], "dbp_tf.samples": ["*"]},
     python_requires=">=3.10,<3.14",
     # 2.16 is the first TensorFlow whose Keras is Keras 3.
     install_requires=["tensorflow>=2.16", "numpy", "rawpy", "imageio", "absl-py"],
     extras_require={
         "simulate": SIMULATE,
         "vgg": VGG,
+        "figures": FIGURES,
         # scikit-image is the independent oracle for PSNR and SSIM. ruff keeps the style, and what
         # it asks for changes with its minor versions.
-        "test": ["pytest", "ruff==0.17.*", "scikit-image", *SIMULATE, *VGG],
+        "test": ["pytest", "ruff==0.17.*", "scikit-image", *SIMULATE, *VGG, *FIGURES],
     },
 )

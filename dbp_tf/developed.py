@@ -1,0 +1,78 @@
+"""What LibRaw alone makes of packed frames: the pictures to hold a restored one against.
+
+The samples go back into the buffer of the raw file they came from, which is then developed as
+the ground truth is, so that nothing but the samples differs.
+
+Axis letters: H W packed rows and columns, C packed channels.
+"""
+
+import numpy as np
+import rawpy
+
+from dbp_tf import packing
+from dbp_tf import raw as raws
+from dbp_tf.errors import InputError
+
+
+def develop_packed(frame, packed):
+    """Develops packed samples as the raw file they belong to.
+
+    Args:
+      frame: `raw.RawFrame`: the file, its levels and where its mosaic starts.
+      packed: [H, W, C] float, linear, 0 at the black and 1 at the white level; values outside
+        are clipped. The brightened frame itself gives the traditional picture.
+
+    Returns:
+      [rows, columns, 3] float32 sRGB in 0..1, as large as `raw.read_truth` would return it.
+
+    Raises:
+      InputError: the file cannot be read or developed.
+    """
+    black = np.asarray(frame.black, np.float32)
+    samples = np.rint(black + np.clip(packed, 0, 1) * (np.float32(frame.white) - black))
+    mosaic = packing.unpack(samples.astype(np.uint16), frame.layout)
+    with raws.open_raw(frame.path) as raw:
+        visible = raw.raw_image_visible
+        places = [
+            _continued(visible.shape[axis], frame.offset[axis], mosaic.shape[axis], frame.layout)
+            for axis in (0, 1)
+        ]
+        visible[:] = mosaic[np.ix_(*places)]
+        try:
+            picture = raws.develop(raw)
+        except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
+            raise InputError(f"{frame.path} cannot be developed ({error})") from None
+    picture = picture[frame.offset[0] :, frame.offset[1] :]
+    return picture.astype(np.float32) / np.float32(65535)
+
+
+def _continued(length, start, inside, layout):
+    """For each visible row (or column), the row of the mosaic that is to stand there.
+
+    Rows that the mosaic lacks, for it has whole periods only, get those of its first or last
+    period: left dark, they would darken their neighbours in the demosaicing.
+    """
+    places = np.arange(length) - start
+    period = layout.period
+    before, after = places < 0, places >= inside
+    places[before] %= period
+    places[after] = inside - period + places[after] % period
+    return places
+
+
+def coarse(model, frame, packed):
+    """The coarse network's output as a picture: enlarged, unpacked, developed.
+
+    Args:
+      model: `Enhancer` with a coarse network.
+      frame: see `develop_packed`.
+      packed: [H, W, C] float32 in 0..1, the brightened frame.
+
+    Returns:
+      See `develop_packed`.
+    """
+    # TensorFlow takes seconds to import, which the traditional picture does without.
+    from dbp_tf import layers
+
+    enlarged = layers.EnlargeTwice()(model.coarse_output(packed)[np.newaxis])
+    return develop_packed(frame, enlarged[0].numpy())

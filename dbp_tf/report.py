@@ -1,0 +1,485 @@
+"""A result folder as one page: report.html, which opens from the disk in any browser.
+
+    python -m dbp_tf.report results/sony
+
+or `test_burst.py --report`, which adds the brightened input to what the restored picture is held
+against. Settings, averages, plots and a table of the bursts are in the page; the pictures lie
+beside it, small copies of them in report_files/, and are loaded as they are looked at.
+"""
+
+import collections
+import html
+import io
+import json
+import math
+import pathlib
+import re
+import sys
+import time
+import urllib.parse
+
+from dbp_tf import __version__, cli, developed, figures, files, pictures, progress, results
+from dbp_tf import raw as raws
+from dbp_tf.errors import InputError
+
+REPORT = "report.html"
+SMALL = "report_files"
+
+_TEMPLATE = pathlib.Path(__file__).parent / "report.html"
+
+# Pixels along the longer side: of a thumbnail on a screen of two device pixels to one, and of
+# what the slider shows. A picture no larger than that is shown itself.
+_THUMBNAIL = 240
+_PREVIEW = 1600
+
+# Seconds between two lines of progress where the output is not a terminal.
+_REPORT_EVERY = 10
+
+# Column of the table: heading, field of `results.Result`, format, whether a phone leaves it out.
+_COLUMNS = (
+    ("Ratio", "ratio", "g", False),
+    ("Frames", "frames", "d", False),
+    ("Exposure (s)", "exposure", ".3g", True),
+    ("PSNR", "psnr", ".2f", False),
+    ("SSIM", "ssim_range2", ".4f", False),
+    ("SSIM 0..1", "ssim_range1", ".4f", True),
+    ("LPIPS", "lpips", ".4f", False),
+    ("Time (s)", "seconds", ".1f", True),
+)
+_AVERAGED = ("psnr", "ssim_range2", "ssim_range1", "lpips", "seconds")
+
+_NOTE = (
+    "PSNR in dB. SSIM as published, with data range 2; SSIM 0..1 is that of data range 1. Bursts "
+    "without figures are misaligned or have no ground truth, and are in no average."
+)
+
+
+def check(folder):
+    """Raises InputError unless the folder holds results to report on."""
+    folder = pathlib.Path(folder)
+    for name in (results.METRICS, results.SETTINGS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} holds no {name}, so it is not a folder of results: run test_burst.py "
+                f"--result_dir {folder} first"
+            )
+
+
+def write(folder, bursts=(), camera=None):
+    """Writes report.html and the small pictures it shows.
+
+    Args:
+      folder: a result folder.
+      bursts: `sid.Burst`s whose brightened input is to be shown, where it is not yet there.
+      camera: `cameras.Camera` of the bursts.
+
+    Returns:
+      path of the page.
+
+    Raises:
+      InputError: the folder holds no results, or a file in it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    check(folder)
+    rows = results.read(folder / results.METRICS)
+    if not rows:
+        raise InputError(f"{folder / results.METRICS} has no rows yet: nothing to report on")
+    settings = _settings(folder / results.SETTINGS)
+    (folder / SMALL).mkdir(exist_ok=True)
+    names = {name_of(row) for row in rows}
+    inputs = [
+        burst
+        for burst in bursts
+        if burst.name in names and not _small(folder, burst.name, "in").is_file()
+    ]
+    for burst in _counted(inputs, "inputs developed"):
+        _write_input(folder, burst, camera)
+    looks = {
+        row.key: _looks(folder, name_of(row)) for row in _counted(rows, "bursts looked through")
+    }
+    growth = figures.growth_of(results.read(folder / figures.FRAMES_CSV))
+    page = _page(folder.resolve().name, settings, rows, looks, growth)
+    files.write_whole(folder / REPORT, page.encode())
+    return folder / REPORT
+
+
+def name_of(row):
+    """The published name of a burst's pictures, from its row in metrics.csv."""
+    name = f"{row.scene}_00_{int(row.ratio):d}"
+    if pathlib.PurePath(name).name != name:
+        raise InputError(f"{results.METRICS}: {row.scene!r} is not the number of a scene: mend it")
+    return name
+
+
+def _counted(items, what):
+    """Yields the items and says how many are done and how long the rest will take."""
+    started = said = time.monotonic()
+    for number, item in enumerate(items):
+        if number:
+            left = progress.time_left(started, number, len(items))
+            line = f"Report: {number} of {len(items)} {what}; {left}"
+            progress.status(line)
+            if not sys.stdout.isatty() and time.monotonic() - said > _REPORT_EVERY:
+                progress.say(line)
+                said = time.monotonic()
+        yield item
+
+
+def _settings(path):
+    try:
+        settings = json.loads(path.read_text())
+        return {part: dict(settings[part]) for part in ("flags", "network", "versions")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be understood ({error}): restore it, or evaluate into a new folder"
+        ) from None
+
+
+# Pictures
+
+
+def _small(folder, name, what):
+    return folder / SMALL / f"{name}_{what}.jpg"
+
+
+def _write_jpeg(path, image, side):
+    """Writes a Pillow image, at most `side` pixels along its longer side, as JPEG."""
+    from PIL import Image
+
+    image = image.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=88)
+    files.write_whole(path, data.getvalue())
+
+
+def _write_input(folder, burst, camera):
+    from PIL import Image
+
+    frame = raws.read_raw(burst.frames[0], camera)
+    picture = developed.develop_packed(frame, frame.packed(burst.ratio))
+    rows, columns = frame.mosaic.shape
+    whole = pictures.quantised(picture[:rows, :columns])
+    _write_jpeg(_small(folder, burst.name, "in"), Image.fromarray(whole), _PREVIEW)
+
+
+def _looks(folder, name):
+    """{what: path within the folder} of a burst's pictures that are there, small ones as needed."""
+    from PIL import Image
+
+    looks = {}
+    for what in ("out", "gt"):
+        path = folder / f"{name}_{what}.png"
+        if not path.is_file():
+            continue
+        looks[f"{what} file"] = path.name
+        wanted = {_small(folder, name, what): _PREVIEW}
+        if what == "out":
+            wanted[_small(folder, name, "thumb")] = _THUMBNAIL
+        stale = {p: side for p, side in wanted.items() if _older(p, path)}
+        try:
+            with Image.open(path) as image:
+                if max(image.size) <= _PREVIEW:
+                    stale.pop(_small(folder, name, what), None)
+                    looks[what] = path.name
+                else:
+                    looks[what] = f"{SMALL}/{name}_{what}.jpg"
+                for small, side in stale.items():
+                    _write_jpeg(small, image, side)
+        except (OSError, SyntaxError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}): delete it and make it again with test_burst.py "
+                f"--resume"
+            ) from None
+    for what in ("in", "thumb"):
+        if _small(folder, name, what).is_file():
+            looks[what] = f"{SMALL}/{name}_{what}.jpg"
+    for what in ("panel", "teaser"):
+        if (folder / f"{name}_{what}.png").is_file():
+            looks[what] = f"{name}_{what}.png"
+    return looks
+
+
+def _older(path, source):
+    return not path.is_file() or path.stat().st_mtime < source.stat().st_mtime
+
+
+# The page. Whatever comes from a file goes through `_text` or `_url`.
+
+
+def _text(value):
+    return html.escape(str(value))
+
+
+def _url(path):
+    return html.escape(urllib.parse.quote(path))
+
+
+def _number(value, form):
+    return "–" if value is None else format(value, form)
+
+
+def _page(title, settings, rows, looks, growth):
+    parts = {
+        "title": _text(f"Results: {title}"),
+        "summary": _summary(settings, rows),
+        "settings": _settings_lists(settings),
+        "averages": _averages(rows),
+        "plots": _plots(rows, growth),
+        "heads": _heads(rows),
+        "rows": "\n".join(_row(row, looks[row.key], _columns(rows)) for row in rows),
+        "foot": f"{_text(_NOTE)} dbp_tf {_text(__version__)}.",
+    }
+    # In one pass, so that no text put in can be taken for a place to fill.
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _TEMPLATE.read_text())
+
+
+def _columns(rows):
+    """The columns of which any row has a value."""
+    return [c for c in _COLUMNS if any(getattr(row, c[1]) is not None for row in rows)]
+
+
+def _summary(settings, rows):
+    flags = settings["flags"]
+    scored = sum(row.scored for row in rows)
+    weights = flags.get("checkpoint")
+    words = [
+        f"{len(rows)} {'burst' if len(rows) == 1 else 'bursts'}, {scored} scored",
+        f"camera {flags.get('camera')}",
+        f"mode {flags.get('mode')}",
+        f"up to {flags.get('n_burst')} frames",
+        f"reference frame {flags.get('reference_frame')}",
+        f"weights {pathlib.PurePath(weights).name}" if weights else "untrained, random weights",
+    ]
+    return _text("; ".join(words)) + "."
+
+
+def _settings_lists(settings):
+    lists = []
+    for title, part in (("Flags", "flags"), ("Network", "network"), ("Versions", "versions")):
+        given = {name: value for name, value in settings[part].items() if value is not None}
+        items = "".join(
+            f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in given.items()
+        )
+        lists.append(f"<h3>{title}</h3><dl>{items}</dl>")
+    return "\n".join(lists)
+
+
+def _averages(rows):
+    groups = results.groups(rows)
+    if not groups:
+        return "<p>No burst is scored: there was no ground truth to compare with.</p>"
+    columns = [c for c in _columns(rows) if c[1] in _AVERAGED]
+    heads = "".join(_cell(title, wide, "th scope=col") for title, _, _, wide in columns)
+    lines = [
+        f"<tr><th scope=row>{_text(title)}</th><td>{len(group)}</td>"
+        + "".join(
+            _cell(_number(results.mean(group, name), form), wide) for _, name, form, wide in columns
+        )
+        + "</tr>"
+        for title, group in groups.items()
+    ]
+    return (
+        f'<div class="scroll"><table id="averages"><thead><tr><th scope=col>Average of</th>'
+        f"<th scope=col>Bursts</th>{heads}</tr></thead><tbody>\n"
+        + "\n".join(lines)
+        + "\n</tbody></table></div>"
+    )
+
+
+def _cell(text, wide, tag="td"):
+    kind = ' class="wide"' if wide else ""
+    return f"<{tag}{kind}>{_text(text)}</{tag.split()[0]}>"
+
+
+def _heads(rows):
+    heads = [("Scene", "text", False)]
+    heads += [(title, "number", wide) for title, _, _, wide in _columns(rows)]
+    return "".join(
+        f'<th scope="col" aria-sort="none" data-kind="{kind}"{" class=wide" * wide}>'
+        f'<button type="button">{_text(title)}</button></th>'
+        for title, kind, wide in heads
+    )
+
+
+def _row(row, looks, columns):
+    attributes = {"name": f"Scene {row.scene}, ratio {row.ratio:g}", "figures": _sentence(row)}
+    attributes = {key: _text(value) for key, value in attributes.items()}
+    for key, what in (("restored", "out"), ("input", "in"), ("truth", "gt")):
+        if what in looks:
+            attributes[key] = _url(looks[what])
+    marks = "".join(f' data-{key}="{value}"' for key, value in attributes.items())
+    thumbnail = '<span class="thumb"></span>'
+    if "thumb" in looks:
+        thumbnail = (
+            f'<img class="thumb" loading="lazy" alt="" width="96" height="64" '
+            f'src="{_url(looks["thumb"])}">'
+        )
+    first = f"{thumbnail}<b>{_text(row.scene)}</b>"
+    if "out" in looks:
+        first = f'<a class="open" href="{_url(looks["out file"])}">{first}</a>'
+    cells = "".join(_value(getattr(row, name), form, wide) for _, name, form, wide in columns)
+    return (
+        f'<tr id="{_text(name_of(row))}"{marks}>'
+        f'<td data-value="{_text(row.scene)}">{first}{_links(looks)}</td>{cells}</tr>'
+    )
+
+
+def _sentence(row):
+    """The figures of one burst in words."""
+    words = ["1 frame" if row.frames == 1 else f"{row.frames} frames", f"{row.exposure:.3g} s each"]
+    for title, name, form, _ in _COLUMNS:
+        value = getattr(row, name)
+        if name in _AVERAGED and name != "seconds" and value is not None:
+            words.append(f"{title} {_number(value, form)}")
+    return ", ".join([*words, f"restored in {row.seconds:.1f} s"])
+
+
+def _value(value, form, wide):
+    # As JavaScript reads it, where a perfect PSNR is Infinity.
+    exact = "" if value is None else json.dumps(value)
+    kind = ' class="wide"' if wide else ""
+    return f'<td data-value="{exact}"{kind}>{_number(value, form)}</td>'
+
+
+def _links(looks):
+    """What the slider's window shows below it; a template's pictures are not loaded before."""
+    named = {"out file": "restored picture", "gt file": "ground truth"}
+    links = ", ".join(
+        f'<a href="{_url(looks[what])}">{text}</a>' for what, text in named.items() if what in looks
+    )
+    drawn = "".join(
+        f'<p><a href="{_url(looks[what])}"><img src="{_url(looks[what])}" alt="{what}"></a></p>'
+        for what in ("panel", "teaser")
+        if what in looks
+    )
+    return f"<template>Full size: {links}{drawn}</template>"
+
+
+# Plots
+
+
+_WIDTH, _HEIGHT = 360, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 44
+
+
+def _plots(rows, growth):
+    drawn = [_growth_plot(one) for one in growth if len(one.counts) > 1]
+    for name, title in (("psnr", "PSNR in dB"), ("ssim_range2", "SSIM"), ("lpips", "LPIPS")):
+        by_ratio = collections.defaultdict(list)
+        for row in rows:
+            value = getattr(row, name)
+            if row.scored and value is not None and math.isfinite(value):
+                by_ratio[int(row.ratio)].append(value)
+        # One dot is no plot.
+        if sum(map(len, by_ratio.values())) > 1:
+            drawn.append(_ratio_plot(title, dict(sorted(by_ratio.items()))))
+    plots = "\n".join(drawn)
+    return f'<h2>Plots</h2>\n<div class="plots">\n{plots}\n</div>' if drawn else ""
+
+
+def _ratio_plot(title, by_ratio):
+    """Every burst a dot, in columns by exposure ratio, with their mean."""
+    grid, y = _ordinate([value for values in by_ratio.values() for value in values])
+    step = (_WIDTH - _LEFT - _RIGHT) / len(by_ratio)
+    marks = []
+    for column, (ratio, values) in enumerate(by_ratio.items()):
+        middle = _LEFT + (column + 0.5) * step
+        reach = min(0.35 * step, 50)
+        for number, value in enumerate(values):
+            # Steps of the golden ratio spread any number of dots evenly.
+            x = middle + reach * (2 * (0.618034 * number % 1) - 1) * (len(values) > 1)
+            marks.append(f'<circle class="dot" cx="{x:.1f}" cy="{y(value):.1f}" r="3.5"/>')
+        mean = y(sum(values) / len(values))
+        marks.append(
+            f'<line class="mean" x1="{middle - reach:.1f}" x2="{middle + reach:.1f}" '
+            f'y1="{mean:.1f}" y2="{mean:.1f}"/>'
+        )
+        marks.append(_label(middle, f"{ratio} ({len(values)})"))
+    marks.append(_label((_WIDTH + _LEFT - _RIGHT) / 2, "exposure ratio (bursts)", line=1))
+    return _figure(
+        f"{title} by exposure ratio", "A dot is a burst, a line the mean.", grid + "".join(marks)
+    )
+
+
+def _growth_plot(growth):
+    """A mean and its spread against the number of frames, in octaves."""
+    low = [mean - spread for mean, spread in zip(growth.means, growth.spreads, strict=True)]
+    high = [mean + spread for mean, spread in zip(growth.means, growth.spreads, strict=True)]
+    grid, y = _ordinate(low + high)
+    octaves = [math.log2(count) for count in growth.counts]
+    span = (_WIDTH - _LEFT - _RIGHT - 40) / (octaves[-1] - octaves[0])
+    xs = [_LEFT + 20 + span * (octave - octaves[0]) for octave in octaves]
+
+    def points(values, places=xs):
+        return [f"{x:.1f},{y(value):.1f}" for x, value in zip(places, values, strict=True)]
+
+    marks = [
+        f'<polygon class="band" points="{" ".join(points(high) + points(low)[::-1])}"/>',
+        f'<polyline class="curve" points="{" ".join(points(growth.means))}"/>',
+    ]
+    for x, count, mean in zip(xs, growth.counts, growth.means, strict=True):
+        marks.append(f'<circle class="point" cx="{x:.1f}" cy="{y(mean):.1f}" r="4"/>')
+        marks.append(_label(x, str(count)))
+    marks.append(_label((_WIDTH + _LEFT - _RIGHT) / 2, "frames", line=1))
+    return _figure(growth.title, figures.caption_of(growth), grid + "".join(marks))
+
+
+def _ordinate(values):
+    """(grid lines with their numbers as SVG, function from a value to its height)."""
+    low, high = min(values), max(values)
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1
+    low, high = low - margin, high + margin
+    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= (high - low) / 5)
+
+    def y(value):
+        return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    grid = []
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        at = f"{y(number * step):.1f}"
+        grid.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
+            f'<text x="{_LEFT - 6}" y="{at}" dy=".35em" text-anchor="end">'
+            f"{number * step:.{digits}f}</text>"
+        )
+    return "".join(grid), y
+
+
+def _label(x, text, line=0):
+    """Text below the plot, on the first or second line."""
+    y = _HEIGHT - _BOTTOM + 18 + 18 * line
+    return f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{_text(text)}</text>'
+
+
+def _figure(title, caption, content):
+    return (
+        f"<figure><figcaption><b>{_text(title)}</b></figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{_text(title)}. {_text(caption)}">{content}</svg>'
+        f'<p class="soft">{_text(caption)}</p></figure>'
+    )
+
+
+def run(argv):
+    """Runs the program on a command line, a result folder; returns the exit code."""
+    if "--help" in argv[1:] or "-h" in argv[1:]:
+        print(__doc__.strip())
+        return 0
+    try:
+        if len(argv) != 2:
+            raise InputError("give one folder of results: python -m dbp_tf.report FOLDER")
+        progress.say(f"The report is {write(argv[1])}")
+        return 0
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return cli.EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return cli.EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv))

@@ -1,0 +1,448 @@
+"""Alignment: simulated bursts, whose shake and moving objects are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import skimage.data
+import skimage.transform
+
+from dbp_tf import alignment, packing, simulate
+from dbp_tf.alignment import Shift
+from dbp_tf.cameras import CAMERAS, SONY
+from dbp_tf.errors import InputError
+from dbp_tf.packing import BAYER, XTRANS
+
+BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
+RATIOS = pytest.mark.parametrize("ratio", [100, 300])
+
+
+def layout_of(camera):
+    return packing.LAYOUTS[camera.mosaic]
+
+
+def photo(name="astronaut", rows=264, columns=288):
+    picture = getattr(skimage.data, name)()[:rows, :columns]
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., np.newaxis], 3, axis=-1)
+    return picture.astype(np.float32) / np.float32(255)
+
+
+def box(half):
+    """Stands in for the coarse network: the mean of 5 x 5 pixels."""
+    return scipy.ndimage.uniform_filter(half, (1, 5, 5, 1), mode="nearest")
+
+
+def burst(photos, camera, ratio=100, shifts=None, seed=0):
+    """Packed frames, one of each photograph, its content shifted by so many raw pixels."""
+    rng = np.random.default_rng(seed)
+    layout = layout_of(camera)
+    frames = []
+    for picture, shift in itertools.zip_longest(photos, shifts or [], fillvalue=(0, 0)):
+        scene = simulate.simulate_scene(
+            simulate.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
+        )
+        samples = packing.pack(scene.frames[0], layout)
+        frames.append(packing.normalise(samples, camera.black, camera.white, ratio))
+    return frames
+
+
+def with_disc(picture, centre, radius=22, colour=(0.95, 0.95, 0.95)):
+    """The photograph with a disc in it, and where the disc is."""
+    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+    return np.where(inside[..., np.newaxis], np.float32(colour), picture), inside
+
+
+def views(frames):
+    return [alignment.view_of(frame, box) for frame in frames]
+
+
+# The shift
+
+
+@BOTH
+@RATIOS
+def test_shake_of_whole_packed_pixels_is_recovered_exactly(camera, ratio):
+    scale = layout_of(camera).scale
+    most = 16 // scale
+    # Sums are even, as X-Trans needs it.
+    packed = [(0, 0), (most, -most), (-1, 1), (3, 5), (most % 2 - most, -4)]
+    shifts = [(scale * rows, scale * columns) for rows, columns in packed]
+    reference, *others = views(burst([photo()] * 5, camera, ratio, shifts))
+    for view, expected in zip(others, packed[1:], strict=True):
+        found = alignment.find_shift(view.coarse, reference.coarse)
+        assert alignment.whole_shift(found, layout_of(camera)) == expected
+        assert found.confidence > 3 * alignment.LEAST_CONFIDENCE
+
+
+@BOTH
+@RATIOS
+@pytest.mark.parametrize("name", ["coffee", "chelsea"])
+def test_any_shake_is_recovered_to_half_a_packed_pixel(camera, ratio, name):
+    shifts = [(0, 0), (16, -15), (-7, 11), (1, 2), (-13, -16)]
+    reference, *others = views(burst([photo(name)] * 5, camera, ratio, shifts))
+    for view, shift in zip(others, shifts[1:], strict=True):
+        found = alignment.find_shift(view.coarse, reference.coarse)
+        expected = np.array(shift) / layout_of(camera).scale
+        np.testing.assert_allclose([2 * found.rows, 2 * found.columns], expected, atol=0.5)
+
+
+def test_shake_is_found_far_beyond_what_hands_do():
+    reference, moved = views(burst([photo()] * 2, SONY, 300, [(0, 0), (-50, 60)]))
+    found = alignment.find_shift(moved.coarse, reference.coarse)
+    assert alignment.whole_shift(found, BAYER) == (-25, 30)
+
+
+def test_a_bright_object_does_not_drag_the_picture_along():
+    # It moves by 56 raw pixels over a brick wall, and its peak is the higher one.
+    pictures = [with_disc(photo("brick"), (130, 70 + 56 * frame), 30)[0] for frame in range(2)]
+    reference, moved = views(burst(pictures, SONY, 100, [(0, 0), (6, -4)]))
+    found = alignment.find_shift(moved.coarse, reference.coarse)
+    # The object's own peak is 28 packed pixels further right.
+    np.testing.assert_allclose([2 * found.rows, 2 * found.columns], [3, -2], atol=1.5)
+
+
+def test_unrelated_frames_correlate_below_the_limit():
+    names = ["astronaut", "coffee", "chelsea", "brick", "grass"]
+    frames = burst([photo(name, 256, 264) for name in names], SONY, 300)
+    for one, other in itertools.combinations(views(frames), 2):
+        found = alignment.find_shift(one.coarse, other.coarse)
+        assert found.confidence < alignment.LEAST_CONFIDENCE
+
+
+def test_nothing_to_see_gives_no_confidence():
+    flat = np.full((33, 40, 4), 0.5, np.float32)
+    assert alignment.find_shift(flat, flat).confidence < 1
+
+
+# Moving frames in whole packed pixels
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-5, 7), (-1, -1), (12, 0), (99, -99)])
+def test_shift_frame_moves_samples_and_fills_from_the_reference(shift):
+    rng = np.random.default_rng(0)
+    frame, fill = rng.random((2, 12, 17, 4), np.float32)
+    before = frame.copy(), fill.copy()
+    moved = alignment.shift_frame(frame, shift, fill)
+    for row, column in np.ndindex(12, 17):
+        source = row - shift[0], column - shift[1]
+        inside = 0 <= source[0] < 12 and 0 <= source[1] < 17
+        expected = frame[source] if inside else fill[row, column]
+        np.testing.assert_array_equal(moved[row, column], expected)
+    np.testing.assert_array_equal((frame, fill), before)
+
+
+def shaken_mosaic(layout, raw_shift, size=(48, 60)):
+    """Packed mosaics of a scene in which every pixel and colour differs: still, and shaken."""
+    scene = np.random.default_rng(1).random((*size, 3))
+    still = packing.pack(simulate.mosaic(scene, layout.colours), layout)
+    shaken = simulate.mosaic(simulate.shifted(scene, raw_shift), layout.colours)
+    return still, packing.pack(shaken, layout)
+
+
+@pytest.mark.parametrize("layout", [BAYER, XTRANS], ids=lambda layout: layout.name)
+def test_keeps_mosaic_is_what_mosaics_say(layout):
+    for shift in itertools.product(range(-3, 4), repeat=2):
+        raw = [layout.scale * amount for amount in shift]
+        still, shaken = shaken_mosaic(layout, raw)
+        undone = alignment.shift_frame(shaken, (-shift[0], -shift[1]), still)
+        same = np.array_equal(undone, still)
+        assert alignment.keeps_mosaic(shift, layout) == same, shift
+        # Whole periods of the filters always do.
+        if not any(amount % layout.cells for amount in shift):
+            assert same
+
+
+def test_xtrans_samples_keep_their_colour_after_any_shift():
+    plain = np.broadcast_to(np.array([0.1, 0.2, 0.3]), (48, 60, 3))
+    still = packing.pack(simulate.mosaic(plain, XTRANS.colours), XTRANS)
+    for shift in [(1, 0), (0, -1), (2, 3), (-5, 5)]:
+        np.testing.assert_array_equal(alignment.shift_frame(still, shift, still), still)
+
+
+@pytest.mark.parametrize("layout", [BAYER, XTRANS], ids=lambda layout: layout.name)
+@pytest.mark.parametrize("intact", [True, False])
+def test_whole_shift_is_the_nearest_allowed(layout, intact):
+    rng = np.random.default_rng(2)
+    grid = list(itertools.product(range(-9, 10), repeat=2))
+    if intact:
+        grid = [place for place in grid if alignment.keeps_mosaic(place, layout)]
+    for wanted in rng.uniform(-7, 7, (200, 2)):
+        shift = Shift(wanted[0] / 2, wanted[1] / 2, 99.0, 0.0)
+        nearest = min(np.hypot(*np.subtract(place, wanted)) for place in grid)
+        found = alignment.whole_shift(shift, layout, intact)
+        assert found in grid
+        assert np.hypot(*np.subtract(found, wanted)) == pytest.approx(nearest)
+
+
+# What moves
+
+
+@BOTH
+@RATIOS
+@pytest.mark.parametrize("shake", [0, 12])
+def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
+    pictures, discs = zip(
+        *(with_disc(photo(), (150, 80 + 60 * frame)) for frame in range(3)), strict=True
+    )
+    shifts = [(0, 0), (shake, -shake), (-shake, 0)]
+    frames = burst(pictures, camera, ratio, shifts)
+    fixed, reference, notes = alignment.align_burst(frames, box, layout_of(camera))
+    assert reference == 0 and len(fixed) == 3
+    np.testing.assert_array_equal(fixed[0], frames[0])
+    step = layout_of(camera).scale
+    for number in (1, 2):
+        undone = alignment.shift_frame(frames[number], np.negative(notes[number].shift), frames[0])
+        replaced = (fixed[number] == frames[0]).all(-1)
+        changed = (fixed[number] != undone).any(-1)
+        np.testing.assert_array_equal(fixed[number][changed], frames[0][changed])
+        disc = (discs[0] | discs[number])[step // 2 :: step, step // 2 :: step]
+        # In half-size pixels: 2 of the box, 4 of the wider window, 4 of the margin, 1 for rounding.
+        near = scipy.ndimage.binary_dilation(disc, np.ones((3, 3)), iterations=22)
+        inner = scipy.ndimage.binary_erosion(disc, np.ones((3, 3)))
+        assert replaced[inner].mean() > 0.95
+        assert changed[~near].mean() < 0.005
+        assert notes[number].masked
+        assert disc.mean() < notes[number].moving < near.mean()
+
+
+@BOTH
+@RATIOS
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+def test_nothing_moves_nothing_changes(camera, ratio, name):
+    frames = burst([photo(name)] * 3, camera, ratio)
+    before = np.array(frames)
+    fixed, reference, notes = alignment.align_burst(frames, box, layout_of(camera))
+    assert reference == 0
+    for given, got, note in zip(frames, fixed, notes, strict=True):
+        assert note.kept and note.shift == (0, 0)
+        assert note.moving is None or note.moving < 0.02
+        assert got is given or note.moving
+    assert sum(got is given for got, given in zip(fixed, frames, strict=True)) >= 2
+    np.testing.assert_array_equal(frames, before)
+
+
+@BOTH
+def test_shaken_but_still_scene_masks_almost_nothing(camera):
+    shifts = [(0, 0), (16, -16), (-5, 7)]
+    for name in ("astronaut", "chelsea"):
+        frames = burst([photo(name)] * 3, camera, 300, shifts)
+        _, _, notes = alignment.align_burst(frames, box, layout_of(camera))
+        assert all(note.kept and (note.moving or 0) < 0.02 for note in notes)
+
+
+def test_mask_sees_a_faint_difference_if_it_is_large():
+    grey = np.full((264, 288, 3), 0.25, np.float32)
+    brighter = grey.copy()
+    brighter[80:180, 90:200] += 0.1
+    one, other = views(burst([grey, brighter], SONY, 300))
+    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    assert moving[20:45, 22:50].mean() > 0.95
+    assert moving.mean() < 0.25
+
+
+def test_mask_of_a_difference_everywhere_is_everywhere():
+    # The noise estimate must not take a scene change for noise.
+    frames = burst([photo(), photo("coffee")], SONY, 300)
+    one, other = views(frames)
+    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    assert moving.mean() > 0.8
+
+
+def test_mask_margin_and_opening():
+    rng = np.random.default_rng(3)
+    reference = np.full((40, 50, 4), 0.3, np.float32)
+    half = reference + rng.normal(0, 0.02, (2, *reference.shape)).astype(np.float32)
+    coarse = reference.copy()
+    coarse[20:26, 30:37] += 0.4
+    tight = alignment.moving_regions(coarse, reference, half[0], half[1], margin=0)
+    wide = alignment.moving_regions(coarse, reference, half[0], half[1], margin=3)
+    assert tight[20:26, 30:37].all() and tight.mean() < 0.15
+    np.testing.assert_array_equal(wide, scipy.ndimage.maximum_filter(tight, 7, mode="nearest"))
+    speck = reference.copy()
+    speck[10, 10] += 0.02
+    assert not alignment.moving_regions(speck, reference, half[0], half[1]).any()
+
+
+def test_replace_moving_takes_the_reference_there():
+    rng = np.random.default_rng(4)
+    frame, reference = rng.random((2, 8, 6, 9), np.float32)
+    moving = np.zeros((4, 3), bool)
+    assert alignment.replace_moving(frame, reference, moving) is frame
+    moving[1, 2] = True
+    replaced = alignment.replace_moving(frame, reference, moving)
+    expected = frame.copy()
+    expected[2:4, 4:6] = reference[2:4, 4:6]
+    np.testing.assert_array_equal(replaced, expected)
+
+
+def test_noise_is_measured_beside_what_moves():
+    # Noise grows from 0.01 to 0.05 with light; a fifth of the picture is another one, and the
+    # brightest fifth is nearly saturated.
+    rng = np.random.default_rng(5)
+    light = np.broadcast_to(np.linspace(0, 1, 400), (300, 400))
+    difference = rng.normal(0, 1, light.shape) * (0.01 + 0.04 * light)
+    difference[:60] += 0.8
+    expected = 0.01 + 0.04 * np.minimum(light, 0.8)
+    difference[:, 320:] *= 0.1
+    noise = alignment._noise_curve(difference, light)
+    np.testing.assert_allclose(noise, expected, rtol=0.15)
+
+
+@pytest.mark.parametrize("radius", [1, 4])
+def test_neighbours_agree_with_scipy(radius):
+    values = np.random.default_rng(6).random((13, 22))
+    size = 2 * radius + 1
+    for pick, expected in (
+        (np.maximum, scipy.ndimage.maximum_filter(values, size, mode="reflect")),
+        (np.minimum, scipy.ndimage.minimum_filter(values, size, mode="reflect")),
+        (np.add, scipy.ndimage.uniform_filter(values, size, mode="reflect") * size**2),
+    ):
+        np.testing.assert_allclose(alignment._neighbours(values, radius, pick), expected)
+
+
+# Whole bursts
+
+
+@BOTH
+def test_shake_is_undone_sample_by_sample(camera):
+    layout = layout_of(camera)
+    shifts = [(0, 0), (12, -6), (-6, 12)]
+    frames = burst([photo()] * 3, camera, 100, shifts)
+    fixed, _, notes = alignment.align_burst(frames, box, layout, motion_mask=False)
+    for number in (1, 2):
+        shift = [amount // layout.scale for amount in shifts[number]]
+        assert notes[number].shift == tuple(shift)
+        expected = alignment.shift_frame(frames[number], np.negative(shift), frames[0])
+        np.testing.assert_array_equal(fixed[number], expected)
+
+
+def test_the_same_frame_twice_stays_the_same():
+    (frame,) = burst([photo()], SONY, 300)
+    fixed, _, notes = alignment.align_burst([frame, frame.copy(), frame], box, BAYER)
+    assert [note.shift for note in notes] == [(0, 0)] * 3
+    assert [note.moving for note in notes] == [None, 0, 0]
+    assert fixed[2] is frame
+    np.testing.assert_array_equal(fixed[1], frame)
+
+
+def test_a_frame_of_something_else_is_left_out():
+    pictures = [photo("coffee"), photo(), photo(), photo()]
+    frames = burst(pictures, SONY, 300, [(0, 0), (4, 4), (0, 0), (0, -8)])
+    fixed, reference, notes = alignment.align_burst(frames, box, BAYER, "center")
+    assert [note.kept for note in notes] == [False, True, True, True]
+    assert [note.reference for note in notes] == [False, False, True, False]
+    assert reference == 1 and fixed[1] is frames[2]
+    assert "left out" in notes[0].text and "left out" not in notes[1].text
+
+    fixed, reference, notes = alignment.align_burst(frames, box, BAYER, "center", keep_all=True)
+    assert reference == 2 and len(fixed) == 4 and all(note.kept for note in notes)
+
+
+def test_a_frame_of_another_brightness_is_left_out():
+    still, flash = burst([photo()] * 2, SONY, 100)
+    frames = [still, np.minimum(1.6 * flash, 1)]
+    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    assert len(fixed) == 1 and not notes[1].kept
+    assert notes[1].confidence > alignment.LEAST_CONFIDENCE
+
+
+def test_without_structure_frames_stay_where_they_are():
+    # A night sky: one weak gradient. No shift stands out, but nothing speaks against them either.
+    sky = np.broadcast_to(np.linspace(0.1, 0.35, 288)[:, np.newaxis], (264, 288, 3))
+    frames = burst([sky.astype(np.float32)] * 2, SONY, 300)
+    _, _, (_, note) = alignment.align_burst(frames, box, BAYER, keep_all=True)
+    assert note.confidence < alignment.LEAST_CONFIDENCE
+    assert note.shift == (0, 0) and note.moving < 0.02
+
+
+def test_frames_in_which_nothing_is_seen_are_left_out():
+    frames = burst([np.zeros((264, 288, 3), np.float32)] * 3, SONY, 300)
+    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    assert len(fixed) == 1 and [note.kept for note in notes] == [True, False, False]
+
+
+def test_switches():
+    frames = burst([photo()] * 2, SONY, 100, [(0, 0), (8, -4)])
+    fixed, _, notes = alignment.align_burst(frames, box, BAYER, align=False, motion_mask=False)
+    assert all(got is given for got, given in zip(fixed, frames, strict=True))
+    assert [note.text for note in notes] == ["frame 0: the reference", "frame 1: as it is"]
+
+    # What is not aligned moves, and is never left out.
+    _, _, notes = alignment.align_burst(frames, box, BAYER, align=False)
+    assert notes[1].shift == (0, 0) and notes[1].confidence is None
+    assert notes[1].moving > 0.1 and notes[1].masked and notes[1].kept
+
+    fixed, _, notes = alignment.align_burst(frames, box, BAYER, motion_mask=False)
+    assert notes[1].shift == (4, -2) and not notes[1].masked
+    assert notes[1].text.startswith(
+        "frame 1: shift of +4 rows, -2 columns (packed pixels) undone; confidence "
+    )
+
+
+def test_reference_frames():
+    sharp = photo()
+    blurred = scipy.ndimage.gaussian_filter(sharp, (3, 3, 0))
+    frames = burst([blurred, blurred, sharp, blurred], SONY, 100)
+    for wanted, index in (("sharpest", 2), ("first", 0), ("center", 2), (3, 3)):
+        fixed, reference, notes = alignment.align_burst(
+            frames, box, BAYER, wanted, align=False, motion_mask=False
+        )
+        assert reference == index and notes[index].reference
+    # At ratio 300 too, where noise has gradients of its own.
+    frames = burst([blurred, sharp], SONY, 300)
+    assert alignment.align_burst(frames, box, BAYER, "sharpest", keep_all=True)[1] == 1
+
+
+def test_frames_are_read_one_at_a_time():
+    class Files:
+        """As a list of files would be: frames are made when asked for."""
+
+        def __init__(self, frames):
+            self.frames, self.asked = frames, []
+
+        def __len__(self):
+            return len(self.frames)
+
+        def __getitem__(self, index):
+            self.asked.append(index)
+            return self.frames[index].copy()
+
+    frames = Files(burst([photo()] * 3, SONY, 100))
+    fixed, _, _ = alignment.align_burst(frames, box, BAYER, "center")
+    assert frames.asked == [1, 0, 2]
+    np.testing.assert_array_equal(fixed, frames.frames)
+
+
+def test_half_size_is_the_mean_of_two_by_two():
+    frame = np.random.default_rng(7).random((10, 14, 4), np.float32)
+    expected = skimage.transform.downscale_local_mean(frame, (2, 2, 1))
+    np.testing.assert_allclose(alignment.half_size(frame), expected, rtol=1e-6)
+    assert alignment.half_size(frame).dtype == np.float32
+
+
+def test_a_keras_coarse_network_serves():
+    from dbp_tf import pretrained, spec
+
+    model = pretrained.untrained(spec.NetworkSpec(family="coarse", width=2, scale=1))
+    frames = burst([photo(rows=128, columns=144)] * 2, SONY, 100, [(0, 0), (8, -4)])
+    fixed, _, notes = alignment.align_burst(frames, model.coarse, BAYER)
+    assert notes[1].shift == (4, -2)
+    assert all(isinstance(frame, np.ndarray) for frame in fixed)
+
+
+def test_bad_input_is_one_sentence():
+    frame = np.zeros((8, 12, 4), np.float32)
+    cases = [
+        ([], {}, "a burst needs at least one frame"),
+        ([frame, frame[:6]], {}, r"frame 1 has the shape \[6, 12, 4\]"),
+        ([frame[:7]], {}, "7 x 12 pixels, an odd number"),
+        ([frame], {"reference": "last"}, "'last' is none of the 1 frames: give first, center"),
+        ([frame], {"reference": 1}, "the reference frame 1 is none of the 1 frames"),
+        ([frame], {"reference": -1}, "the reference frame -1"),
+    ]
+    for frames, options, sentence in cases:
+        with pytest.raises(InputError, match=sentence):
+            alignment.align_burst(frames, box, BAYER, **options)
