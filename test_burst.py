@@ -3,9 +3,11 @@
     python test_burst.py
     python test_burst.py --short_dir dataset/Sony/short --long_dir dataset/Sony/long
         --checkpoint checkpoints/Sony/burst_l1_res_se_motion_cx --result_dir results/sony
+    python test_burst.py --burst IMG_1.dng,IMG_2.dng
 
-The first line restores the bundled sample, the second one the test split of a dataset. Every
-burst gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth IIIII_00_RRR_gt.png
+The first line restores the bundled sample, the second one the test split of a dataset, the third
+one your own raw files, of any camera and without a truth, to results/IMG_1.png. Every burst of a
+dataset gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth IIIII_00_RRR_gt.png
 and a row in metrics.csv; at the end come the table of averages and results.npy. A run that was
 stopped goes on with --resume. Exit code 0: all is done; 1: with --keep_going, some burst could
 not be restored; 2: bad flags or input, said in one sentence.
@@ -16,7 +18,19 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cameras, cli, evaluation, modes, progress, results, sid
+from dbp_tf import (
+    alignment,
+    cameras,
+    cli,
+    evaluation,
+    figures,
+    modes,
+    photograph_flags,
+    photographs,
+    progress,
+    results,
+    sid,
+)
 
 CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"
 UNTRAINED = """\
@@ -24,6 +38,18 @@ UNTRAINED = """\
 There are no weights in {folder} and none were given with --checkpoint, so
 the network has random ones. Expect nearly black pictures with faint outlines at most, and
 figures that mean nothing: this only shows that reading, restoring, writing and scoring work."""
+
+# What makes no sense for your own photographs.
+DATASET_FLAGS = (
+    "short_dir",
+    "long_dir",
+    "split",
+    "resume",
+    "png16",
+    "lpips_graph",
+    "figure",
+    "report",
+)
 
 FLAGS = flags.FlagValues()
 
@@ -60,12 +86,12 @@ _define(
     enum_values=list(sid.SPLITS),
 )
 _define(
-    flags.DEFINE_float,
+    flags.DEFINE,
     "ratio",
     None,
-    "Exposure ratio of bursts without a long exposure; they are restored but not scored.",
-    lower_bound=1,
-    upper_bound=sid.MAX_RATIO,
+    "Exposure ratio of bursts without a long exposure; they are restored but not scored. With "
+    "--burst auto by default: found in the raw signal.",
+    parser=photograph_flags.RatioParser(1, sid.MAX_RATIO),
 )
 _define(
     flags.DEFINE_string,
@@ -74,7 +100,13 @@ _define(
     "Folder (or prefix) of the weights, released or this project's own. Without it, "
     "checkpoints/<camera>_small if it is there, else random weights.",
 )
-_define(flags.DEFINE_integer, "n_burst", 8, "Frames of a burst to use at the most.", lower_bound=1)
+_define(
+    flags.DEFINE_list,
+    "n_burst",
+    None,
+    "Frames of a burst to use at the most; 8 by default. With --figure frames several with commas "
+    f"between them; {','.join(map(str, figures.DEFAULT_COUNTS))} by default.",
+)
 _define(
     flags.DEFINE_enum,
     "mode",
@@ -88,8 +120,8 @@ _define(
     None,
     "Frame whose finest detail is kept. By default as the published evaluation of the camera: "
     + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
-    + ".",
-    enum_values=["first", "center"],
+    + ". sharpest: with --burst only.",
+    enum_values=list(alignment.REFERENCES),
 )
 _define(
     flags.DEFINE_string,
@@ -117,6 +149,35 @@ _define(
     None,
     "Frozen LPIPS graph; by default ~/.lpips/net-lin_alex_v0.1.pb if it is there.",
 )
+_define(
+    flags.DEFINE_enum,
+    "figure",
+    None,
+    "A figure of each burst as well, beside its picture; "
+    + "; ".join(f"{name}: {text}" for name, text in figures.FIGURES.items())
+    + ".",
+    enum_values=list(figures.FIGURES),
+)
+_define(
+    flags.DEFINE_string,
+    "box",
+    None,
+    "Detail that --figure panel or teaser enlarges: row,column,rows,columns in pixels of the "
+    "picture. By default where there is most of it.",
+)
+_define(
+    flags.DEFINE_string,
+    "sid_checkpoint",
+    None,
+    "Folder of the SID baseline's weights, for its two pictures in --figure teaser.",
+)
+_define(
+    flags.DEFINE_bool,
+    "report",
+    False,
+    "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
+)
+photograph_flags.define(FLAGS)
 
 
 def _is_folder(path):
@@ -131,9 +192,34 @@ flags.register_validator(
     "there is no such file",
     flag_values=FLAGS,
 )
+for _names, _holds, _said in (
+    (
+        ["n_burst", "figure"],
+        lambda values: len(values["n_burst"] or []) < 2 or values["figure"] == "frames",
+        "several numbers in --n_burst belong to --figure frames: give that too, or one number",
+    ),
+    (
+        ["box", "figure"],
+        lambda values: values["box"] is None or values["figure"] in ("panel", "teaser"),
+        "--box belongs to --figure panel or teaser: give that too",
+    ),
+    (
+        ["sid_checkpoint", "figure"],
+        lambda values: values["sid_checkpoint"] is None or values["figure"] == "teaser",
+        "--sid_checkpoint belongs to --figure teaser: give that too",
+    ),
+    (
+        ["mode", "figure"],
+        lambda values: values["figure"] is None or values["mode"] == "burst",
+        "--figure shows what --mode burst restores: leave out the other mode",
+    ),
+):
+    flags.register_multi_flags_validator(_names, _holds, _said, flag_values=FLAGS)
 flags.register_multi_flags_validator(
-    ["short_dir", "long_dir", "ratio"],
-    lambda values: values["short_dir"] or not (values["long_dir"] or values["ratio"]),
+    ["short_dir", "long_dir", "ratio", "burst"],
+    lambda values: (
+        values["short_dir"] or not (values["long_dir"] or (values["ratio"] and not values["burst"]))
+    ),
     "--long_dir and --ratio belong to the bursts of --short_dir: give that too",
     flag_values=FLAGS,
 )
@@ -146,22 +232,26 @@ flags.register_multi_flags_validator(
 )
 
 
-def main():
-    camera = cameras.camera_named(FLAGS.camera)
-    folder = pathlib.Path(FLAGS.result_dir)
-    results.check_folder(folder, FLAGS.resume)
-    if FLAGS.short_dir:
-        bursts = sid.find_bursts(
-            FLAGS.short_dir, FLAGS.long_dir, camera, FLAGS.split, FLAGS.n_burst, FLAGS.ratio
-        )
-    else:
-        bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, FLAGS.n_burst)
-    bursts = bursts[: FLAGS.limit]
-    pictures = evaluation.pictures_of(folder, bursts)
+def make_figure(camera, box, counts, lpips):
+    """The figure of --figure, None without it."""
+    if FLAGS.figure == "panel":
+        return figures.Panel(box)
+    if FLAGS.figure == "teaser":
+        sid_baseline = None
+        if FLAGS.sid_checkpoint:
+            from dbp_tf import pretrained
 
+            sid_baseline = pretrained.load_pretrained(FLAGS.sid_checkpoint)
+            figures.check_baseline(sid_baseline, camera)
+        return figures.Teaser(box, sid_baseline)
+    return figures.Frames(counts, lpips) if FLAGS.figure == "frames" else None
+
+
+def load_model(camera):
+    """(networks with weights, their folder or None, the warning that they are random or None)."""
     cli.import_tensorflow()
     # These import TensorFlow, which is slow and, if not told otherwise, talkative.
-    from dbp_tf import lpips, pretrained, spec
+    from dbp_tf import pretrained, spec
 
     checkpoint = FLAGS.checkpoint or CHECKPOINTS / f"{camera.name}_small"
     warning = None
@@ -177,17 +267,71 @@ def main():
             )
         )
     evaluation.check_model(model, camera, FLAGS.mode)
+    return model, checkpoint, warning
+
+
+def restore_photographs(camera, folder, n_burst):
+    """What --burst does; returns the exit code."""
+    bursts, how = photograph_flags.find(FLAGS, folder)
+    model, _, warning = load_model(camera)
+    failures = photographs.restore_all(
+        model,
+        bursts,
+        camera,
+        folder,
+        keep_going=FLAGS.keep_going,
+        mode=FLAGS.mode,
+        reference_frame=FLAGS.reference_frame or camera.reference_frame,
+        n_burst=n_burst,
+        **how,
+    )
+    if warning:
+        progress.say(f"\n{warning}")
+    if failures:
+        progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
+    return 1 if failures else 0
+
+
+def main():
+    photograph_flags.check(FLAGS, DATASET_FLAGS)
+    camera = cameras.camera_named(FLAGS.camera)
+    folder = pathlib.Path(FLAGS.result_dir)
+    counts = figures.DEFAULT_COUNTS if FLAGS.figure == "frames" else (8,)
+    if FLAGS.n_burst is not None:
+        counts = figures.parse_counts(FLAGS.n_burst)
+    n_burst = max(counts)
+    if FLAGS.burst is not None:
+        return restore_photographs(camera, folder, n_burst)
+    box = None if FLAGS.box is None else figures.parse_box(FLAGS.box)
+    results.check_folder(folder, FLAGS.resume)
+    if FLAGS.short_dir:
+        bursts = sid.find_bursts(
+            FLAGS.short_dir, FLAGS.long_dir, camera, FLAGS.split, n_burst, FLAGS.ratio
+        )
+    else:
+        bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, n_burst)
+    bursts = bursts[: FLAGS.limit]
+    pictures = evaluation.pictures_of(folder, bursts)
+
+    model, checkpoint, warning = load_model(camera)
+    from dbp_tf import lpips
+
     graph = lpips.find_graph(FLAGS.lpips_graph)
     if graph is None:
         progress.say(lpips.HOW_TO_GET)
+    distance = lpips.load_lpips(graph) if graph else None
+    figure = make_figure(camera, box, counts, distance)
 
     reference_frame = FLAGS.reference_frame or camera.reference_frame
     used = FLAGS.flag_values_dict() | {
+        "n_burst": n_burst,
         "reference_frame": reference_frame,
         "checkpoint": checkpoint,
         "lpips_graph": graph,
     }
-    done = results.begin(folder, evaluation.settings_of(used, model), pictures, FLAGS.resume)
+    settings = evaluation.settings_of(used, model)
+    redo = figure.unfinished(folder, bursts) if figure else ()
+    done = results.begin(folder, settings, pictures, FLAGS.resume, redo)
     rows, failures = evaluation.evaluate(
         model,
         bursts,
@@ -197,11 +341,18 @@ def main():
         keep_going=FLAGS.keep_going,
         mode=FLAGS.mode,
         reference_frame=reference_frame,
-        lpips=lpips.load_lpips(graph) if graph else None,
+        lpips=distance,
         bits=16 if FLAGS.png16 else 8,
+        figure=figure,
     )
     progress.say("\n" + results.table(rows))
     progress.say(evaluation.where_to_look(folder, bursts))
+    if figure:
+        progress.say(figure.finish(folder))
+    if FLAGS.report and rows:
+        from dbp_tf import report
+
+        progress.say(f"The report is {report.write(folder, bursts, camera)}")
     if warning:
         progress.say(f"\n{warning}")
     if failures:

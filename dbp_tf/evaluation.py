@@ -192,7 +192,9 @@ def crop_to_common(picture, truth):
     return picture[:rows, :columns], truth[:rows, :columns]
 
 
-def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips=None, bits=8):
+def evaluate_burst(
+    model, burst, camera, folder, *, mode, reference_frame, lpips=None, bits=8, figure=None
+):
     """Restores one burst, writes its picture and its truth's, and scores it.
 
     Args:
@@ -204,6 +206,7 @@ def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips
       reference_frame: "first" or "center".
       lpips: function of two pictures or None.
       bits: of the pictures, 8 or 16.
+      figure: drawn of the burst as well, see `figures`; the mode is "burst".
 
     Returns:
       (`results.Result`, the line about black and white levels for the log).
@@ -215,9 +218,12 @@ def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips
     progress.status(f"{name}: reading")
     frames, first = read_burst(burst, camera, modes.MODES[mode].most_frames)
     progress.status(f"{name}: restoring from {len(frames)} frame(s)")
-    started = time.monotonic()
-    picture = modes.restore(model, frames, mode, reference_frame, camera.padded_columns)
-    seconds = time.monotonic() - started
+    if figure:
+        picture, seconds, looks = figure.restore(model, camera, first, frames, reference_frame)
+    else:
+        started = time.monotonic()
+        picture = modes.restore(model, frames, mode, reference_frame, camera.padded_columns)
+        seconds = time.monotonic() - started
     used = len(frames)
     # Eight packed frames of 12 megapixels are 400 MB that scoring and writing can do without.
     del frames
@@ -225,6 +231,7 @@ def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips
         progress.status(f"{name}: developing the truth")
         picture, truth = crop_to_common(picture, _read_truth(burst, first))
     else:
+        truth = None
         picture = picture[: first.mosaic.shape[0], : first.mosaic.shape[1]]
     progress.status(f"{name}: writing")
     pictures.write_png(picture_path(folder, burst), picture, bits)
@@ -243,6 +250,9 @@ def evaluate_burst(model, burst, camera, folder, *, mode, reference_frame, lpips
         **figures,
         seconds=seconds,
     )
+    if figure:
+        progress.status(f"{name}: drawing the figure")
+        figure.draw(folder, burst, looks, truth, result)
     return result, first.levels
 
 
@@ -256,7 +266,7 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, **how)
       folder: a result folder that `results.begin` has prepared.
       done: the `results.Result` list it returned; these bursts are left out.
       keep_going: go on after a burst that cannot be restored.
-      **how: mode, reference_frame, lpips and bits, see `evaluate_burst`.
+      **how: mode, reference_frame, lpips, bits and figure, see `evaluate_burst`.
 
     Returns:
       (list of all `results.Result`, those of `done` first; list of sentences, one for each

@@ -5,10 +5,12 @@ packed pixel.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import numpy as np
 
+from dbp_tf import progress
 from dbp_tf.errors import InputError
 
 
@@ -77,6 +79,47 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       that padding adds are for the caller to crop: the Fuji truth is two pixels wider than
       the packed mosaic, and the published evaluation fills these from the padding.
     """
-    if padded_columns:
-        frames = [np.concatenate([f, f[:, -padded_columns:]], axis=1) for f in frames]
+    frames = [_padded(frame, padded_columns) for frame in frames]
     return MODES[mode].restore(model, frames, reference_frame)
+
+
+def _padded(frame, columns):
+    return np.concatenate([frame, frame[:, -columns:]], axis=1) if columns else frame
+
+
+def grow(model, frames, counts, reference_frame="first", padded_columns=0):
+    """Restores a burst from its first frame, its first two, and so on, as often as asked.
+
+    The networks see each frame once, for the fusion is a maximum: eight frames and the pictures
+    of one, two and four of them cost three more runs of the decoder.
+
+    Args:
+      model, frames, reference_frame, padded_columns: see `restore`; the model fuses frames.
+      counts: after how many frames a picture is wanted, in any order; others are passed over.
+
+    Yields:
+      (count, picture, seconds) in rising order: the picture as `restore` gives it in mode
+      "burst" for so many frames, and the time that this picture alone would have taken.
+    """
+    # Modules that import TensorFlow, which the command line's flags do without.
+    import tensorflow as tf
+
+    from dbp_tf import layers
+
+    references = {count: layers.reference_index(reference_frame, count) for count in counts}
+    stream = model.stream(keep=set(references.values()))
+    frames = frames[: max(counts)]
+    begun, spent = time.monotonic(), 0.0
+    padded = (_padded(frame, padded_columns) for frame in frames)
+    for count, frame in enumerate(model.checked(padded), 1):
+        left = progress.time_left(begun, count - 1, len(frames)) if count > 1 else ""
+        progress.status(f"restoring: frame {count} of {len(frames)} {left}")
+        started = time.monotonic()
+        stream.add(frame)
+        # A GPU works on behind the program: its time belongs to this frame, not to the next step.
+        tf.test.experimental.sync_devices()
+        spent += time.monotonic() - started
+        if count in references:
+            started = time.monotonic()
+            picture = stream.picture(references[count])
+            yield count, picture, spent + time.monotonic() - started

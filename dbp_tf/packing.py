@@ -135,7 +135,8 @@ def normalise(samples, black, white, ratio=1.0):
       samples: [H, W, C] raw values in DN.
       black: raw value of no light, in DN: a number or one for each packed channel [C].
       white: raw value of saturation, in DN.
-      ratio: exposure ratio, by which the short exposure is brightened.
+      ratio: exposure ratio, by which the short exposure is brightened: a number or one for each
+        packed channel [C].
 
     Returns:
       [H, W, C] float32 in 0..1.

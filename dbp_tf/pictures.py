@@ -1,4 +1,10 @@
-"""Writing pictures: float RGB to PNG of 8 or 16 bit."""
+"""Writing pictures: float RGB to PNG and TIFF of 8 or 16 bit and to JPEG, all marked as sRGB."""
+
+import dataclasses
+import pathlib
+import struct
+import zlib
+from collections.abc import Callable
 
 import imageio.v3 as iio
 import numpy as np
@@ -7,7 +13,12 @@ from dbp_tf import files
 from dbp_tf.errors import InputError
 
 # zlib's default, 6, takes nearly twice as long for files a tenth smaller.
-_PNG_LEVEL = 3
+_ZLIB_LEVEL = 3
+
+_JPEG_QUALITY = 95
+
+# What a TIFF strip decompresses to, about: readers hold one strip at a time.
+_STRIP_BYTES = 1 << 20
 
 
 def quantised(rgb, bits=8):
@@ -38,29 +49,166 @@ def quantised(rgb, bits=8):
     return whole
 
 
+def upright(picture, flip):
+    """Turns a picture as the file's orientation asks for.
+
+    Args:
+      picture: [rows, columns, ...] in the sensor's orientation.
+      flip: LibRaw's code: 1 mirrors columns, 2 mirrors rows, and after that 4 swaps rows and
+        columns; 3 is half a turn, 5 a quarter turn to the left and 6 one to the right.
+
+    Returns:
+      A view of the picture.
+    """
+    if flip & 2:
+        picture = picture[::-1]
+    if flip & 1:
+        picture = picture[:, ::-1]
+    return picture.swapaxes(0, 1) if flip & 4 else picture
+
+
 def png_bytes(rgb, bits=8):
     """A float picture [rows, columns, 3] in 0..1 as a PNG file of 8 or 16 bit; see `quantised`."""
     whole = quantised(rgb, bits)
     if bits == 8:
-        return iio.imwrite("<bytes>", whole, extension=".png", compress_level=_PNG_LEVEL)
-    # imageio's PNG writer cannot store 16 bit in colour. TensorFlow takes seconds to import.
-    import tensorflow as tf
+        plain = iio.imwrite("<bytes>", whole, extension=".png", compress_level=_ZLIB_LEVEL)
+    else:
+        # imageio's PNG writer cannot store 16 bit in colour. TensorFlow takes seconds to import.
+        import tensorflow as tf
 
-    return tf.io.encode_png(whole, compression=_PNG_LEVEL).numpy()
+        plain = tf.io.encode_png(whole, compression=_ZLIB_LEVEL).numpy()
+    # The sRGB chunk, rendering intent 0 (perceptual), stands between IHDR and the pixels.
+    chunk = b"sRGB\0"
+    header = 8 + 25  # signature and IHDR
+    marked = struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return plain[:header] + marked + plain[header:]
+
+
+def jpeg_bytes(rgb):
+    """A float picture [rows, columns, 3] in 0..1 as a JPEG file with full colour resolution."""
+    return iio.imwrite(
+        "<bytes>",
+        quantised(rgb),
+        extension=".jpg",
+        quality=_JPEG_QUALITY,
+        subsampling="4:4:4",
+        icc_profile=srgb_profile(),
+    )
+
+
+def tiff_bytes(rgb, bits=16):
+    """A float picture [rows, columns, 3] in 0..1 as a TIFF file of 8 or 16 bit.
+
+    Strips packed by zlib after differences along the rows (TIFF 6.0 and its Technical Note 2),
+    which every common reader knows.
+    """
+    whole = quantised(rgb, bits)
+    rows, columns = whole.shape[:2]
+    rows_of_strip = max(1, _STRIP_BYTES // (3 * columns * bits // 8))
+    strips = []
+    for top in range(0, rows, rows_of_strip):
+        strip = whole[top : top + rows_of_strip]
+        differences = strip.copy()
+        differences[:, 1:] -= strip[:, :-1]
+        little_endian = differences.astype(differences.dtype.newbyteorder("<"))
+        strips.append(zlib.compress(little_endian.tobytes(), _ZLIB_LEVEL))
+    sizes = [len(strip) for strip in strips]
+    starts = [8 + sum(sizes[:index]) for index in range(len(sizes))]
+    short, long, undefined = (3, "H"), (4, "I"), (7, "B")
+    profile = srgb_profile()
+    entries = [
+        (256, long, [columns]),
+        (257, long, [rows]),
+        (258, short, [bits] * 3),
+        (259, short, [8]),  # compression: zlib
+        (262, short, [2]),  # RGB
+        (273, long, starts),
+        (274, short, [1]),  # upright
+        (277, short, [3]),
+        (278, long, [rows_of_strip]),
+        (279, long, sizes),
+        (317, short, [2]),  # differences along the rows
+        (34675, undefined, list(profile)),
+    ]
+    return b"".join([b"II*\0", *_tiff_directory(strips, entries)])
+
+
+def _tiff_directory(strips, entries):
+    """Yields a TIFF file behind its first four bytes: place of the directory, strips, it."""
+    position = 8 + sum(map(len, strips))
+    padding = b"\0" * (position % 2)
+    position += len(padding)
+    directory = [struct.pack("<H", len(entries))]
+    beyond, place = [], position + 2 + 12 * len(entries) + 4
+    for tag, (kind, code), values in entries:
+        data = struct.pack(f"<{len(values)}{code}", *values)
+        if len(data) > 4:
+            data += b"\0" * (len(data) % 2)
+            beyond.append(data)
+            data, place = struct.pack("<I", place), place + len(data)
+        directory.append(struct.pack("<HHI", tag, kind, len(values)) + data.ljust(4, b"\0"))
+    yield struct.pack("<I", position)
+    yield from strips
+    yield padding
+    yield from directory
+    yield struct.pack("<I", 0)
+    yield from beyond
+
+
+def srgb_profile():
+    """The ICC profile of sRGB, the same bytes every time."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # Date and time of its making, in the profile's header.
+    profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
+    return bytes(profile)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One kind of picture file.
+
+    Attributes:
+      suffix: of the file's name, with the dot.
+      encode: function of a float picture [rows, columns, 3] in 0..1 that returns the file.
+      help: for the flag's help.
+    """
+
+    suffix: str
+    encode: Callable
+    help: str
+
+
+FORMATS = {
+    "png": Format(".png", png_bytes, "PNG of 8 bit"),
+    "png16": Format(".png", lambda rgb: png_bytes(rgb, 16), "PNG of 16 bit"),
+    "jpeg": Format(".jpg", jpeg_bytes, f"JPEG of quality {_JPEG_QUALITY}"),
+    "tiff16": Format(".tif", tiff_bytes, "TIFF of 16 bit"),
+}
 
 
 def write_png(path, rgb, bits=8):
+    """As `write_picture`, PNG of 8 or 16 bit."""
+    write_picture(path, rgb, {8: "png", 16: "png16"}[bits])
+
+
+def write_picture(path, rgb, kind="png", overwrite=True):
     """Writes a picture whole or not at all.
 
     Args:
       path: file to write or replace.
       rgb: [rows, columns, 3] float, sRGB in 0..1; values outside are clipped.
-      bits: 8 or 16.
+      kind: a key of `FORMATS`.
+      overwrite: replace a file that is there.
 
     Raises:
-      InputError: a value is not a finite number, or the picture is not [rows, columns, 3].
+      InputError: a value is not a finite number, the picture is not [rows, columns, 3], or the
+        file is there and not `overwrite`.
     """
+    if not overwrite and pathlib.Path(path).exists():
+        raise InputError(f"{path} exists already: give --overwrite to replace it")
     try:
-        files.write_whole(path, png_bytes(rgb, bits))
+        files.write_whole(path, FORMATS[kind].encode(rgb))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -14,6 +14,11 @@ import rawpy
 
 from dbp_tf import packing
 from dbp_tf.errors import InputError
+from dbp_tf.overrides import NOTHING
+
+# Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
+# claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.
+_MOST_PIXELS_PER_BYTE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,7 @@ class RawFrame:
       white: raw value of saturation, in DN.
       level_source: where black and white come from, for the log.
       white_balance: multipliers (R, G, B) the camera noted, green 1; None if it noted none.
+      flip: how the picture is to be turned, LibRaw's code, see `pictures.upright`.
     """
 
     path: pathlib.Path
@@ -40,6 +46,7 @@ class RawFrame:
     white: float
     level_source: str
     white_balance: tuple[float, float, float] | None
+    flip: int = 0
 
     @property
     def levels(self):
@@ -48,8 +55,16 @@ class RawFrame:
         black = "/".join(f"{value:g}" for value in blacks)
         return f"black {black}, white {self.white:g} ({self.level_source})"
 
+    def signal(self):
+        """The packed signal [H, W, C], float32, 0 at black and 1 at white, cut off at neither."""
+        black = np.asarray(self.black, np.float32)
+        signal = packing.pack(self.mosaic, self.layout).astype(np.float32)
+        signal -= black
+        signal /= np.float32(self.white) - black
+        return signal
+
     def packed(self, ratio=1.0):
-        """The packed frame [H, W, C], float32 in 0..1, brightened by the exposure ratio."""
+        """The packed frame [H, W, C], float32 in 0..1, brightened by `ratio`: a number or [C]."""
         samples = packing.pack(self.mosaic, self.layout)
         return packing.normalise(samples, self.black, self.white, ratio)
 
@@ -73,6 +88,12 @@ def open_raw(path):
         raw = rawpy.RawPy()
         # A file object would be read by Python in one gulp; LibRaw maps the file itself.
         raw.open_file(os.fspath(path))
+        pixels = raw.sizes.raw_height * raw.sizes.raw_width
+        if pixels > _MOST_PIXELS_PER_BYTE * path.stat().st_size:
+            raise InputError(
+                f"{path} is damaged or cut short (it claims {pixels} pixels in "
+                f"{path.stat().st_size} bytes): copy it from the camera again"
+            )
         raw.unpack()
     except rawpy.LibRawFileUnsupportedError:
         raise InputError(f"{path} is not a raw file that LibRaw can read") from None
@@ -89,95 +110,156 @@ def _said_by(error):
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
-def _layout_and_phase(raw, path):
-    """The packing layout of the visible area and the offset at which it starts."""
+def _raw_pattern(raw):
+    try:
+        return raw.raw_pattern
+    except NotImplementedError:
+        # rawpy's answer to a damaged description of the colour filters.
+        return None
+
+
+def _active_area(raw, path, given):
+    """(top, left, rows, columns) of the pixels to use, in the sensor's raw pixels."""
     if raw.raw_type != rawpy.RawType.Flat or raw.raw_image_visible is None:
         raise InputError(
             f"{path} holds no colour-filter mosaic (a Foveon sensor or an already demosaiced, "
             f"linear DNG): only Bayer and X-Trans raw files can be restored"
         )
-    if raw.num_colors != 3 or raw.raw_pattern is None:
+    if given is None:
+        return raw.sizes.top_margin, raw.sizes.left_margin, *raw.raw_image_visible.shape
+    top, left, rows, columns = given
+    whole = raw.raw_image.shape
+    if top + rows > whole[0] or left + columns > whole[1]:
+        raise InputError(
+            f"--active_area={','.join(map(str, given))} reaches beyond {path}, which has "
+            f"{whole[0]} rows and {whole[1]} columns"
+        )
+    return given
+
+
+def _layout_and_phase(raw, path, area, given):
+    """The packing layout of the active area and the offset in it at which the layout starts."""
+    if given is not None:
+        layout = next(one for one in packing.LAYOUTS.values() if one.period == len(given))
+        return layout, packing.phase_of([list(row) for row in given], layout)
+    pattern = _raw_pattern(raw)
+    if raw.num_colors != 3 or pattern is None:
         raise InputError(
             f"{path} has {raw.num_colors} colour(s) of filter: only Bayer and X-Trans raw files "
             f"in red, green and blue can be restored"
         )
-    names = raw.color_desc.decode("ascii")
+    names = raw.color_desc.decode("latin-1")
     for layout in packing.LAYOUTS.values():
-        sites = _site_colours(raw, layout.period)
+        sites = _site_colours(raw, layout.period, area)
         offset = packing.phase_of(np.array(list(names))[sites], layout)
         # A Bayer mosaic repeats within six as well, so its period is checked too.
-        if offset and raw.raw_pattern.shape == (layout.period,) * 2:
+        if offset and pattern.shape == (layout.period,) * 2:
             return layout, offset
     raise InputError(
         f"{path} has colour filters laid out as neither Bayer nor X-Trans "
-        f"({'/'.join(''.join(names[i] for i in row) for row in raw.raw_pattern)})"
+        f"({'/'.join(''.join(names[i] for i in row) for row in pattern)})"
     )
 
 
-def _site_colours(raw, period, offset=(0, 0)):
-    """[period, period] colour indices of LibRaw, from `offset` in the visible area on."""
-    top = raw.sizes.top_margin + offset[0]
-    left = raw.sizes.left_margin + offset[1]
-    return np.array(
-        [[raw.raw_color(top + row, left + col) for col in range(period)] for row in range(period)]
-    )
+def _raw_pattern(raw):
+    try:
+        return raw.raw_pattern
+    except NotImplementedError:
+        # rawpy's answer to a damaged description of the colour filters.
+        return None
 
 
-def _levels(raw, layout, offset, camera):
+def _site_colours(raw, period, area, offset=(0, 0)):
+    """[period, period] colour indices of LibRaw, from `offset` in the active area on."""
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    # LibRaw knows the filters of the visible area only, where the same ones come again.
+    rows = (area[0] + offset[0] - top + np.arange(period)) % period + top
+    columns = (area[1] + offset[1] - left + np.arange(period)) % period + left
+    return np.array([[raw.raw_color(row, column) for column in columns] for row in rows])
+
+
+def _levels(raw, layout, area, offset, camera, given):
     """(black of each packed channel, white, where they come from)."""
     if camera is not None:
-        return (float(camera.black),) * layout.channels, float(camera.white), "camera table"
-    colours = _site_colours(raw, layout.period, offset)
-    blacks = raw.black_level_per_channel
-    black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
-    return black, float(raw.white_level), "file"
+        black, white = (float(camera.black),) * layout.channels, float(camera.white)
+        source = "camera table"
+    else:
+        colours = _site_colours(raw, layout.period, area, offset)
+        blacks = raw.black_level_per_channel
+        black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
+        white, source = float(raw.white_level), "file"
+    if given.levels_given:
+        black = given.black_of(layout) or black
+        white = given.white or white
+        both = given.black is not None and given.white is not None
+        source = given.levels_given if both else f"{given.levels_given}, else {source}"
+    return black, white, source
 
 
-def read_raw(path, camera=None):
+def read_raw(path, camera=None, overrides=NOTHING):
     """Reads one raw file.
 
     Args:
       path: the file.
       camera: `cameras.Camera` whose levels hold and whose mosaic the file must have; None takes
         black and white level from the file.
+      overrides: `overrides.Overrides`, what is not to be taken from the file or the camera.
 
     Returns:
       `RawFrame`. The mosaic has whole periods and even packed sizes: up to three Bayer
       or five X-Trans rows and columns at the bottom and right are cut off.
 
     Raises:
-      InputError: missing, empty, damaged, not raw, not of the camera, or no mosaic the method
-        knows; the sentence names the file.
+      InputError: missing, empty, damaged, not raw, not of the camera, all zero, or no mosaic the
+        method knows; the sentence names the file.
     """
     path = pathlib.Path(path)
     with open_raw(path) as raw:
-        layout, offset = _layout_and_phase(raw, path)
+        area = _active_area(raw, path, overrides.active_area)
+        layout, offset = _layout_and_phase(raw, path, area, overrides.pattern)
         if camera is not None and camera.mosaic != layout.name:
             raise InputError(
                 f"{path} has a {layout.name} mosaic, but --camera {camera.name} has a "
                 f"{camera.mosaic} one: give the camera the file comes from"
             )
-        black, white, source = _levels(raw, layout, offset, camera)
+        black, white, source = _levels(raw, layout, area, offset, camera, overrides)
         if not max(black) < white:
             raise InputError(
                 f"{path} says black level {max(black):g} and white level {white:g}: nothing lies "
                 f"between them"
             )
-        multipliers = raw.camera_whitebalance
-        green = multipliers[1]
-        balanced = green > 0 and min(multipliers[:3]) > 0
-        visible = raw.raw_image_visible[offset[0] :, offset[1] :]
-        rows, columns = (size // (2 * layout.scale) * 2 * layout.scale for size in visible.shape)
+        top, left = area[0] + offset[0], area[1] + offset[1]
+        rows, columns = (
+            (size - start) // (2 * layout.scale) * 2 * layout.scale
+            for size, start in zip(area[2:], offset, strict=True)
+        )
+        mosaic = raw.raw_image[top : top + rows, left : left + columns].copy()
+        if not mosaic.size:
+            raise InputError(
+                f"{path} has only {area[2]} x {area[3]} pixels: that is too small a picture"
+            )
+        if not mosaic.any():
+            raise InputError(f"{path} holds nothing but zeros: the camera recorded no picture")
         return RawFrame(
             path=path,
-            mosaic=visible[:rows, :columns].copy(),
+            mosaic=mosaic,
             layout=layout,
             offset=offset,
             black=black,
             white=white,
             level_source=source,
-            white_balance=tuple(m / green for m in multipliers[:3]) if balanced else None,
+            white_balance=_multipliers(raw),
+            flip=raw.sizes.flip,
         )
+
+
+def _multipliers(raw):
+    """The camera's white balance (R, G, B), green 1; None if it noted none or nonsense."""
+    red, green, blue = raw.camera_whitebalance[:3]
+    if not (green > 0 and red > 0 and blue > 0):
+        return None
+    multipliers = red / green, 1.0, blue / green
+    return multipliers if all(np.isfinite(multipliers)) else None
 
 
 def develop(raw):

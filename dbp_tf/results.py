@@ -131,7 +131,7 @@ def check_folder(folder, resume):
         )
 
 
-def begin(folder, settings, pictures, resume=False):
+def begin(folder, settings, pictures, resume=False, redo=()):
     """Starts a result folder or goes on with one.
 
     Args:
@@ -140,6 +140,7 @@ def begin(folder, settings, pictures, resume=False):
       pictures: {(scene, exposure): path} of what is to be restored; a row whose picture is
         missing is dropped, so that the burst is restored again.
       resume: go on with what is there.
+      redo: {(scene, exposure)} of bursts to restore again, as if their picture were missing.
 
     Returns:
       list of `Result`, those that need not be done again.
@@ -154,9 +155,9 @@ def begin(folder, settings, pictures, resume=False):
     done = []
     if (folder / SETTINGS).is_file():
         _check_settings(folder, settings)
-        rows = {result.key: result for result in _read(folder / METRICS)}
+        rows = {result.key: result for result in read(folder / METRICS) if result.key not in redo}
         done = [r for key, r in rows.items() if key not in pictures or pictures[key].is_file()]
-    files.write_whole(folder / METRICS, _lines([_COLUMNS, *map(_to_row, done)]))
+    write(folder / METRICS, done)
     files.write_whole(folder / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
     return done
 
@@ -183,8 +184,20 @@ def _check_settings(folder, settings):
         )
 
 
-def _read(path):
-    """The rows of metrics.csv; a last line cut short by a crash is left out."""
+def write(path, results):
+    """Writes a table of `Result`s whole or not at all; of equal bursts and frames the last."""
+    rows = {(*result.key, result.frames): result for result in results}
+    files.write_whole(path, _lines([_COLUMNS, *map(_to_row, rows.values())]))
+
+
+def read(path):
+    """The list of `Result` in metrics.csv or a table like it, none if there is no such file.
+
+    A last line cut short by a crash is left out.
+
+    Raises:
+      InputError: the table has been changed by other hands.
+    """
     if not path.is_file():
         return []
     try:
@@ -235,33 +248,45 @@ def save_published(folder, results):
     files.write_whole(pathlib.Path(folder) / PUBLISHED, data.getvalue())
 
 
+def groups(results):
+    """{"all" | "ratio R" | "frames F": list of `Result`} of the scored ones; none if none is."""
+    scored = [result for result in results if result.scored]
+    split = {"all": scored} if scored else {}
+    for title, key in (("ratio", lambda r: int(r.ratio)), ("frames", lambda r: r.frames)):
+        by_key = collections.defaultdict(list)
+        for result in scored:
+            by_key[key(result)].append(result)
+        split |= {f"{title} {value}": by_key[value] for value in sorted(by_key)}
+    return split
+
+
+def mean(group, name):
+    """The mean of one figure over `Result`s that have it; None if none has."""
+    values = [value for result in group if (value := getattr(result, name)) is not None]
+    return sum(values) / len(values) if values else None
+
+
 def table(results):
     """The averages of all scored bursts, by ratio and by number of frames, as lines of text."""
-    scored = [result for result in results if result.scored]
-    if not scored:
+    split = groups(results)
+    if not split:
         return f"{len(results)} bursts restored, none of them scored: no truth to compare with."
-    groups = {"all": scored}
-    for title, key in (("ratio", lambda r: int(r.ratio)), ("frames", lambda r: r.frames)):
-        split = collections.defaultdict(list)
-        for result in scored:
-            split[key(result)].append(result)
-        groups |= {f"{title} {value}": split[value] for value in sorted(split)}
     heads = ("bursts", "PSNR", "SSIM", "SSIM 0..1", "LPIPS", "seconds")
     lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
-    for title, group in groups.items():
+    for title, group in split.items():
         lines.append(
             f"{title:<12}{len(group):>11}"
-            f"{_mean(group, 'psnr', 2)}{_mean(group, 'ssim_range2', 4)}"
-            f"{_mean(group, 'ssim_range1', 4)}{_mean(group, 'lpips', 4)}"
-            f"{_mean(group, 'seconds', 2)}"
+            f"{_mean_text(group, 'psnr', 2)}{_mean_text(group, 'ssim_range2', 4)}"
+            f"{_mean_text(group, 'ssim_range1', 4)}{_mean_text(group, 'lpips', 4)}"
+            f"{_mean_text(group, 'seconds', 2)}"
         )
     lines.append("SSIM as published (data range 2); SSIM 0..1 is that of data range 1.")
-    unscored = len(results) - len(scored)
+    unscored = len(results) - len(split["all"])
     if unscored:
         lines.append(f"{unscored} more restored but not scored (misaligned or without truth).")
     return "\n".join(lines)
 
 
-def _mean(group, name, digits):
-    values = [value for r in group if (value := getattr(r, name)) is not None]
-    return f"{sum(values) / len(values):>11.{digits}f}" if values else f"{'-':>11}"
+def _mean_text(group, name, digits):
+    value = mean(group, name)
+    return f"{'-':>11}" if value is None else f"{value:>11.{digits}f}"

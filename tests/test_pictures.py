@@ -1,13 +1,18 @@
 """Pictures: every whole value survives the file, others are rounded and clipped, none is torn."""
 
+import io
 import os
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import rawpy
 import tensorflow as tf
+import tifffile
+from PIL import Image, ImageCms
 
-from dbp_tf import files, pictures
+from dbp_tf import files, pictures, simulate
+from dbp_tf.cameras import SONY
 from dbp_tf.errors import InputError
 
 
@@ -97,3 +102,84 @@ def test_an_existing_picture_is_replaced(tmp_path):
 def test_a_file_in_a_folder_that_is_missing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.write_whole(tmp_path / "missing" / "file", b"x")
+
+
+def random_picture(rows, columns):
+    return np.random.default_rng(rows).random((rows, columns, 3), np.float32)
+
+
+# The last is cut into three strips, of which the last is short.
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (37, 53), (410, 1025)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tiff_is_read_back_by_others(shape, bits):
+    picture = random_picture(*shape)
+    data = pictures.tiff_bytes(picture, bits)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (page,) = file.pages
+        np.testing.assert_array_equal(page.asarray(), pictures.quantised(picture, bits))
+        assert page.tags["Orientation"].value == 1
+        assert page.tags["InterColorProfile"].value == pictures.srgb_profile()
+    if bits == 8:
+        # Pillow, which holds no 16-bit colour, reads with libtiff.
+        read = np.asarray(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(read, pictures.quantised(picture))
+
+
+def test_jpeg_is_close_and_of_full_colour_resolution():
+    picture = np.zeros((32, 48, 3))
+    picture[::2, :, 0] = 1  # Stripes of one pixel, which halved colours would lose.
+    read = iio.imread(pictures.jpeg_bytes(picture))
+    np.testing.assert_allclose(read / 255, picture, atol=0.12)
+
+
+@pytest.mark.parametrize("kind", list(pictures.FORMATS))
+def test_every_format_says_srgb(tmp_path, kind):
+    path = tmp_path / ("picture" + pictures.FORMATS[kind].suffix)
+    pictures.write_picture(path, random_picture(20, 30), kind)
+    with Image.open(path) as image:
+        image.load()  # Checks the checksums of a PNG's chunks.
+        assert image.size == (30, 20)
+        info = image.info
+    if path.suffix == ".png":
+        assert info["srgb"] == 0
+    else:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(info["icc_profile"]))
+        assert "sRGB" in ImageCms.getProfileName(profile)
+    # One picture, one file.
+    before = path.read_bytes()
+    pictures.write_picture(path, random_picture(20, 30), kind)
+    assert path.read_bytes() == before
+
+
+def test_the_profile_leaves_srgb_as_it_is():
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(pictures.srgb_profile()))
+    picture = Image.fromarray(pictures.quantised(random_picture(16, 16)))
+    same = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"))
+    np.testing.assert_allclose(np.asarray(same), np.asarray(picture), atol=1)
+
+
+@pytest.mark.parametrize("kind", list(pictures.FORMATS))
+def test_no_format_is_overwritten_unasked_or_left_half_written(tmp_path, kind):
+    path = tmp_path / "picture"
+    path.write_bytes(b"precious")
+    with pytest.raises(InputError, match="picture exists already: give --overwrite"):
+        pictures.write_picture(path, random_picture(4, 5), kind, overwrite=False)
+    with pytest.raises(InputError, match="not finite numbers"):
+        pictures.write_picture(path, np.full((4, 5, 3), np.nan), kind)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+    pictures.write_picture(path, random_picture(4, 5), kind)
+    assert path.read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_libraw_turns_it(tmp_path, orientation):
+    mosaic = np.random.default_rng(0).integers(512, 16384, (64, 92)).astype(np.uint16)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=orientation)
+    with rawpy.imread(str(tmp_path / "a.dng")) as raw:
+        flip = raw.sizes.flip
+        turned = raw.postprocess()
+    with rawpy.imread(str(tmp_path / "a.dng")) as raw:
+        as_taken = raw.postprocess(user_flip=0)
+    np.testing.assert_array_equal(pictures.upright(as_taken, flip), turned)
+    assert turned.shape == ((64, 92, 3) if orientation < 5 else (92, 64, 3))

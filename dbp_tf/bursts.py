@@ -1,0 +1,220 @@
+"""Bursts of your own raw files: which belong together, and in which order.
+
+No dataset's names are needed: files are listed, lie in folders, or are told apart by the pauses
+between their capture times.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+import re
+
+from dbp_tf import exif
+from dbp_tf.errors import InputError
+
+# Endings of the raw files that LibRaw reads; a folder's other files are passed over.
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .bay .cap .cr2 .cr3 .crw .cs1 .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos "
+    ".mrw .nef .nrw .orf .pef .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f".split()
+)
+_FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .avif".split())
+
+# By how much exposures may differ that were meant to be equal: cameras round what they note.
+_SAME_EXPOSURE = 1.02
+
+# A pause in a folder's frames that makes one ask whether they are one burst.
+_LONG_PAUSE = datetime.timedelta(seconds=60)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A raw file and how it was taken."""
+
+    path: pathlib.Path
+    shot: exif.Shot
+
+
+@dataclasses.dataclass(frozen=True)
+class Burst:
+    """Raw files that show one scene.
+
+    Attributes:
+      name: of the picture to be written.
+      frames: `Frame`s in the order in which they were taken.
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+
+
+def find_bursts(source, gap=None):
+    """The bursts that `--burst` names.
+
+    Args:
+      source: raw files with commas between them, which are one burst; or a folder. A folder's
+        own raw files are one burst, and those of each folder in it another.
+      gap: seconds; a pause between two frames, from the end of one to the start of the next, that
+        is longer begins a new burst. None: the files of a folder are one burst.
+
+    Returns:
+      list of `Burst`. Frames are ordered by capture time if all of a folder's files tell it, else
+      by name, where numbers count as numbers.
+
+    Raises:
+      InputError: a file or folder is missing, there are no raw files, a capture time is missing
+        for `gap`, or two bursts would have one name.
+    """
+    if not source.replace(",", "").strip():
+        raise InputError("--burst is empty: give raw files with commas between them, or a folder")
+    whole = pathlib.Path(source)
+    groups = _folders(whole) if whole.is_dir() else [(None, _listed(source))]
+    bursts = []
+    for folder, paths in groups:
+        frames = in_order([Frame(path, exif.read_shot(path)) for path in paths])
+        for group in [frames] if gap is None else _by_pauses(frames, gap):
+            name = group[0].path.stem
+            if folder is not None and gap is None:
+                name = folder
+            elif folder is not None and len(groups) > 1:
+                name = f"{folder}_{name}"
+            bursts.append(Burst(name, tuple(group)))
+    first_of = {}
+    for burst in bursts:
+        other = first_of.setdefault(burst.name.lower(), burst)
+        if other is not burst:
+            raise InputError(
+                f"the bursts of {other.frames[0].path} and {burst.frames[0].path} would both be "
+                f"written as {burst.name}: rename one of them"
+            )
+    return bursts
+
+
+def _listed(source):
+    # A name may hold a comma itself.
+    texts = [source] if pathlib.Path(source).exists() else source.split(",")
+    paths = [pathlib.Path(text.strip()) for text in texts if text.strip()]
+    for path in paths:
+        if path.is_dir():
+            raise InputError(
+                f"--burst: {path} is a folder: give files with commas between them, or one folder"
+            )
+        if not path.is_file():
+            raise InputError(f"--burst: there is no file or folder {path}")
+        if paths.count(path) > 1:
+            raise InputError(f"--burst: {path} is named twice: name each file once")
+    return paths
+
+
+def _folders(folder):
+    """[(name of the folder, its raw files)] of a folder and of those in it, without empty ones."""
+    inside = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    # The name of "." is that of the folder it stands for.
+    groups = [(folder.resolve().name, _raw_files(folder))]
+    groups += [(one.name, _raw_files(one)) for one in inside]
+    groups = [(name, paths) for name, paths in groups if paths]
+    if not groups:
+        finished = [p.name for p in folder.iterdir() if p.suffix.lower() in _FINISHED_SUFFIXES]
+        also = ""
+        if finished:
+            also = (
+                f"; pictures such as {min(finished)} are finished, and what the dark held is lost "
+                f"in them"
+            )
+        raise InputError(f"--burst: {folder} holds no raw files, nor does a folder in it{also}")
+    return groups
+
+
+def _raw_files(folder):
+    # Files that start with a dot are other programs' notes, such as macOS's "._IMG_1.DNG".
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in RAW_SUFFIXES and path.is_file() and path.name[0] != "."
+    ]
+
+
+def in_order(frames):
+    """`Frame`s by capture time if all tell it, else by name with its numbers as numbers.
+
+    Parts of a second count only if all frames tell them. Frames of one time go by name.
+    """
+
+    def by_name(frame):
+        parts = re.split(r"(\d+)", frame.path.name.lower(), flags=re.ASCII)
+        return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+    frames = sorted(frames, key=by_name)
+    if any(frame.shot.captured is None for frame in frames):
+        return frames
+    if any(frame.shot.subsecond is None for frame in frames):
+        return sorted(frames, key=lambda frame: frame.shot.captured)
+    return sorted(frames, key=lambda frame: _start(frame.shot))
+
+
+def _start(shot):
+    return shot.captured + datetime.timedelta(seconds=shot.subsecond or 0)
+
+
+def _pauses(frames):
+    """Time from the end of each frame but the last to the start of the next one."""
+    starts = [_start(frame.shot) for frame in frames]
+    ends = [
+        start + datetime.timedelta(seconds=min(frame.shot.exposure or 0, 86400))
+        for start, frame in zip(starts, frames, strict=True)
+    ]
+    return [start - end for end, start in zip(ends, starts[1:], strict=False)]
+
+
+def _by_pauses(frames, gap):
+    for frame in frames:
+        if frame.shot.captured is None:
+            raise InputError(
+                f"{frame.path} does not tell when it was taken, so --burst_gap cannot tell its "
+                f"burst: put every burst into a folder of its own"
+            )
+    groups = [[frames[0]]]
+    for frame, pause in zip(frames[1:], _pauses(frames), strict=True):
+        if pause > datetime.timedelta(seconds=gap):
+            groups.append([])
+        groups[-1].append(frame)
+    return groups
+
+
+def check_shot(frame, first):
+    """Raises InputError if a `Frame` was taken otherwise than the burst's first one."""
+    shot, other = frame.shot, first.shot
+    if shot.camera and other.camera and shot.camera != other.camera:
+        raise InputError(
+            f"{frame.path} was taken with {shot.camera}, but {first.path.name} with "
+            f"{other.camera}: a burst comes from one camera"
+        )
+    for ours, theirs, text in (
+        (shot.exposure, other.exposure, "for {} s"),
+        (shot.iso, other.iso, "at ISO {}"),
+        (shot.f_number, other.f_number, "at f/{}"),
+    ):
+        if ours and theirs and max(ours, theirs) > _SAME_EXPOSURE * min(ours, theirs):
+            said, expected = (text.format(f"{value:.4g}") for value in (ours, theirs))
+            raise InputError(
+                f"{frame.path} was exposed {said}, but {first.path.name} {expected}: the frames "
+                f"of a burst have one exposure; if these are several bursts, give --burst_gap or "
+                f"a folder to each"
+            )
+
+
+def odd_about(burst, n_burst=None):
+    """Sentences about a burst's files that may not be meant so."""
+    notes, count = [], len(burst.frames)
+    if n_burst is not None and count > n_burst:
+        notes.append(f"the first {n_burst} of {count} frames are used (--n_burst)")
+    frames = burst.frames[:n_burst]
+    if all(frame.shot.captured is not None for frame in frames):
+        longest = max(_pauses(frames), default=datetime.timedelta())
+        if longest > _LONG_PAUSE:
+            notes.append(
+                f"{longest.total_seconds():.0f} s lie between two of its frames: if they are "
+                f"several bursts, give --burst_gap"
+            )
+    return notes

@@ -1,0 +1,98 @@
+"""What the user knows better than a raw file: levels, colour filters, active area."""
+
+import dataclasses
+
+from dbp_tf import packing
+from dbp_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Overrides:
+    """What is not to be taken from the file; None leaves it to the file.
+
+    Attributes:
+      black: raw values of no light, in DN: one for all, three (R, G, B), or four for a Bayer
+        mosaic (red, green beside red, blue, green beside blue).
+      white: raw value of saturation, in DN.
+      pattern: colour filters of the first rows and columns of the active area, one string of
+        R, G and B a row: 2 x 2 (Bayer) or 6 x 6 (X-Trans).
+      active_area: (top, left, rows, columns) in the whole of the sensor's raw pixels.
+    """
+
+    black: tuple[float, ...] | None = None
+    white: float | None = None
+    pattern: tuple[str, ...] | None = None
+    active_area: tuple[int, int, int, int] | None = None
+
+    @property
+    def levels_given(self):
+        """Which levels the user gave, for the log: "--black", "--white", both or nothing."""
+        given = [name for name in ("black", "white") if getattr(self, name) is not None]
+        return " and ".join(f"--{name}" for name in given)
+
+    def black_of(self, layout):
+        """Black level of each packed channel [C] in DN; None if the user gave none."""
+        if self.black is None or len(self.black) == 1:
+            return self.black and self.black * layout.channels
+        if len(self.black) == 3:
+            colours = (layout.colours[sites[0][0]][sites[0][1]] for sites in layout.sites)
+            return tuple(self.black["RGB".index(colour)] for colour in colours)
+        if layout is not packing.BAYER:
+            raise InputError(
+                "--black: an X-Trans mosaic has three colours, so give one number or R,G,B, not "
+                "four"
+            )
+        return self.black
+
+
+NOTHING = Overrides()
+
+
+def parse(black=None, white=None, pattern=None, active_area=None):
+    """The `Overrides` that flags say.
+
+    Args:
+      black: texts of 1, 3 or 4 numbers.
+      white: a number.
+      pattern: 4 or 36 letters R, G and B row by row, such as "RGGB"; "/" between rows is passed
+        over.
+      active_area: texts of 4 whole numbers.
+
+    Raises:
+      InputError: names the flag.
+    """
+    if black is not None:
+        black = _numbers("--black", black, (1, 3, 4), "one number, R,G,B or R,G,B,G")
+    if active_area is not None:
+        area = _numbers("--active_area", active_area, (4,), "TOP,LEFT,ROWS,COLUMNS")
+        if any(number != int(number) for number in area):
+            raise InputError("--active_area: give whole numbers of raw pixels")
+        active_area = tuple(map(int, area))
+    if pattern is not None:
+        pattern = _pattern(pattern)
+    return Overrides(black, white, pattern, active_area)
+
+
+def _numbers(flag, texts, counts, wanted):
+    try:
+        numbers = tuple(float(text) for text in texts)
+    except ValueError:
+        numbers = ()
+    # Not `number < 0`, which "nan" would pass.
+    if len(numbers) not in counts or not all(0 <= number < 65536 for number in numbers):
+        raise InputError(f"{flag}={','.join(texts)}: give {wanted}, from 0 to 65535")
+    return numbers
+
+
+def _pattern(text):
+    letters = text.upper().replace("/", "")
+    for layout in packing.LAYOUTS.values():
+        period = layout.period
+        if len(letters) == period**2:
+            rows = tuple(letters[at : at + period] for at in range(0, period**2, period))
+            if packing.phase_of([list(row) for row in rows], layout) is not None:
+                return rows
+    raise InputError(
+        f"--pattern={text}: give the colour filters of the first two rows and columns (RGGB, GRBG, "
+        f"GBRG or BGGR) or the 36 letters of an X-Trans mosaic"
+    )

@@ -1,0 +1,625 @@
+"""Own photographs: which files make a burst, what is refused, what reaches the network."""
+
+import dataclasses
+import datetime
+import importlib.util
+import io
+import pathlib
+import struct
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+
+from dbp_tf import bursts, cli, exif, overrides, packing, photographs, raw, simulate
+from dbp_tf.cameras import FUJI, SONY
+from dbp_tf.errors import InputError
+from dbp_tf.overrides import NOTHING, Overrides
+
+NOON = datetime.datetime(2021, 6, 1, 12)
+
+
+def dark_mosaic(seed=0, shape=(64, 76), black=512, light=20):
+    """A dark frame: noise about the black level and a bright patch."""
+    rng = np.random.default_rng(seed)
+    mosaic = rng.normal(black + light, 4, shape)
+    mosaic[8:24, 8:32] += 200
+    return np.clip(np.rint(mosaic), 0, 16383).astype(np.uint16)
+
+
+def shoot(path, seconds=None, seed=0, camera=SONY, mosaic=None, **how):
+    """Writes a raw file that was taken so many seconds past noon."""
+    captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
+    mosaic = dark_mosaic(seed) if mosaic is None else mosaic
+    simulate.write_dng(path, mosaic, camera, captured=captured, **how)
+    return path
+
+
+def names(found):
+    return [(burst.name, [frame.path.name for frame in burst.frames]) for burst in found]
+
+
+# --- what the tags tell ---
+
+
+def test_capture_time_exposure_and_camera_are_read(tmp_path):
+    shot = exif.read_shot(shoot(tmp_path / "a.dng", 1.25, exposure=0.04))
+    assert shot.captured == NOON + datetime.timedelta(seconds=1)
+    assert shot.subsecond == 0.25
+    assert shot.exposure == pytest.approx(0.04)
+    assert shot.camera == "dbp_tf Sony ILCE-7SM2 (simulated)"
+
+
+def tiff_block(order, entries, exif_entries=(), signature=42):
+    """A TIFF header with a directory of (tag, type, value) and an EXIF directory."""
+
+    def directory(entries, at):
+        beyond = at + 2 + 12 * len(entries) + 4
+        head, tail = struct.pack(order + "H", len(entries)), b""
+        for tag, kind, value in entries:
+            if kind == 2:
+                data, count = value.encode() + b"\0", len(value) + 1
+            elif kind == 5:
+                data, count = struct.pack(order + "2I", *value), 1
+            else:
+                data, count = struct.pack(order + {3: "H", 4: "I"}[kind], value), 1
+            if len(data) > 4:
+                offset = beyond + len(tail)
+                tail += data
+                data = struct.pack(order + "I", offset)
+            head += struct.pack(order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
+        return head + bytes(4) + tail
+
+    place = 8 + len(directory([*entries, (0x8769, 4, 0)], 8))
+    block = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", signature, 8)
+    block += directory([*entries, (0x8769, 4, place)], 8)
+    return block + directory(list(exif_entries), place)
+
+
+IMAGE_TAGS = [(0x010F, 2, "Maker"), (0x0110, 2, "One")]
+EXIF_TAGS = [
+    (0x829A, 5, (1, 30)),
+    (0x829D, 5, (28, 10)),
+    (0x8827, 3, 3200),
+    (0x9003, 2, "2021:06:01 12:00:07"),
+    (0x9291, 2, "083"),
+]
+WHOLE = exif.Shot("Maker One", 1 / 30, 2.8, 3200, NOON + datetime.timedelta(seconds=7), 0.083)
+
+
+def boxed(kind, content):
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_container_tells_the_same(tmp_path, order):
+    block = tiff_block(order, IMAGE_TAGS, EXIF_TAGS)
+    jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xe1" + struct.pack(">H", len(block) + 8)
+    jpeg += b"Exif\0\0" + block + b"\xff\xda\0\0"
+    raf = b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + struct.pack(">II", 150, len(jpeg))
+    inner = boxed(b"CMT1", tiff_block(order, IMAGE_TAGS))
+    inner += boxed(b"CMT2", tiff_block(order, EXIF_TAGS))
+    moov = boxed(b"moov", boxed(b"uuid", bytes(16) + boxed(b"CNCV", b"12") + inner))
+    containers = {
+        "plain.nef": block,
+        "panasonic.rw2": tiff_block(order, IMAGE_TAGS, EXIF_TAGS, 0x55),
+        "fuji.raf": raf.ljust(150, b"\0") + jpeg,
+        "canon.cr3": boxed(b"ftyp", b"crx \0\0\0\1") + moov,
+    }
+    for name, content in containers.items():
+        (tmp_path / name).write_bytes(content)
+        assert exif.read_shot(tmp_path / name) == WHOLE, name
+
+
+def test_what_the_tags_do_not_tell_is_unknown(tmp_path):
+    path = tmp_path / "a.nef"
+    tags = [(0x829A, 5, (1, 0)), (0x9003, 2, "0000:00:00 00:00:00"), (0x9291, 2, "x")]
+    path.write_bytes(tiff_block("<", IMAGE_TAGS[:1], tags))
+    assert exif.read_shot(path) == exif.Shot(camera="Maker")
+    # The clock's general time stands in for that of the shot.
+    path.write_bytes(tiff_block("<", [(0x0132, 2, "2021:06:01 12:00:07")]))
+    assert exif.read_shot(path) == exif.Shot(captured=WHOLE.captured)
+    path.write_bytes(b"neither")
+    assert exif.read_shot(path) == exif.read_shot(tmp_path / "none") == exif.Shot()
+
+
+# --- which files make a burst ---
+
+
+def test_a_folder_is_a_burst_in_the_order_of_capture(tmp_path):
+    for name, seconds in (("b.dng", 0.5), ("c.dng", 0.25), ("a.dng", 0.75)):
+        shoot(tmp_path / name, seconds)
+    (tmp_path / "c.jpg").write_bytes(b"beside the raw file")
+    (tmp_path / "._a.dng").write_bytes(b"macOS")
+    wanted = [(tmp_path.name, ["c.dng", "b.dng", "a.dng"])]
+    assert names(bursts.find_bursts(str(tmp_path))) == wanted
+
+
+def test_listed_files_are_a_burst_and_may_hold_a_comma(tmp_path):
+    paths = [shoot(tmp_path / name, at) for name, at in (("b, 1.dng", 2), ("a.dng", 1))]
+    assert names(bursts.find_bursts(str(paths[0]))) == [("b, 1", ["b, 1.dng"])]
+    shoot(tmp_path / "c.dng", 0)
+    listed = f"{paths[1]}, {tmp_path / 'c.dng'}"
+    assert names(bursts.find_bursts(listed)) == [("c", ["c.dng", "a.dng"])]
+
+
+def test_without_times_names_count_and_their_numbers_as_numbers(tmp_path):
+    for number in (10, 9, 1):
+        shoot(tmp_path / f"IMG_{number}.dng")
+    wanted = ["IMG_1.dng", "IMG_9.dng", "IMG_10.dng"]
+    assert names(bursts.find_bursts(str(tmp_path)))[0][1] == wanted
+    # One frame with a time does not order the others.
+    shoot(tmp_path / "IMG_10.dng", 5)
+    assert names(bursts.find_bursts(str(tmp_path)))[0][1] == wanted
+
+
+def test_parts_of_a_second_count_only_if_all_frames_tell_them(tmp_path):
+    def frame(name, second, subsecond):
+        captured = NOON + datetime.timedelta(seconds=second)
+        return bursts.Frame(tmp_path / name, exif.Shot(captured=captured, subsecond=subsecond))
+
+    told = [frame("a", 1, 0.9), frame("b", 1, 0.1), frame("c", 0, 0.5)]
+    assert [one.path.name for one in bursts.in_order(told)] == ["c", "b", "a"]
+    partly = [*told, frame("d", 1, None)]
+    assert [one.path.name for one in bursts.in_order(partly)] == ["c", "a", "b", "d"]
+
+
+def test_each_folder_in_a_folder_is_a_burst(tmp_path):
+    for name in ("two", "one"):
+        (tmp_path / name).mkdir()
+        shoot(tmp_path / name / "IMG_1.dng")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".trash").mkdir()
+    shoot(tmp_path / ".trash" / "IMG_1.dng")
+    wanted = [("one", ["IMG_1.dng"]), ("two", ["IMG_1.dng"])]
+    assert names(bursts.find_bursts(str(tmp_path))) == wanted
+
+
+def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
+    # Exposures of 2 s: from the end of one to the start of the next it is 1, 3.5 and 1 s.
+    for name, seconds in (("d", 8.5), ("a", 0), ("b", 3), ("e", 11.5)):
+        shoot(tmp_path / f"{name}.dng", seconds, exposure=2)
+    split = [("a", ["a.dng", "b.dng"]), ("d", ["d.dng", "e.dng"])]
+    for gap in (1, 3.4):
+        assert names(bursts.find_bursts(str(tmp_path), gap)) == split
+    assert len(bursts.find_bursts(str(tmp_path), 3.6)) == 1
+    assert len(bursts.find_bursts(str(tmp_path), 0.5)) == 4
+    (tmp_path / "more").mkdir()
+    shoot(tmp_path / "more" / "a.dng", 0)
+    found = [name for name, _ in names(bursts.find_bursts(str(tmp_path), 1))]
+    assert found == [f"{tmp_path.name}_a", f"{tmp_path.name}_d", "more_a"]
+
+
+def test_a_long_pause_within_a_burst_and_frames_left_over_are_remarked_on(tmp_path):
+    for number in range(3):
+        shoot(tmp_path / f"{number}.dng", 100 * number)
+    (burst,) = bursts.find_bursts(str(tmp_path))
+    pause, _ = bursts.odd_about(burst, 3), bursts.odd_about(burst, 2)
+    assert len(pause) == 1 and pause[0].startswith("100 s lie between")
+    assert "the first 2 of 3 frames" in bursts.odd_about(burst, 2)[0]
+    assert bursts.odd_about(burst, 1) == ["the first 1 of 3 frames are used (--n_burst)"]
+
+
+def test_what_makes_no_burst_is_refused_by_name(tmp_path):
+    (tmp_path / "jpegs").mkdir()
+    (tmp_path / "jpegs" / "IMG_1.JPG").touch()
+    one = shoot(tmp_path / "one.dng")
+    both = tmp_path / "both"
+    for inside in ("Both", "empty"):
+        (both / inside).mkdir(parents=True)
+    shoot(both / "1.dng")
+    shoot(both / "Both" / "2.dng")
+    for source, gap, sentence in (
+        (tmp_path / "none.dng", None, "there is no file or folder .*none.dng"),
+        (f"{one},{tmp_path}", None, "is a folder: give files"),
+        (f"{one},{one}", None, "one.dng is named twice"),
+        (" , ", None, "--burst is empty"),
+        (tmp_path / "jpegs", None, "holds no raw files.*IMG_1.JPG are finished"),
+        (both / "empty", None, "empty holds no raw files, nor does a folder in it$"),
+        (tmp_path, 1, "one.dng does not tell when it was taken.*--burst_gap"),
+        (both, None, "1.dng and .*2.dng would both be written as Both"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            bursts.find_bursts(str(source), gap)
+
+
+# --- frames that do not belong together ---
+
+
+def read(folder, given=NOTHING, camera=SONY):
+    (burst,) = bursts.find_bursts(str(folder))
+    return photographs.read_burst(burst, given, camera)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"camera": dataclasses.replace(SONY, model="Other")}, "taken with dbp_tf Other .simulat"),
+        ({"exposure": 0.2}, "b.dng was exposed for 0.2 s, but a.dng for 0.1 s"),
+        ({"mosaic": dark_mosaic(shape=(68, 76))}, "68 x 76 pixels, but a.dng has 64 x 76"),
+        ({"pattern": ("GR", "BG")}, "64 x 72 pixels, but a.dng has 64 x 76"),
+        (
+            {"pattern": ("GR", "BG"), "mosaic": dark_mosaic(shape=(64, 77))},
+            r"laid out from \(0, 1\), but a.dng from \(0, 0\)",
+        ),
+        ({"mosaic": np.zeros((64, 76), np.uint16)}, "b.dng holds nothing but zeros"),
+        ({"mosaic": dark_mosaic(shape=(28, 76))}, "b.dng has 28 x 76 usable pixels"),
+    ],
+)
+def test_a_frame_that_does_not_belong_is_named(tmp_path, how, sentence):
+    shoot(tmp_path / "a.dng")
+    shoot(tmp_path / "b.dng", **how)
+    with pytest.raises(InputError, match=sentence):
+        read(tmp_path)
+
+
+def test_a_rounded_exposure_time_is_the_same_exposure(tmp_path):
+    shoot(tmp_path / "a.dng", exposure=1 / 30)
+    shoot(tmp_path / "b.dng", exposure=0.033)
+    assert len(read(tmp_path)[0]) == 2
+
+
+def test_weights_of_the_other_mosaic_are_named(tmp_path):
+    shoot(tmp_path / "a.dng")
+    with pytest.raises(InputError, match="a.dng has a bayer mosaic.*--camera fuji are for a xtran"):
+        read(tmp_path, camera=FUJI)
+
+
+# --- levels, filters and active area, from the file or from flags ---
+
+
+def test_a_black_level_of_none_or_twice_the_true_one_is_refused_until_given(tmp_path):
+    # What older rawpy versions made of a phone's DNG, and of a Fuji file whose black levels
+    # stand in two places.
+    for said, sentence in (
+        ([[0]], r"says black level 0, but its darkest pixels lie at 5\d\d: the level is missing"),
+        ([[1024]], r"says black level 1024, but its darkest .*--black \(about 5\d\d, or 512 if"),
+        ([[600]], "says black level 600, but its darkest"),
+    ):
+        shoot(tmp_path / "a.dng", black=said)
+        with pytest.raises(InputError, match="a.dng " + sentence):
+            read(tmp_path)
+        frames, notes = read(tmp_path, Overrides(black=(512.0,)))
+        assert notes == []
+        assert frames[0].levels == "black 512, white 16383 (--black, else file)"
+        # Who says so himself is believed.
+        assert read(tmp_path, Overrides(black=(float(said[0][0]),)))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("black", "light", "noise"), [(512, 0, 4), (0, 0, 30), (512, 0, 60), (512, 100, 4), (64, -2, 1)]
+)
+def test_dark_frames_with_true_levels_pass(tmp_path, black, light, noise):
+    rng = np.random.default_rng(1)
+    mosaic = rng.logistic(black + light, noise * 3**0.5 / np.pi, (64, 76))
+    mosaic = np.clip(np.rint(mosaic), 0, 16383).astype(np.uint16)
+    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[black]])
+    assert read(tmp_path)[1] == []
+
+
+def test_a_bright_scene_may_have_black_level_zero(tmp_path):
+    mosaic = np.random.default_rng(0).integers(185, 9000, (64, 76)).astype(np.uint16)
+    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[0]])
+    assert read(tmp_path)[1] == []
+
+
+def test_odd_but_possible_levels_are_remarked_on(tmp_path):
+    shoot(tmp_path / "a.dng", mosaic=dark_mosaic(light=900))
+    (note,) = read(tmp_path)[1]
+    assert "a.dng: the darkest pixels lie at 1" in note and "--black" in note
+    low = dataclasses.replace(SONY, white=600)
+    shoot(tmp_path / "a.dng", camera=low, mosaic=dark_mosaic(light=0))
+    (note,) = read(tmp_path)[1]
+    assert "8 % of the pixels lie above the white level 600" in note
+    assert read(tmp_path, Overrides(white=1000.0))[1] == []
+
+
+def test_flags_overrule_the_file(tmp_path):
+    shoot(tmp_path / "a.dng", mosaic=dark_mosaic(shape=(72, 84)), pattern=("GB", "RG"))
+    path = tmp_path / "a.dng"
+    given = overrides.parse(["500", "510", "520"], 4095.0, "rggb", ["4", "7", "64", "72"])
+    frame = raw.read_raw(path, overrides=given)
+    assert frame.black == (500, 510, 520, 510)
+    assert frame.levels == "black 500/510/520, white 4095 (--black and --white)"
+    with rawpy.imread(str(path)) as opened:
+        np.testing.assert_array_equal(frame.mosaic, opened.raw_image[4:68, 7:79])
+    # The area alone: the filters go on as in the file, whose (1, 0) is RGGB's first.
+    frame = raw.read_raw(path, overrides=overrides.parse(active_area=["4", "7", "64", "72"]))
+    assert frame.offset == (1, 1)
+    shifted = raw.read_raw(path, overrides=overrides.parse(pattern="GR/BG"))
+    assert shifted.offset == (0, 1)
+    four = overrides.parse(black=["1", "2", "3", "4"])
+    assert raw.read_raw(path, overrides=four).black == (1, 2, 3, 4)
+
+
+def test_black_of_each_filter_stays_with_its_site_in_an_active_area(tmp_path):
+    shoot(tmp_path / "a.dng", black=[[500, 501], [502, 503]])
+    area = overrides.parse(active_area=["1", "1", "60", "60"])
+    frame = raw.read_raw(tmp_path / "a.dng", overrides=area)
+    # The area starts at the blue site, so RGGB starts at the area's (1, 1).
+    assert (frame.offset, frame.black) == ((1, 1), (500, 501, 503, 502))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"black": ["x"]}, "--black=x: give one number"),
+        ({"black": ["1", "2"]}, "--black=1,2"),
+        ({"black": ["nan"]}, "--black=nan"),
+        ({"black": ["-3"]}, "--black=-3"),
+        ({"pattern": "RGBG"}, "--pattern=RGBG: give"),
+        ({"pattern": "RG"}, "--pattern=RG"),
+        ({"active_area": ["1", "2", "3"]}, "--active_area=1,2,3: give TOP,LEFT"),
+        ({"active_area": ["1", "2", "3.5", "4"]}, "--active_area: give whole numbers"),
+    ],
+)
+def test_flags_that_make_no_sense_are_named(flags, sentence):
+    with pytest.raises(InputError, match=sentence):
+        overrides.parse(**flags)
+
+
+def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
+    path = shoot(tmp_path / "a.dng")
+    for flags, sentence in (
+        ({"active_area": ["0", "0", "64", "78"]}, "reaches beyond .*a.dng, which has 64 rows"),
+        ({"active_area": ["0", "0", "3", "76"]}, "only 3 x 76 pixels"),
+        ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            raw.read_raw(path, overrides=overrides.parse(**flags))
+    with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
+        Overrides(black=(1.0, 2.0, 3.0, 4.0)).black_of(packing.XTRANS)
+    blacks = Overrides(black=(1.0, 2.0, 3.0)).black_of(packing.XTRANS)
+    assert blacks == (1, 2, 3, 1, 3, 2, 2, 2, 2)
+
+
+def test_levels_are_those_before_libraw_develops(tmp_path):
+    shoot(tmp_path / "a.dng")
+    with raw.open_raw(tmp_path / "a.dng") as opened:
+        before = opened.black_level_per_channel
+        raw.develop(opened)
+        assert opened.black_level_per_channel == before == [512] * 4
+
+
+# --- the whole way ---
+
+
+class Recorder:
+    """In place of a network: notes what it is given, and hands back its first three channels."""
+
+    coarse = None
+
+    def __init__(self, scale=2):
+        self.scale, self.seen = scale, []
+
+    def enhance(self, frames, reference_frame="first"):
+        assert reference_frame == "first"
+        self.seen.append([np.array(frame) for frame in frames])
+        return frames[0][..., :3].repeat(self.scale, 0).repeat(self.scale, 1)
+
+
+HOW = dict(
+    mode="burst",
+    reference_frame="first",
+    n_burst=8,
+    ratio=4.0,
+    balance="none",
+    overrides=NOTHING,
+    align=True,
+    motion_mask=True,
+    keep_all=False,
+    kind="png",
+    overwrite=False,
+)
+
+
+def restore(source, folder, model=None, camera=SONY, keep_going=False, **how):
+    model = model or Recorder()
+    found = bursts.find_bursts(str(source))
+    options = HOW | how
+    failures = photographs.restore_all(
+        model, found, camera, folder, keep_going=keep_going, **options
+    )
+    return model.seen, failures
+
+
+def test_packed_frames_reach_the_network_and_the_picture_is_turned_upright(tmp_path, capsys):
+    for number in range(3):
+        shoot(tmp_path / f"{number}.dng", number, seed=number, orientation=6)
+    (seen,), _ = restore(tmp_path, tmp_path / "out", reference_frame="center", mode="burst")
+    expected = [raw.read_raw(tmp_path / f"{number}.dng").packed(4) for number in (1, 0, 2)]
+    np.testing.assert_array_equal(seen, expected)
+    picture = iio.imread(tmp_path / "out" / f"{tmp_path.name}.png")
+    assert picture.shape == (76, 64, 3)
+    turned = np.rot90(expected[0][..., :3].repeat(2, 0).repeat(2, 1), -1)
+    np.testing.assert_allclose(picture / 255, turned, atol=0.5 / 255 + 1e-6)
+    said = capsys.readouterr().out
+    red, _, blue = SONY.white_balance
+    for line in (
+        f"[1/1] {tmp_path.name}",
+        "3 frames, 64 x 76 pixels, RG/GB from row 0, column 0 on",
+        "black 512, white 16383 (file)",
+        f"white balance: the file notes {red:.3g}/1/{blue:.3g}; left to the network",
+        "exposure ratio 4 (given)",
+        f"{tmp_path.name}.png",
+    ):
+        assert line in said
+
+
+def test_colours_are_scaled_and_the_ratio_found(tmp_path, capsys):
+    red, _, blue = SONY.white_balance
+    other = dataclasses.replace(SONY, white_balance=(red / 2, 1.0, blue * 2))
+    shoot(tmp_path / "a.dng", camera=other)
+    ((seen,),), _ = restore(tmp_path / "a.dng", tmp_path / "out", balance="camera", ratio=None)
+    frame = raw.read_raw(tmp_path / "a.dng")
+    said = capsys.readouterr().out
+    assert "colours scaled by 0.5/1/2" in said and "(found in the signal)" in said
+    ratio = float(said.split("exposure ratio ")[1].split()[0])
+    assert 10 < ratio < 300
+    np.testing.assert_allclose(
+        seen, np.minimum(frame.packed(ratio) * [0.5, 1, 2, 1], 1), rtol=3e-3, atol=1e-6
+    )
+
+
+def test_files_without_white_balance_are_named(tmp_path):
+    block = shoot(tmp_path / "a.dng").read_bytes()
+    # AsShotNeutral, renamed to a tag that nobody knows.
+    (tmp_path / "a.dng").write_bytes(block.replace(struct.pack("<H", 50728), b"\xf0\xff", 1))
+    with pytest.raises(InputError, match="a.dng holds no white balance.*--white_balance none"):
+        restore(tmp_path, tmp_path / "out", balance="camera")
+    assert not (tmp_path / "out").exists()
+    restore(tmp_path, tmp_path / "out", balance=(2.0, 1.0, 2.0))
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    shoot(tmp_path / "a.dng")
+    restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg")
+    path = tmp_path / "out" / "a.jpg"
+    before = path.read_bytes()
+    found = bursts.find_bursts(str(tmp_path / "a.dng"))
+    with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
+        photographs.check_paths(tmp_path / "out", found, "jpeg", False)
+    with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
+        restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg", ratio=50.0)
+    assert path.read_bytes() == before
+    photographs.check_paths(tmp_path / "out", found, "jpeg", True)
+    restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg", ratio=50.0, overwrite=True)
+    assert path.read_bytes() != before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_burst_that_fails_stops_the_run_or_is_passed_over(tmp_path, capsys):
+    for name in ("1", "2", "3"):
+        (tmp_path / name).mkdir()
+        shoot(tmp_path / name / "a.dng", mosaic=None if name != "2" else np.zeros((64, 76), "u2"))
+    with pytest.raises(InputError, match="holds nothing but zeros"):
+        restore(tmp_path, tmp_path / "out1")
+    assert [path.name for path in (tmp_path / "out1").iterdir()] == ["1.png"]
+    _, failures = restore(tmp_path, tmp_path / "out2", keep_going=True)
+    assert len(failures) == 1 and "zeros" in failures[0]
+    assert sorted(path.name for path in (tmp_path / "out2").iterdir()) == ["1.png", "3.png"]
+    assert "[2/3] 2 skipped: " in capsys.readouterr().out
+
+
+def test_the_sid_baseline_cannot_look_for_the_sharpest_frame(tmp_path):
+    shoot(tmp_path / "a.dng")
+    with pytest.raises(InputError, match="--reference_frame sharpest needs a coarse network"):
+        restore(tmp_path, tmp_path / "out", reference_frame="sharpest", mode="single")
+
+
+def test_an_xtrans_burst_goes_the_same_way(tmp_path):
+    shape = (516, 522)
+    shoot(tmp_path / "a.dng", camera=FUJI, mosaic=dark_mosaic(shape=shape, black=1024))
+    ((seen,),), _ = restore(tmp_path, tmp_path / "out", Recorder(3), FUJI, kind="tiff16")
+    np.testing.assert_array_equal(seen, raw.read_raw(tmp_path / "a.dng").packed(4))
+    (path,) = (tmp_path / "out").iterdir()
+    assert tifffile.imread(io.BytesIO(path.read_bytes())).shape == (*shape, 3)
+
+
+# --- through test_burst.py, with a network ---
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("own_photographs_script", ROOT / "test_burst.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script, *arguments):
+    return cli.run(script.main, script.FLAGS, ["test_burst.py", *map(str, arguments)])
+
+
+def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
+    photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
+    rng = np.random.default_rng(3)
+    scene = simulate.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
+    for number, mosaic in enumerate(scene.frames):
+        shoot(tmp_path / "in" / f"{number}.dng", number, mosaic=mosaic, orientation=8)
+    flags = ["--burst", tmp_path / "in", "--result_dir", tmp_path / "out"]
+    flags += ["--checkpoint", data / "sony_v2_d2", "--format", "png16"]
+    assert run(script, *flags, "--ratio=50", "--reference_frame=sharpest") == 0
+    said = capsys.readouterr().out
+    assert said.count("packed pixels") == 2
+    assert sum(f"  {number}.dng: the reference\n" in said for number in range(3)) == 1
+    assert "exposure ratio 50 (given)" in said
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name == "in.png"
+    # Again: refused before TensorFlow has anything to do, unless it may be replaced.
+    before = path.read_bytes()
+    assert run(script, *flags) == 2
+    assert "in.png exists already: give --overwrite" in capsys.readouterr().err
+    assert run(script, *flags, "--overwrite", "--noalign", "--nomotion_mask", "--n_burst=2") == 0
+    said = capsys.readouterr().out
+    assert "(found in the signal)" in said and "packed pixels" not in said
+    assert "the first 2 of 3 frames are used" in said
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--black=512"], "--black belongs to --burst"),
+        (["--noalign"], "--align belongs to --burst"),
+        (["--ratio=auto"], "ratio"),
+        (["--reference_frame=sharpest"], "--reference_frame sharpest belongs to --burst"),
+        (["--burst=a.dng", "--report"], "--report means nothing with --burst"),
+        (["--burst=a.dng", "--png16"], "--png16 means nothing with --burst"),
+        (["--burst=a.dng", "--ratio=0.5"], "--ratio"),
+        (["--burst=a.dng", "--ratio=bright"], "--ratio"),
+        (["--burst=a.dng", "--white_balance=auto"], "--white_balance=auto: give none"),
+        (["--burst=a.dng"], "there is no file or folder a.dng"),
+        (["--burst="], "--burst is empty"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_one_sentence(script, capsys, tmp_path, flags, sentence):
+    assert run(script, *flags, "--result_dir", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and sentence in line
+    assert not (tmp_path / "out").exists()
+
+
+MANY = """
+import resource, sys
+from dbp_tf import bursts, photographs, pretrained
+from dbp_tf.cameras import SONY
+from tests.test_photographs import HOW
+
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * resource.getpagesize() >> 20
+
+folder, out, weights = sys.argv[1:]
+model = pretrained.load_pretrained(weights)
+found = bursts.find_bursts(folder, 1)
+for number, burst in enumerate(found, 1):
+    photographs.restore_burst(model, burst, SONY, out, **HOW)
+    if number in (20, 100, len(found)):
+        print(number, resident(), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_two_hundred_bursts_need_the_memory_of_one(tmp_path, data):
+    mosaics = [dark_mosaic(seed, (256, 256)) for seed in range(4)]
+    for burst in range(200):
+        for number, mosaic in enumerate(mosaics):
+            shoot(tmp_path / "in" / f"{burst}_{number}.dng", 10 * burst + number, mosaic=mosaic)
+    words = [str(word) for word in (tmp_path / "in", tmp_path / "out", data / "sony_v2_d2")]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    sizes = dict(map(int, line.split()) for line in done.stdout.splitlines())
+    assert len(list((tmp_path / "out").iterdir())) == 200
+    # Four packed frames are 1 MB; bursts that stayed in memory would add 180.
+    assert sizes[200] - sizes[20] < 40
