@@ -6,11 +6,11 @@
     python test_burst.py --burst IMG_1.dng,IMG_2.dng
 
 The first line restores the bundled sample, the second one the test split of a dataset, the third
-one your own raw files, of any camera and without a truth, to results/IMG_1.png. Every burst of a
-dataset gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth IIIII_00_RRR_gt.png
-and a row in metrics.csv; at the end come the table of averages and results.npy. A run that was
-stopped goes on with --resume. Exit code 0: all is done; 1: with --keep_going, some burst could
-not be restored; 2: bad flags or input, said in one sentence.
+one your own raw files, of any camera and without a truth, to results/photographs/IMG_1.png. Every
+burst of a dataset gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth
+IIIII_00_RRR_gt.png and a row in metrics.csv; at the end come the table of averages and
+results.npy. A run that was stopped goes on with --resume. Exit code 0: all is done; 1: with
+--keep_going, something was left out; 2: bad flags or input, said in one sentence.
 """
 
 import pathlib
@@ -31,6 +31,7 @@ from dbp_tf import (
     results,
     sid,
 )
+from dbp_tf.errors import InputError
 
 CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"
 UNTRAINED = """\
@@ -89,10 +90,11 @@ _define(
     flags.DEFINE,
     "ratio",
     None,
-    "Exposure ratio of bursts without a long exposure; they are restored but not scored. With "
-    "--burst auto by default: found in the raw signal.",
+    "Exposure ratio of bursts without a long exposure, which cannot do without; they are restored "
+    "but not scored. With --burst auto by default: found in the raw signal.",
     parser=photograph_flags.RatioParser(1, sid.MAX_RATIO),
 )
+cli.finite("ratio", FLAGS)
 _define(
     flags.DEFINE_string,
     "checkpoint",
@@ -126,8 +128,9 @@ _define(
 _define(
     flags.DEFINE_string,
     "result_dir",
-    "results",
-    "Folder for the pictures and figures, new or empty unless --resume.",
+    None,
+    "Folder for the pictures and figures, new or empty unless --resume. By default in results: "
+    "<camera>_<split>_<mode> of a dataset, sample_<camera>, or photographs with --burst.",
 )
 _define(flags.DEFINE_integer, "limit", None, "Only the first so many bursts.", lower_bound=1)
 _define(
@@ -140,7 +143,8 @@ _define(
     flags.DEFINE_bool,
     "keep_going",
     False,
-    "Skip bursts that cannot be restored, list them at the end and exit with code 1.",
+    "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
+    "them at the end and exit with code 1.",
 )
 _define(flags.DEFINE_bool, "png16", False, "Write pictures of 16 bit instead of 8.")
 _define(
@@ -232,6 +236,19 @@ flags.register_multi_flags_validator(
 )
 
 
+def result_folder(camera):
+    """--result_dir, by default a folder in results that says what is restored."""
+    if FLAGS.result_dir is not None:
+        return pathlib.Path(FLAGS.result_dir)
+    if FLAGS.burst is not None:
+        name = "photographs"
+    elif FLAGS.short_dir:
+        name = f"{camera.name}_{FLAGS.split}_{FLAGS.mode}"
+    else:
+        name = f"sample_{camera.name}"
+    return pathlib.Path("results") / name
+
+
 def make_figure(camera, box, counts, lpips):
     """The figure of --figure, None without it."""
     if FLAGS.figure == "panel":
@@ -272,6 +289,7 @@ def load_model(camera):
 
 def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
+    results.check_writable(folder)
     bursts, how = photograph_flags.find(FLAGS, folder)
     model, _, warning = load_model(camera)
     failures = photographs.restore_all(
@@ -295,22 +313,31 @@ def restore_photographs(camera, folder, n_burst):
 def main():
     photograph_flags.check(FLAGS, DATASET_FLAGS)
     camera = cameras.camera_named(FLAGS.camera)
-    folder = pathlib.Path(FLAGS.result_dir)
+    folder = result_folder(camera)
     counts = figures.DEFAULT_COUNTS if FLAGS.figure == "frames" else (8,)
     if FLAGS.n_burst is not None:
         counts = figures.parse_counts(FLAGS.n_burst)
     n_burst = max(counts)
     if FLAGS.burst is not None:
         return restore_photographs(camera, folder, n_burst)
+    if FLAGS["split"].present and not FLAGS.short_dir:
+        raise InputError("--split belongs to the bursts of --short_dir: give that too")
     box = None if FLAGS.box is None else figures.parse_box(FLAGS.box)
     results.check_folder(folder, FLAGS.resume)
+    problems = []
     if FLAGS.short_dir:
         bursts = sid.find_bursts(
-            FLAGS.short_dir, FLAGS.long_dir, camera, FLAGS.split, n_burst, FLAGS.ratio
+            FLAGS.short_dir,
+            FLAGS.long_dir,
+            camera,
+            FLAGS.split,
+            n_burst,
+            FLAGS.ratio,
+            limit=FLAGS.limit,
+            problems=problems if FLAGS.keep_going else None,
         )
     else:
         bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, n_burst)
-    bursts = bursts[: FLAGS.limit]
     pictures = evaluation.pictures_of(folder, bursts)
 
     model, checkpoint, warning = load_model(camera)
@@ -324,6 +351,7 @@ def main():
 
     reference_frame = FLAGS.reference_frame or camera.reference_frame
     used = FLAGS.flag_values_dict() | {
+        "result_dir": folder,
         "n_burst": n_burst,
         "reference_frame": reference_frame,
         "checkpoint": checkpoint,
@@ -357,7 +385,9 @@ def main():
         progress.say(f"\n{warning}")
     if failures:
         progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
-    return 1 if failures else 0
+    if problems:
+        progress.say("\n" + evaluation.problem_list(problems), sys.stderr)
+    return 1 if failures or problems else 0
 
 
 if __name__ == "__main__":

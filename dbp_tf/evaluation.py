@@ -149,11 +149,11 @@ def read_burst(burst, camera, most_frames=None):
 def _read_truth(burst, first):
     """The truth [rows, columns, 3]; it may exceed the mosaic, which has whole periods only."""
     truth = raws.read_truth(burst.truth, first.offset)
-    excess = np.subtract(truth.shape[:2], first.mosaic.shape)
-    if excess.min() < 0 or excess.max() >= 2 * first.layout.period:
+    if truth.shape[:2] != first.visible:
         raise InputError(
             f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
-            f"burst's {first.path.name} has {_size(first)}: a truth is of its burst's size"
+            f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a truth "
+            f"is of its burst's size"
         )
     return truth
 
@@ -320,3 +320,8 @@ def where_to_look(folder, bursts):
 def failure_list(failures, bursts):
     """What could not be restored, as lines of text."""
     return "\n".join([f"{len(failures)} of {bursts} bursts could not be restored:", *failures])
+
+
+def problem_list(problems):
+    """What `sid.find_bursts` left out, as lines of text."""
+    return "\n".join(["Left out, as the dataset's folders are not in order:", *problems])

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from dbp_tf import bursts, overrides, photographs, pictures, white_balance
+from dbp_tf import bursts, cli, overrides, photographs, pictures, white_balance
 from dbp_tf.errors import InputError
 
 # Flags that mean nothing without --burst; their defaults are those of `define`.
@@ -45,6 +45,8 @@ def define(values):
 
     def add(kind, name, default, text, **limits):
         kind(name=name, default=default, help=text, flag_values=values, **limits)
+        if kind is flags.DEFINE_float:
+            cli.finite(name, values)
 
     text, number, switch = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_bool
     choice, several = flags.DEFINE_enum, flags.DEFINE_list

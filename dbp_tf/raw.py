@@ -35,6 +35,8 @@ class RawFrame:
       white: raw value of saturation, in DN.
       level_source: where black and white come from, for the log.
       white_balance: multipliers (R, G, B) the camera noted, green 1; None if it noted none.
+      visible: rows and columns that the file shows from `offset` on, `mosaic` and what was cut
+        off it; the size of its developed picture.
       flip: how the picture is to be turned, LibRaw's code, see `pictures.upright`.
     """
 
@@ -46,6 +48,7 @@ class RawFrame:
     white: float
     level_source: str
     white_balance: tuple[float, float, float] | None
+    visible: tuple[int, int]
     flip: int = 0
 
     @property
@@ -75,10 +78,13 @@ def open_raw(path):
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(f"there is no raw file {path}")
-    if path.stat().st_size == 0:
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
+    if not head:
         raise InputError(f"{path} is empty: copy it from the camera again")
-    with path.open("rb") as file:
-        head = file.read(12)
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG")) or head[4:12] in (b"ftypheic", b"ftypavif"):
         raise InputError(
             f"{path} is a finished picture, not a raw file: what the dark held is already lost; "
@@ -161,14 +167,6 @@ def _layout_and_phase(raw, path, area, given):
     )
 
 
-def _raw_pattern(raw):
-    try:
-        return raw.raw_pattern
-    except NotImplementedError:
-        # rawpy's answer to a damaged description of the colour filters.
-        return None
-
-
 def _site_colours(raw, period, area, offset=(0, 0)):
     """[period, period] colour indices of LibRaw, from `offset` in the active area on."""
     top, left = raw.sizes.top_margin, raw.sizes.left_margin
@@ -180,14 +178,13 @@ def _site_colours(raw, period, area, offset=(0, 0)):
 
 def _levels(raw, layout, area, offset, camera, given):
     """(black of each packed channel, white, where they come from)."""
-    if camera is not None:
+    colours = _site_colours(raw, layout.period, area, offset)
+    blacks = raw.black_level_per_channel
+    black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
+    white, source = float(raw.white_level), "file"
+    if camera is not None and _is_of(camera, black, white):
         black, white = (float(camera.black),) * layout.channels, float(camera.white)
         source = "camera table"
-    else:
-        colours = _site_colours(raw, layout.period, area, offset)
-        blacks = raw.black_level_per_channel
-        black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
-        white, source = float(raw.white_level), "file"
     if given.levels_given:
         black = given.black_of(layout) or black
         white = given.white or white
@@ -196,13 +193,24 @@ def _levels(raw, layout, area, offset, camera, given):
     return black, white, source
 
 
+def _is_of(camera, black, white):
+    """Whether a file's levels are near the camera's, so that the published ones hold.
+
+    LibRaw's black of one body differs by a few DN from file to file, and its white by what it
+    takes for saturation. Black 0 is what it says of files in which it finds none.
+    """
+    black = sum(black) / len(black)
+    near_black = black == 0 or abs(black / camera.black - 1) < 0.1
+    return near_black and abs(white / camera.white - 1) < 0.15
+
+
 def read_raw(path, camera=None, overrides=NOTHING):
     """Reads one raw file.
 
     Args:
       path: the file.
-      camera: `cameras.Camera` whose levels hold and whose mosaic the file must have; None takes
-        black and white level from the file.
+      camera: `cameras.Camera` whose mosaic the file must have. Where the file's levels are near
+        that camera's, the published ones are taken; otherwise, or with None, the file's own.
       overrides: `overrides.Overrides`, what is not to be taken from the file or the camera.
 
     Returns:
@@ -210,8 +218,8 @@ def read_raw(path, camera=None, overrides=NOTHING):
       or five X-Trans rows and columns at the bottom and right are cut off.
 
     Raises:
-      InputError: missing, empty, damaged, not raw, not of the camera, all zero, or no mosaic the
-        method knows; the sentence names the file.
+      InputError: missing, empty, damaged, not raw, of another mosaic than the camera's, all zero,
+        or of none that the method knows; the sentence names the file.
     """
     path = pathlib.Path(path)
     with open_raw(path) as raw:
@@ -250,6 +258,7 @@ def read_raw(path, camera=None, overrides=NOTHING):
             level_source=source,
             white_balance=_multipliers(raw),
             flip=raw.sizes.flip,
+            visible=(area[2] - offset[0], area[3] - offset[1]),
         )
 
 

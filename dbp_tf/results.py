@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 
@@ -112,23 +113,45 @@ def _lines(rows):
 
 
 def check_folder(folder, resume):
-    """Raises InputError unless the folder is new, empty or, with `resume`, one to go on with."""
+    """Raises InputError unless the folder is new, empty or, with `resume`, one to go on with.
+
+    Besides, files can be written there, see `check_writable`.
+    """
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--result_dir: {folder} is a file: give a folder")
+    check_writable(folder)
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     # The sample is simulated before anything is restored: it alone is no result.
-    inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     inside -= {SAMPLE}
+    # A crash in the middle of `files.write_whole` leaves these.
+    inside = {name for name in inside if not (name.startswith(".") and name.endswith(".part"))}
     if inside and not resume:
+        go_on = "add --resume to go on with it, or " if SETTINGS in inside else ""
         raise InputError(
-            f"--result_dir: {folder} is not empty: add --resume to go on with it, or give a new "
-            f"folder"
+            f"--result_dir: {folder} is not empty: {go_on}give a new or an empty folder"
         )
     if inside and SETTINGS not in inside:
         raise InputError(
             f"--resume: {folder} holds no {SETTINGS}, so it is not a folder of results: give "
             f"another --result_dir"
         )
+
+
+def check_writable(folder):
+    """Raises InputError unless files can be written in the folder, which need not exist yet."""
+    # What comes of a mistake leaves no folder behind, so the nearest one that exists is tried.
+    there = pathlib.Path(folder).absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+        if there.is_dir():
+            with tempfile.TemporaryFile(dir=there):
+                return
+    except OSError as error:
+        raise InputError(
+            f"--result_dir: nothing can be written to {folder} ({error.strerror or error}): give "
+            f"another folder"
+        ) from None
+    raise InputError(f"--result_dir: {there} is a file: give a folder")
 
 
 def begin(folder, settings, pictures, resume=False, redo=()):
@@ -157,8 +180,9 @@ def begin(folder, settings, pictures, resume=False, redo=()):
         _check_settings(folder, settings)
         rows = {result.key: result for result in read(folder / METRICS) if result.key not in redo}
         done = [r for key, r in rows.items() if key not in pictures or pictures[key].is_file()]
-    write(folder / METRICS, done)
+    # The settings first: they make the folder one that can be gone on with.
     files.write_whole(folder / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
+    write(folder / METRICS, done)
     return done
 
 
@@ -269,8 +293,10 @@ def mean(group, name):
 def table(results):
     """The averages of all scored bursts, by ratio and by number of frames, as lines of text."""
     split = groups(results)
+    if not results:
+        return "No burst was restored."
     if not split:
-        return f"{len(results)} bursts restored, none of them scored: no truth to compare with."
+        return f"{len(results)} restored, none of them scored (misaligned or without truth)."
     heads = ("bursts", "PSNR", "SSIM", "SSIM 0..1", "LPIPS", "seconds")
     lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
     for title, group in split.items():

@@ -76,7 +76,13 @@ def exposure_ratio(long_exposure, short_exposure):
     return min(long_exposure / short_exposure, MAX_RATIO)
 
 
-def _raw_files(folder, suffix, flag):
+def _note(error, problems):
+    if problems is None:
+        raise error
+    problems.append(str(error))
+
+
+def _raw_files(folder, suffix, flag, problems):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{flag}: there is no folder {folder}")
@@ -87,10 +93,18 @@ def _raw_files(folder, suffix, flag):
     )
     if not found:
         raise InputError(f"{flag}: {folder} holds no {suffix} files")
-    return [parse_name(path) for path in found]
+    shots = []
+    for path in found:
+        try:
+            shots.append(parse_name(path))
+        except InputError as error:
+            _note(error, problems)
+    return shots
 
 
-def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
+def find_bursts(
+    short_dir, long_dir, camera, split, n_burst=8, ratio=None, *, limit=None, problems=None
+):
     """All bursts of one split, by scene and then by falling exposure.
 
     Args:
@@ -100,29 +114,46 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
       split: "train", "val" or "test".
       n_burst: frames of a burst at the most: those of 00 .. n_burst - 1 that exist.
       ratio: exposure ratio of the bursts that have no long exposure.
+      limit: look at the first so many bursts only; what is wrong with later ones is of no account.
+      problems: list that gets a sentence for each file whose name is off the pattern and each
+        burst that cannot be used, which are then left out; None to raise the first of them.
 
     Returns:
       list of `Burst`.
 
     Raises:
-      InputError: a folder is missing or empty, a name is off the pattern, the split has no
-        scene, a burst has no frame 00, or nothing gives its ratio.
+      InputError: a folder is missing or empty, or the split has no scene; without `problems`
+        also: a name is off the pattern, a burst has no frame 00 or one twice, or nothing gives
+        its ratio.
     """
-    shots = _shots_of(short_dir, camera.suffix, split)
+    shots = {}
+    for shot in _raw_files(short_dir, camera.suffix, "--short_dir", problems):
+        if shot.scene.startswith(SPLITS[split]):
+            shots.setdefault((shot.scene, shot.exposure), []).append(shot)
+    if not shots:
+        raise InputError(
+            f"--short_dir: {short_dir} holds no scene of the {split} split "
+            f"(numbers that start with {SPLITS[split]})"
+        )
     truths = {}
-    for shot in _raw_files(long_dir, camera.suffix, "--long_dir") if long_dir else ():
+    for shot in _raw_files(long_dir, camera.suffix, "--long_dir", problems) if long_dir else ():
         # Were a scene exposed long twice, the longer exposure has the less noise.
         if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
             truths[shot.scene] = shot
 
     bursts = []
-    for (scene, exposure), frames in shots.items():
-        truth = truths.get(scene)
-        if truth is None and ratio is None:
-            raise InputError(
-                f"scene {scene} has no long exposure in {long_dir}, whose exposure time would "
-                f"give the ratio: add it, or give the ratio with --ratio"
-            )
+    for scene, exposure in sorted(shots, key=lambda key: (key[0], -key[1]))[:limit]:
+        try:
+            frames = _frames_of(shots[scene, exposure])
+            truth = truths.get(scene)
+            if truth is None and ratio is None:
+                raise InputError(
+                    f"scene {scene} has no long exposure in {long_dir}, whose exposure time would "
+                    f"give the ratio: add it, or give the ratio with --ratio"
+                )
+        except InputError as error:
+            _note(error, problems)
+            continue
         bursts.append(
             Burst(
                 scene=scene,
@@ -136,27 +167,19 @@ def find_bursts(short_dir, long_dir, camera, split, n_burst=8, ratio=None):
     return bursts
 
 
-def _shots_of(short_dir, suffix, split):
-    """{(scene, exposure): {frame number: path}} of the split, every burst with its frame 00."""
-    shots = {}
-    for shot in _raw_files(short_dir, suffix, "--short_dir"):
-        if shot.scene.startswith(SPLITS[split]):
-            frames = shots.setdefault((shot.scene, shot.exposure), {})
-            if shot.frame in frames:
-                raise InputError(
-                    f"{shot.path} and {frames[shot.frame].name} are the same frame of one "
-                    f"burst: remove one of them"
-                )
-            frames[shot.frame] = shot.path
-    if not shots:
-        raise InputError(
-            f"--short_dir: {short_dir} holds no scene of the {split} split "
-            f"(numbers that start with {SPLITS[split]})"
-        )
-    for frames in shots.values():
-        if 0 not in frames:
+def _frames_of(shots):
+    """{frame number: path} of one burst's `RawName`s, frame 00 among them."""
+    frames = {}
+    for shot in shots:
+        if shot.frame in frames:
             raise InputError(
-                f"{frames[min(frames)]} has no frame 00 beside it: a burst's first frame is "
-                f"missing from {short_dir}"
+                f"{shot.path} and {frames[shot.frame].name} are the same frame of one burst: "
+                f"remove one of them"
             )
-    return dict(sorted(shots.items(), key=lambda item: (item[0][0], -item[0][1])))
+        frames[shot.frame] = shot.path
+    if 0 not in frames:
+        path = frames[min(frames)]
+        raise InputError(
+            f"{path} has no frame 00 beside it: a burst's first frame is missing from {path.parent}"
+        )
+    return frames

@@ -45,6 +45,8 @@ def define(values, stage, *, epochs, patch, learning_rate, final_learning_rate):
 
     def add(kind, name, default, text, **limits):
         kind(name=name, default=default, help=text, flag_values=values, **limits)
+        if kind is flags.DEFINE_float:
+            cli.finite(name, values)
 
     text, whole, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
     choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
@@ -288,6 +290,7 @@ def define_loss(values):
         lower_bound=0,
         flag_values=values,
     )
+    cli.finite("feature_weight", values)
     flags.DEFINE_string(
         "vgg_weights",
         None,

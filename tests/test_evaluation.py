@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import shutil
 import subprocess
@@ -21,7 +22,18 @@ import rawpy
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import cameras, cli, evaluation, modes, packing, pretrained, results, simulate, spec
+from dbp_tf import (
+    cameras,
+    cli,
+    evaluation,
+    modes,
+    packing,
+    pretrained,
+    results,
+    sid,
+    simulate,
+    spec,
+)
 from dbp_tf.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
@@ -57,7 +69,8 @@ def sony_tree(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fuji_tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("fuji"), cameras.FUJI, FUJI_SCENES, (516, 528))
+    # Two columns beyond whole periods, as the X-T2's files have.
+    return write_tree(tmp_path_factory.mktemp("fuji"), cameras.FUJI, FUJI_SCENES, (516, 530))
 
 
 @pytest.fixture(scope="session")
@@ -94,29 +107,60 @@ def models(weights):
     return {folder: pretrained.load_pretrained(folder) for folder in weights.values()}
 
 
-@pytest.fixture
-def run(script, weights, models, tmp_path, monkeypatch):
-    """Runs test_burst.py in this process: run("--flag=value", ...) -> exit code.
-
-    Each run writes to tmp_path / "results" and takes the tiny Sony weights unless told otherwise.
-    """
+def runner(script, weights, models, home, patch):
+    """A function that runs test_burst.py in this process, see `run`."""
     # A graph in the home of whoever runs the tests must not change the figures.
-    monkeypatch.setenv("HOME", str(tmp_path))
+    patch.setenv("HOME", str(home))
     load = pretrained.load_pretrained
-    monkeypatch.setattr(
+    patch.setattr(
         pretrained, "load_pretrained", lambda path: models.get(pathlib.Path(path)) or load(path)
     )
 
     def run(*arguments):
         given = {argument.partition("=")[0] for argument in arguments}
         defaults = {
-            "--result_dir": tmp_path / "results",
+            "--result_dir": home / "results",
             "--checkpoint": weights["fuji" if "--camera=fuji" in arguments else "sony"],
         }
         extra = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
         return cli.run(script.main, script.FLAGS, ["test_burst.py", *extra, *arguments])
 
     return run
+
+
+@pytest.fixture
+def run(script, weights, models, tmp_path, monkeypatch):
+    """Runs test_burst.py in this process: run("--flag=value", ...) -> exit code.
+
+    Each run writes to tmp_path / "results" and takes the tiny Sony weights unless told otherwise.
+    """
+    return runner(script, weights, models, tmp_path, monkeypatch)
+
+
+# What `finished` and `a_result` were made with, besides the directories.
+SHORTLY = ("--limit=1", "--n_burst=1")
+
+
+@pytest.fixture(scope="session")
+def finished(script, weights, models, sony_tree, tmp_path_factory):
+    """The result folder of one burst of one frame; tests only look at it."""
+    home = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        assert runner(script, weights, models, home, patch)(*dirs(sony_tree), *SHORTLY) == 0
+    return home / "results"
+
+
+@pytest.fixture
+def a_result(finished, tmp_path):
+    """A copy of `finished` where `run` writes to."""
+    return pathlib.Path(shutil.copytree(finished, tmp_path / "results"))
+
+
+def copy_of(tree, folder):
+    """A copy of a dataset, to be broken."""
+    for side in ("short", "long"):
+        shutil.copytree(tree / side, folder / side)
+    return folder
 
 
 def dirs(tree):
@@ -236,14 +280,40 @@ def test_fuji_evaluation_with_its_38_columns(run, fuji_tree, weights, models, tm
     padded[:, :, :176] = frames
     padded[:, :, 176:] = frames[:, :, 138:]
     model = models[weights["fuji"]]
-    output = model.enhance(padded, reference_frame="center")[:, : 176 * 3]
+    # The two columns beyond 3 x 176 are filled from the padding, as published.
+    output = model.enhance(padded, reference_frame="center")[:, :530]
     truth = develop(fuji_tree / "long" / "10055_00_10s.RAF")
-    assert truth.shape == output.shape == (516, 528, 3)
+    assert truth.shape == output.shape == (516, 530, 3)
     check_figures(row, output, truth)
     check_picture(tmp_path / "results" / "10055_00_100_out.png", output)
     # The padding reaches the pictures: its columns take part in the instance norm.
     plain = model.enhance(frames, reference_frame="center")
-    assert np.abs(plain - output).max() > 1e-3
+    assert np.abs(plain - output[:, :528]).max() > 1e-3
+
+
+def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
+    run, weights, models, tmp_path
+):
+    # Blue first: what the networks know starts at row and column 1.
+    tree = tmp_path / "tree"
+    scene = simulate.simulate_scene(
+        photo(73, 105, 3), cameras.SONY, np.random.default_rng(3), frames=2
+    )
+    paths = ["short/10003_00_0.1s.ARW", "short/10003_01_0.1s.ARW", "long/10003_00_10s.ARW"]
+    for path, samples in zip(paths, [*scene.frames, scene.truth], strict=True):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        # A row and a column that the networks do not see come first.
+        samples = np.pad(samples, ((1, 0), (1, 0)), mode="edge")
+        simulate.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
+    assert run(*dirs(tree)) == 0
+    signal = [np.maximum(frame - 512.0, 0)[:72, :104] / (16383 - 512) for frame in scene.frames]
+    frames = np.stack([np.minimum(packing.pack(s, packing.BAYER) * 100, 1) for s in signal])
+    output = models[weights["sony"]].enhance(frames.astype(np.float32), reference_frame="first")
+    truth = develop(tree / paths[-1])[1:73, 1:105]
+    (row,) = rows_of(tmp_path / "results")
+    check_figures(row, output, truth)
+    check_picture(tmp_path / "results" / "10003_00_100_out.png", output)
+    check_picture(tmp_path / "results" / "10003_00_100_gt.png", truth)
 
 
 @pytest.mark.parametrize("mode", ["single", "ensemble"])
@@ -286,7 +356,8 @@ def test_lpips_is_that_of_the_unclipped_output(run, sony_tree, weights, models, 
         first, second = (
             tf.compat.v1.placeholder(tf.float32, [None, 3, None, None], name=name) for name in "01"
         )
-        tf.reduce_mean(tf.abs(first - second) ** 3, [1, 2, 3], keepdims=True)
+        # Not the same with the pictures swapped.
+        tf.reduce_mean(tf.abs(2 * first - second) ** 3, [1, 2, 3], keepdims=True)
     path = tmp_path / "graph.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
     assert run(*dirs(sony_tree), "--limit=1", f"--lpips_graph={path}") == 0
@@ -294,9 +365,12 @@ def test_lpips_is_that_of_the_unclipped_output(run, sony_tree, weights, models, 
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY)
     output = models[weights["sony"]].enhance(frames)
     truth = develop(sony_tree / "long" / "10003_00_10s.ARW")
-    wanted = np.mean(np.abs(2 * output - 2 * truth) ** 3.0)
-    clipped = np.mean(np.abs(2 * np.clip(output, 0, 1) - 2 * truth) ** 3.0)
-    assert wanted != pytest.approx(clipped, abs=1e-5)
+
+    def distance(image):
+        return np.mean(np.abs(2 * (2 * image - 1) - (2 * truth - 1)) ** 3.0)
+
+    wanted = distance(output)
+    assert wanted != pytest.approx(distance(np.clip(output, 0, 1)), abs=1e-5)
     assert float(row["lpips"]) == pytest.approx(wanted, abs=1e-5)
     assert np.load(tmp_path / "results" / "results.npy")[2] == pytest.approx(wanted, abs=1e-5)
     text = capsys.readouterr().out
@@ -318,13 +392,13 @@ def test_bursts_without_a_truth_are_restored_but_not_scored(
     assert np.load(folder / "results.npy").shape == (5, 0)
 
 
-def test_settings_say_how_it_was_done(run, sony_tree, weights, models, tmp_path):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
-    settings = json.loads((tmp_path / "results" / "settings.json").read_text())
+def test_settings_say_how_it_was_done(finished, sony_tree, weights, models):
+    settings = json.loads((finished / "settings.json").read_text())
     flags = settings["flags"]
     assert flags["n_burst"] == 1 and flags["mode"] == "burst"
     assert flags["reference_frame"] == "first" and flags["lpips_graph"] is None
     assert flags["short_dir"] == str((sony_tree / "short").resolve())
+    assert flags["result_dir"] == str(finished.resolve())
     assert settings["versions"]["tensorflow"] == tf.__version__
     assert settings["versions"]["rawpy"] == rawpy.__version__
     assert settings["versions"]["libraw"].count(".") == 2
@@ -386,15 +460,92 @@ def test_a_stopped_run_goes_on_where_it_was(run, sony_tree, tmp_path, stop_after
     assert not calls and sorted(without_times(folder), key=lambda r: r["scene"]) == by_scene
 
 
-def test_a_folder_with_something_in_it_is_left_alone(run, sony_tree, tmp_path, capsys):
-    folder = tmp_path / "results"
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    capsys.readouterr()
+def test_a_folder_with_something_in_it_is_left_alone(run, a_result, sony_tree, capsys):
+    before = {path: path.read_bytes() for path in a_result.iterdir()}
     assert run(*dirs(sony_tree)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --result_dir") and "--resume" in error
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in a_result.iterdir()} == before
+    # Without settings --resume would not help either.
+    (a_result / "settings.json").unlink()
+    assert run(*dirs(sony_tree)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --result_dir") and "--resume" not in error
+
+
+def test_a_run_killed_before_its_first_row_goes_on(run, a_result, sony_tree, monkeypatch, capsys):
+    shutil.rmtree(a_result)
+    write = results.write
+
+    def killed(path, rows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "write", killed)
+    assert run(*dirs(sony_tree), *SHORTLY) == 130
+    monkeypatch.setattr(results, "write", write)
+    # What a kill while a file was written would leave.
+    (a_result / ".metrics.csv.0123abcd.part").write_text("scene")
+    assert [path.suffix for path in sorted(a_result.iterdir())] == [".part", ".json"]
+    assert run(*dirs(sony_tree), *SHORTLY, "--resume") == 0
+    assert [row["scene"] for row in rows_of(a_result)] == ["10003"]
+
+
+def test_half_written_files_alone_are_an_empty_folder(tmp_path):
+    (tmp_path / ".settings.json.0123abcd.part").write_text("{")
+    results.check_folder(tmp_path, resume=False)
+    results.check_folder(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("inside", ["results", "results/deeper", "results/two/levels"])
+def test_a_file_in_the_folder_s_place_is_found_before_tensorflow_is_loaded(
+    run, sony_tree, tmp_path, monkeypatch, capsys, inside
+):
+    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    (tmp_path / "results").write_text("mine")
+    for flags in (dirs(sony_tree), [f"--burst={sony_tree / 'short'}"], []):
+        assert run(*flags, f"--result_dir={tmp_path / inside}") == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: --result_dir") and str(tmp_path / "results") in error
+        assert error.count("\n") == 1
+    assert (tmp_path / "results").read_text() == "mine"
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").is_dir(), reason="needs an unwritable folder")
+def test_an_unwritable_folder_is_found_before_tensorflow_is_loaded(
+    run, sony_tree, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    # Not even root can write there.
+    assert run(*dirs(sony_tree), "--result_dir=/proc/self/results") == 2
+    assert capsys.readouterr().err.startswith("error: --result_dir: nothing can be written to ")
+
+
+def test_the_default_folder_says_what_is_restored(script, run, sony_tree, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+
+    def note(folder, *_):
+        folders.append(str(folder))
+        raise InputError("far enough")
+
+    monkeypatch.setattr(results, "check_folder", note)
+    monkeypatch.setattr(results, "check_writable", note)
+    for flags in (
+        [],
+        ["--camera=fuji"],
+        dirs(sony_tree),
+        [*dirs(sony_tree), "--split=train", "--mode=single"],
+        [f"--burst={sony_tree / 'short'}"],
+    ):
+        assert cli.run(script.main, script.FLAGS, ["test_burst.py", *flags]) == 2
+    assert folders == [
+        "results/sample_sony",
+        "results/sample_fuji",
+        "results/sony_test_burst",
+        "results/sony_train_single",
+        "results/photographs",
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_other_things_is_not_gone_on_with(run, sony_tree, tmp_path, capsys):
@@ -410,14 +561,13 @@ def test_a_folder_of_other_things_is_not_gone_on_with(run, sony_tree, tmp_path, 
     "other",
     ["--n_burst=2", "--mode=single", "--reference_frame=center", "--png16", "--split=train"],
 )
-def test_other_settings_are_not_mixed_in(run, sony_tree, tmp_path, capsys, other):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
-    before = (tmp_path / "results" / "metrics.csv").read_bytes()
+def test_other_settings_are_not_mixed_in(run, a_result, sony_tree, capsys, other):
+    before = (a_result / "metrics.csv").read_bytes()
     flags = [other] if other.startswith("--n_burst") else ["--n_burst=1", other]
     assert run(*dirs(sony_tree), *flags, "--resume") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --resume") and other.partition("=")[0] in error
-    assert (tmp_path / "results" / "metrics.csv").read_bytes() == before
+    assert (a_result / "metrics.csv").read_bytes() == before
 
 
 def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_path, capsys):
@@ -435,11 +585,10 @@ def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_p
 @pytest.mark.parametrize(
     "line", ["10003,0.1,100,eight,1,,,,,0.1\n", "hello\n", ",,,,,,,,,\n", "\0\n"]
 )
-def test_a_table_changed_by_other_hands_is_named(run, sony_tree, tmp_path, capsys, line):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1") == 0
-    with (tmp_path / "results" / "metrics.csv").open("a") as file:
+def test_a_table_changed_by_other_hands_is_named(run, a_result, sony_tree, capsys, line):
+    with (a_result / "metrics.csv").open("a") as file:
         file.write(line)
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", "--resume") == 2
+    assert run(*dirs(sony_tree), *SHORTLY, "--resume") == 2
     assert "metrics.csv" in capsys.readouterr().err
 
 
@@ -458,9 +607,7 @@ def test_settings_that_cannot_be_read_are_named(run, sony_tree, tmp_path, capsys
 @pytest.fixture
 def broken_tree(sony_tree, tmp_path):
     """The Sony tree with a truncated frame in 10003 and a larger one in 10011."""
-    tree = tmp_path / "broken"
-    for side in ("short", "long"):
-        shutil.copytree(sony_tree / side, tree / side)
+    tree = copy_of(sony_tree, tmp_path / "broken")
     truncated = tree / "short" / "10003_01_0.1s.ARW"
     truncated.write_bytes(truncated.read_bytes()[:700])
     large = np.full((76, 104), 600, np.uint16)
@@ -495,15 +642,59 @@ def test_keep_going_skips_and_reports(run, broken_tree, tmp_path, capsys):
     assert {r["scene"] for r in rows_of(folder)} == {"10003", "10011", "10016", "10034"}
 
 
-def test_a_truth_of_another_size_is_named(run, sony_tree, tmp_path, capsys):
-    tree = tmp_path / "tree"
-    for side in ("short", "long"):
-        shutil.copytree(sony_tree / side, tree / side)
-    path = tree / "long" / "10003_00_10s.ARW"
-    simulate.write_dng(path, np.full((96, 104), 600, np.uint16), cameras.SONY)
-    assert run(*dirs(tree), "--limit=1", "--n_burst=1") == 2
-    error = capsys.readouterr().err
-    assert "10003_00_10s.ARW" in error and "96 x 104" in error
+def test_keep_going_lists_what_is_wrong_with_the_folders(run, sony_tree, tmp_path, capsys):
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    (tree / "short" / "10011_00_0.1s.ARW").unlink()
+    (tree / "long" / "10016_00_40s.ARW").unlink()
+    flags = (*dirs(tree), "--n_burst=1")
+    # Later bursts are nothing to one that is limited to the first.
+    assert run(*flags, "--limit=1") == 0
+    assert run(*flags, "--resume") == 2
+    (tree / "short" / "notes.ARW").touch()
+    capsys.readouterr()
+    assert run(*flags, "--resume", "--keep_going") == 1
+    assert {row["scene"] for row in rows_of(tmp_path / "results")} == {"10003", "10034"}
+    first, *said = capsys.readouterr().err.strip().splitlines()
+    assert first.startswith("Left out") and len(said) == 3
+    for words, line in zip(("notes.ARW", "10011_01_0.1s.ARW", "scene 10016"), said, strict=True):
+        assert words in line
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        "folder",
+        pytest.param(
+            "forbidden",
+            marks=pytest.mark.skipif(
+                not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+            ),
+        ),
+    ],
+)
+def test_keep_going_skips_what_cannot_be_read(run, sony_tree, tmp_path, capsys, unreadable):
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    path = tree / "short" / "10003_00_0.1s.ARW"
+    if unreadable == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.chmod(0)
+    assert run(*dirs(tree), "--n_burst=1", "--limit=2", "--keep_going") == 1
+    assert [row["scene"] for row in rows_of(tmp_path / "results")] == ["10011"]
+    assert "10003_00_0.1s.ARW" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(96, 104), (72, 106), (74, 104), (71, 104)])
+def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
+    (burst,) = sid.find_bursts(
+        *(sony_tree / side for side in ("short", "long")), cameras.SONY, "test", 1, limit=1
+    )
+    path = tmp_path / "10003_00_10s.ARW"
+    simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
+    _, first = evaluation.read_burst(burst, cameras.SONY)
+    with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
+        evaluation._read_truth(dataclasses.replace(burst, truth=path), first)
 
 
 def test_an_empty_folder_is_named(run, tmp_path, capsys):
@@ -521,6 +712,11 @@ def test_an_empty_folder_is_named(run, tmp_path, capsys):
         (["--long_dir=."], "--short_dir"),
         (["--ratio=100"], "--short_dir"),
         (["--ratio=301"], "--ratio"),
+        (["--short_dir=.", "--ratio=nan"], "--ratio=nan"),
+        (["--burst=.", "--ratio=nan"], "--ratio=nan"),
+        (["--burst=.", "--burst_gap=inf"], "--burst_gap=inf"),
+        (["--burst=.", "--white=nan"], "--white=nan"),
+        (["--split=train"], "--short_dir"),
         (["--n_burst=0"], "--n_burst"),
         (["--limit=0"], "--limit"),
         (["--mode=average"], "--mode"),
@@ -614,7 +810,8 @@ def test_the_table_leaves_out_what_is_not_scored():
     assert found["all"] == ["2", "25.00", "0.9000", "0.8000", "0.2500", "2.00"]
     assert found["ratio 250"] == ["1", "20.00", "0.9000", "0.8000", "-", "2.00"]
     assert list(found) == ["all", "ratio 100", "ratio 250", "frames 2", "frames 8"]
-    assert "no truth" in results.table([unscored])
+    assert results.table([unscored]).startswith("1 restored, none of them scored")
+    assert results.table([]) == "No burst was restored."
 
 
 def test_the_published_array_marks_a_missing_lpips():

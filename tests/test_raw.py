@@ -35,6 +35,7 @@ def test_every_bayer_phase_is_cut_to_rggb(tmp_path, phase):
     assert frame.offset == phase
     assert (rows % 4, columns % 4) == (0, 0)
     assert max(mosaic.shape[0] - phase[0] - rows, mosaic.shape[1] - phase[1] - columns) < 4
+    assert frame.visible == (mosaic.shape[0] - phase[0], mosaic.shape[1] - phase[1])
     there = mosaic[phase[0] :, phase[1] :][:rows, :columns]
     np.testing.assert_array_equal(frame.mosaic, there)
 
@@ -79,8 +80,17 @@ def test_levels_and_white_balance_come_from_the_file_without_a_camera(tmp_path):
     assert frame.black == (72, 68, 60, 64)
     assert frame.levels == "black 60/64/68/72, white 1023 (file)"
     np.testing.assert_allclose(frame.white_balance, (1.5, 1, 2.5), rtol=1e-4)
-    # The camera table overrules the file.
-    assert raw.read_raw(tmp_path / "a.dng", SONY).black == (512,) * 4
+    # Under a SID name it is still not a file of that camera.
+    assert raw.read_raw(tmp_path / "a.dng", SONY).levels == frame.levels
+
+
+def test_the_published_levels_hold_for_files_of_about_the_same(tmp_path):
+    for black, table in ((509, True), (0, True), (400, False)):
+        near = dataclasses.replace(SONY, black=black, white=16300)
+        simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), near)
+        expected = (512, 16383, "camera table") if table else (black, 16300, "file")
+        frame = raw.read_raw(tmp_path / "a.dng", SONY)
+        assert (frame.black[0], frame.white, frame.level_source) == expected
 
 
 def test_the_truth_is_what_libraw_develops(tmp_path):
@@ -126,6 +136,7 @@ def write_jpeg(path):
         (write_jpeg, "is a finished picture.*already lost"),
         (write_linear, "holds no colour-filter mosaic"),
         (write_mosaic(("RG", "RB")), "neither Bayer nor X-Trans"),
+        (lambda path: path.mkdir(), "there is no raw file"),
     ],
 )
 def test_what_cannot_be_restored_is_refused_by_name(tmp_path, write, message):

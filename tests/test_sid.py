@@ -114,6 +114,41 @@ def test_files_off_the_pattern_are_named(tree, break_it, message):
         bursts_of(tree)
 
 
+def test_problems_are_collected_and_their_bursts_left_out(tree):
+    touch(tree / "short", "10003_xx_0.1s.ARW", "10003_02_0.040s.ARW", "10040_01_0.1s.ARW")
+    touch(tree / "long", "bright.ARW")
+    (tree / "long" / "10034_00_10s.ARW").unlink()
+    problems = []
+    bursts = bursts_of(tree, problems=problems)
+    assert [(b.scene, b.exposure) for b in bursts] == [("10003", 0.1)]
+    said = [
+        "10003_xx_0.1s.ARW is not named",
+        "bright.ARW is not named",
+        "10003_02_0.04s.ARW are the same frame",
+        "scene 10034 has no long exposure",
+        "10040_01_0.1s.ARW has no frame 00",
+    ]
+    assert len(problems) == len(said)
+    for problem in problems:
+        assert any(words in problem.replace("0.040s", "0.04s") for words in said), problem
+    # A folder without anything to use is no problem of one burst.
+    with pytest.raises(InputError, match="no scene of the val split"):
+        (tree / "short" / "20201_00_0.1s.arw").unlink()
+        bursts_of(tree, "val", problems=[])
+
+
+def test_what_is_wrong_beyond_the_limit_is_of_no_account(tree):
+    (tree / "long" / "10034_00_10s.ARW").unlink()
+    assert [b.name for b in bursts_of(tree, limit=2)] == ["10003_00_100", "10003_00_250"]
+    with pytest.raises(InputError, match="scene 10034 has no long exposure"):
+        bursts_of(tree, limit=3)
+    # A burst that cannot be used counts among the first so many.
+    (tree / "short" / "10003_00_0.1s.ARW").unlink()
+    problems = []
+    assert [b.exposure for b in bursts_of(tree, limit=2, problems=problems)] == [0.04]
+    assert len(problems) == 1 and "10003_01_0.1s.ARW" in problems[0]
+
+
 def test_missing_and_empty_folders_name_the_flag(tree, tmp_path):
     with pytest.raises(InputError, match="--short_dir: there is no folder"):
         sid.find_bursts(tree / "nowhere", tree / "long", SONY, "test")
