@@ -15,8 +15,9 @@ demo: $(VENV)/.installed-simulate
 	@rm -rf results/demo
 	@$(BIN)/python test_burst.py --result_dir results/demo
 
+# A file's tests stay together, for what they share is made once a file.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

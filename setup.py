@@ -31,8 +31,17 @@ setup(
         "simulate": SIMULATE,
         "vgg": VGG,
         "figures": FIGURES,
+        # pytest-xdist halves the suite's time on two cores.
         # scikit-image is the independent oracle for PSNR and SSIM. ruff keeps the style, and what
         # it asks for changes with its minor versions.
-        "test": ["pytest", "ruff==0.17.*", "scikit-image", *SIMULATE, *VGG, *FIGURES],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "ruff==0.17.*",
+            "scikit-image",
+            *SIMULATE,
+            *VGG,
+            *FIGURES,
+        ],
     },
 )

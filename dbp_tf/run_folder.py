@@ -11,6 +11,7 @@ pictures/, events/               samples; the same and the curves for TensorBoar
 import csv
 import io
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -62,8 +63,17 @@ def open_folder(folder):
     return lock
 
 
-def check_space(folder, needed_bytes):
-    """Raises InputError if the disk has less space left than a run will need."""
+def check_space(folder, parameters, keep):
+    """Raises InputError if the disk has less space left than a run will need.
+
+    Args:
+      folder: of the run; it is there.
+      parameters: how many float32 numbers the networks consist of.
+      keep: checkpoints that are kept.
+    """
+    # A checkpoint has the weights and Adam's two averages of each, and the new one is written
+    # before the oldest goes; the weights alone are there twice, as the last and the best.
+    needed_bytes = 4 * parameters * (3 * (keep + 1) + 2)
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise InputError(
@@ -202,7 +212,10 @@ class State:
     @property
     def latest(self):
         """Path of the last good checkpoint, or None."""
-        return self._manager.latest_checkpoint
+        if self.chief:
+            return self._manager.latest_checkpoint
+        # The manager only knows what it saved itself.
+        return tf.train.latest_checkpoint(os.fspath(self.folder))
 
     def restore(self):
         """Fills the variables from the last good checkpoint, if there is one.
@@ -255,12 +268,21 @@ class State:
                 path.unlink()
 
 
-def read_score(folder):
-    """The validation figures of the weights in best/: dict of step, psnr, ssim; or None."""
+def read_score(folder, scored):
+    """The validation figures of the weights in best/.
+
+    Args:
+      folder: of the run.
+      scored: what is scored now, see `validation.validate`.
+
+    Returns:
+      dict as given to `write_score`; None where there are no figures, or none of that.
+    """
     path = pathlib.Path(folder) / BEST / _SCORE
     try:
         score = json.loads(path.read_text())
-        return score if isinstance(score["psnr"], float) else None
+        comparable = not math.isnan(score["psnr"]) and score["scored"] == scored
+        return score if comparable else None
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None
 
@@ -273,7 +295,11 @@ def write_score(folder, score):
 
 
 class Events:
-    """Curves and pictures for TensorBoard, written to events/ without needing it installed."""
+    """Curves and pictures for TensorBoard, written to events/ without needing it installed.
+
+    After a kill, steps that are taken again are there twice: `tf.summary` cannot take back what
+    it wrote. history.csv has each once.
+    """
 
     def __init__(self, folder):
         self._writer = tf.summary.create_file_writer(os.fspath(pathlib.Path(folder) / EVENTS))
@@ -286,15 +312,15 @@ class Events:
         with self._writer.as_default():
             tf.summary.write(name, tf.constant(value, tf.float32), step, metadata)
 
-    def picture(self, name, png, shape, step):
-        """`png` are the file's bytes, `shape` the picture's (rows, columns, ...)."""
+    def picture(self, name, encoded, shape, step):
+        """`encoded` are a PNG's or JPEG's bytes, `shape` the picture's (rows, columns, ...)."""
         metadata = tf.compat.v1.SummaryMetadata(
             plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images"),
             data_class=3,
         )
         size = [str(shape[1]).encode(), str(shape[0]).encode()]
         with self._writer.as_default():
-            tf.summary.write(name, tf.constant([*size, png]), step, metadata)
+            tf.summary.write(name, tf.constant([*size, encoded]), step, metadata)
 
     def flush(self):
         self._writer.flush()

@@ -1,6 +1,7 @@
 """What the three training scripts share: flags, their checks, and the way from flags to a run."""
 
 import dataclasses
+import json
 import pathlib
 import zlib
 
@@ -11,6 +12,9 @@ from dbp_tf.errors import InputError
 
 # The contextual loss weighs 1 or, for Fuji, 0.1; the published perceptual variant 0.1.
 _PERCEPTUAL_WEIGHT = 0.1
+
+# Arguments of `train` that are called otherwise than their flags.
+_FLAG_OF = {"initial": "initial_weights"}
 
 _PATHS = ("short_dir", "long_dir", "cache_dir", "checkpoint_dir", "coarse", "fine", "vgg_weights")
 
@@ -178,8 +182,9 @@ def define(values, stage, *, epochs, patch, learning_rate, final_learning_rate):
         choice,
         "precision",
         "float32",
-        "What the networks compute in; weights and losses are float32 in any case. mixed_float16 "
-        "scales the loss.",
+        "What the networks compute in; weights and losses are float32 in any case, and "
+        "mixed_float16 scales the loss. The mixed ones are for GPUs: on a processor without "
+        "bfloat16 instructions the gradients of convolutions take ten times as long.",
         enum_values=["float32", "mixed_bfloat16", "mixed_float16"],
     )
     add(
@@ -307,9 +312,11 @@ def open_job(values, stage):
       `Job`.
 
     Raises:
-      InputError: no training scene, or something in the dataset is off.
+      InputError: no training scene, something in the dataset is off, or a flag would have no
+        effect beside the others.
     """
     camera = cameras.camera_named(values.camera)
+    _check_use(values, stage, camera)
     n_burst = values["n_burst"].value if "n_burst" in values else 8
     bursts = sid.find_bursts(values.short_dir, values.long_dir, camera, "train", n_burst)
     validation = []
@@ -328,6 +335,26 @@ def open_job(values, stage):
             values.checkpoint_dir or pathlib.Path("checkpoints") / f"{camera.name}_{stage}"
         ),
     )
+
+
+def _check_use(values, stage, camera):
+    if values["drop_at"].present and values.schedule == "cosine":
+        raise InputError(
+            "--drop_at is for --schedule step, but the schedule is cosine: leave one of them out"
+        )
+    if "loss" not in values or _loss(values, stage, camera) != "l1":
+        return
+    for name in ("feature_weight", "vgg_weights"):
+        if values[name].value is not None:
+            raise InputError(
+                f"--{name} is for the contextual and the perceptual loss, but the loss is l1: "
+                f"leave it out, or give --loss contextual or perceptual"
+            )
+
+
+def _loss(values, stage, camera):
+    published = "l1" if (stage, camera.name) == ("fine", "fuji") else "contextual"
+    return values.loss or published
 
 
 def load_start(path, flag, camera, *, needs):
@@ -450,13 +477,14 @@ def train(values, job, strategy, spec, start, **network):
     )
     networks = training.Networks(spec=spec, start=start, precision=values.precision, **network)
     fixed = {
-        **{f"--{k}": v for k, v in dataclasses.asdict(optimisation).items()},
-        **{f"--{k}": v for k, v in dataclasses.asdict(recipe).items()},
-        **{f"--{k}": v for k, v in dataclasses.asdict(spec).items()},
-        **{f"--{k}": v for k, v in network.items()},
+        "stage": job.stage,
+        **_named(values, dataclasses.asdict(optimisation)),
+        **_named(values, {k: v for k, v in dataclasses.asdict(recipe).items() if k != "stage"}),
+        **_named(values, dataclasses.asdict(spec)),
+        **_named(values, {_FLAG_OF.get(k, k): v for k, v in network.items()}),
+        **_named(values, {"loss": objective.feature_loss or "l1"}),
+        **_named(values, {"feature_weight": objective.feature_weight}),
         "--steps_per_epoch": plan.steps_per_epoch,
-        "--loss": objective.feature_loss or "l1",
-        "--feature_weight": objective.feature_weight,
         "--precision": values.precision,
         "--seed": values.seed,
         "--camera": job.camera.name,
@@ -464,7 +492,11 @@ def train(values, job, strategy, spec, start, **network):
         "the training bursts": _digest_of_names(job.bursts),
         "the weights it started from": _digest(start),
     }
+    _check_stage(job.folder, job.stage)
     run_folder.check_settings(job.folder, fixed)
+    if chief:  # Before hours of decoding.
+        run_folder.check_space(job.folder, training.count_parameters(spec), plan.keep)
+    training_data.check_patch(job.bursts[0].frames[0], recipe, job.camera)
     training_data.prepare(job.bursts + job.validation, values.cache_dir, job.camera, job.stage)
 
     def dataset_of(**part):
@@ -494,6 +526,30 @@ def train(values, job, strategy, spec, start, **network):
         lock.close()
 
 
+def _named(values, settings):
+    """Settings under the names of their flags, or in words where this script has no such flag."""
+    return {
+        f"--{name}" if name in values else f"the {name.replace('_', ' ')}": value
+        for name, value in settings.items()
+    }
+
+
+def _check_stage(folder, stage):
+    """Refuses the folder of another stage, in which nearly every other setting differs as well."""
+    from dbp_tf import run_folder
+
+    try:
+        before = json.loads((folder / run_folder.SETTINGS).read_text())["fixed"]["stage"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # No run of another stage, or nothing that can be read: `run_folder` tells which.
+        return
+    if before != stage:
+        raise InputError(
+            f"--checkpoint_dir: {folder} is the folder of a {before} run, but train_{stage}.py "
+            f"trains the {stage} stage: give another folder"
+        )
+
+
 def _recipe(values, job):
     from dbp_tf import training_data
 
@@ -511,9 +567,7 @@ def _objective(values, job):
 
     if job.stage == "coarse":
         return training_step.Objective("coarse", seed=values.seed)
-    loss = values.loss
-    if loss is None:
-        loss = "l1" if (job.stage, job.camera.name) == ("fine", "fuji") else "contextual"
+    loss = _loss(values, job.stage, job.camera)
     if loss == "l1":
         return training_step.Objective(job.stage, seed=values.seed)
     published = job.camera.contextual_weight if loss == "contextual" else _PERCEPTUAL_WEIGHT

@@ -128,22 +128,22 @@ def train(
       strategy: see `distribution.make_strategy`.
       camera: `cameras.Camera`, for the colours of sample pictures.
       bursts_per_step: bursts each replica takes before the weights change.
-      validate: function of an `Enhancer` that returns a dict of psnr, ssim_range2 and
-        ssim_range1; None to go without.
+      validate: function of an `Enhancer` that returns a dict as `validation.validate` does; None
+        to go without.
       settings: dict of "flags" and "fixed" for settings.json, see `run_folder.check_settings`.
 
     Returns:
       Whether all epochs are done; otherwise the same call goes on.
 
     Raises:
-      InputError: a loss is not finite; the folder cannot be written to or gone on with.
+      InputError: a loss or a weight is not finite; the folder cannot be written to or gone on with.
     """
     run = _Run(
         pathlib.Path(folder),
         dataset_of,
-        networks=networks,
+        networks,
+        optimisation,
         objective=objective,
-        optimisation=optimisation,
         plan=plan,
         strategy=strategy,
         camera=camera,
@@ -163,6 +163,11 @@ def train(
         )
     with _stop_signals() as asked:
         return run.train(asked)
+
+
+def count_parameters(spec):
+    """How many numbers the networks of a `spec.NetworkSpec` consist of."""
+    return sum(model.count_params() for model in specs.build(spec).values())
 
 
 @contextlib.contextmanager
@@ -189,23 +194,11 @@ def _stop_signals():
 class _Run:
     """A run in memory: networks, optimizer, step, and what happened since the last epoch."""
 
-    def __init__(
-        self,
-        folder,
-        dataset_of,
-        *,
-        networks,
-        objective,
-        optimisation,
-        plan,
-        strategy,
-        camera,
-        bursts_per_step,
-        validate,
-    ):
-        self.folder, self.dataset_of, self.plan = folder, dataset_of, plan
-        self.objective, self.strategy, self.camera = objective, strategy, camera
-        self.bursts_per_step, self.validate = bursts_per_step, validate
+    def __init__(self, folder, dataset_of, networks, optimisation, **kept):
+        self.folder, self.dataset_of = folder, dataset_of
+        # The rest are arguments of `train` that are used as they are.
+        vars(self).update(kept)
+        plan, strategy, objective = self.plan, self.strategy, self.objective
         self.reference_frame = networks.reference_frame
         self.chief = distribution.is_chief(strategy)
         self.alone = distribution.worker_count(strategy) == 1
@@ -239,9 +232,8 @@ class _Run:
         saved_step = tf.Variable(0, dtype=tf.int64)
         saved_sums = tf.Variable(tf.zeros(len(step_of.LOSSES), tf.float64))
         if self.chief:
-            # Weights, and Adam's two averages of each.
-            state_bytes = 3 * sum(w.dtype.size * math.prod(w.shape) for w in weights)
-            run_folder.check_space(self.folder, (self.plan.keep + 1) * state_bytes)
+            parameters = sum(m.count_params() for m in self.models.values())
+            run_folder.check_space(self.folder, parameters, self.plan.keep)
         self.state = run_folder.State(
             self.folder,
             {
@@ -307,6 +299,7 @@ class _Run:
         elif self.exported_at != self.step:
             # A kill may have come between the two halves of a save.
             self._export()
+        self._flush_events()
         hours = (time.monotonic() - self.started) / 3600
         if self.step < total:
             self._say(
@@ -338,18 +331,31 @@ class _Run:
         for i, values in enumerate(reported):
             # The norm among them tells of gradients that spoil the weights before any loss does.
             if not np.isfinite(values).all():
-                self._stop_at(self.step - len(reported) + i)
+                step = self.step - len(reported) + i
+                self._stop_at(step, "the loss of step {} or its gradient is not a finite number")
             self.sums += values[: len(self.sums)]
         if len(reported):
             self.loss = reported[-1][0]
         self.unread = []
         self.last_read = time.monotonic()
 
-    def _stop_at(self, step):
+    def _check_weights(self):
+        """Stops where the last update made weights that no loss has been taken of yet."""
+        weights = [w.value for model in self.models.values() for w in model.weights]
+        finite = [tf.reduce_all(tf.math.is_finite(w)) for w in weights]
+        if not tf.reduce_all(finite):
+            self._stop_at(self.step - 1, "the weights after step {} are not all finite numbers")
+
+    def _flush_events(self):
+        if self.chief:
+            self.events.flush()
+
+    def _stop_at(self, step, what):
+        self._flush_events()
         scenes = [burst["scene"] for burst in self._bursts_of(step)]
         which = " or ".join(sorted({bytes(scene.numpy()).decode() for scene in scenes}))
         raise InputError(
-            f"the loss of step {step + 1} (scene {which}) or its gradient is not a finite number, "
+            f"{what.format(f'{step + 1} (scene {which})')}, "
             f"so training has stopped; {self.state.last_good()}. Look at that scene's raw files, "
             f"or go on in a new folder with a lower --learning_rate or with --clip_norm"
         )
@@ -363,6 +369,7 @@ class _Run:
     def _end_epoch(self):
         plan, epoch = self.plan, self.step // self.plan.steps_per_epoch
         last = epoch == plan.epochs
+        self._check_weights()
         losses = dict(zip(step_of.LOSSES, self.sums / plan.steps_per_epoch, strict=True))
         self.sums = np.zeros_like(self.sums)
         if self.chief:
@@ -392,16 +399,20 @@ class _Run:
 
     def _score(self, epoch):
         self._copy_weights()
-        scores = self.validate(self.plain)
-        best = run_folder.read_score(self.folder)
-        if best is None or scores["psnr"] > best["psnr"]:
+        scores = dict(self.validate(self.plain))
+        scored = scores.pop("scored")
+        best = run_folder.read_score(self.folder, scored)
+        if scores["psnr"] > (-math.inf if best is None else best["psnr"]):
             save_pretrained(self.plain, self.folder / run_folder.BEST)
-            run_folder.write_score(self.folder, {"epoch": epoch, "step": self.step, **scores})
+            run_folder.write_score(
+                self.folder, {"epoch": epoch, "step": self.step, "scored": scored, **scores}
+            )
         figures = f"PSNR {scores['psnr']:.2f}, SSIM {scores['ssim_range2']:.4f}"
         self._say(f"Epoch {epoch}, validation: {figures}.")
         return {f"val_{name}": value for name, value in scores.items()}
 
     def _save(self):
+        self._check_weights()
         self.saved_step.assign(self.step)
         self.saved_sums.assign(self.sums)
         self.state.save(self.step)
@@ -413,7 +424,7 @@ class _Run:
         if self.chief:
             self._copy_weights()
             save_pretrained(self.plain, self.folder)
-            self.events.flush()
+            self._flush_events()
         self.exported_at = self.step
 
     def _draw(self, epoch):

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf import cache as caches
+from dbp_tf import raw as raws
 from dbp_tf.errors import InputError
 
 STAGES = ("coarse", "fine", "burst")
@@ -153,6 +154,34 @@ def prepare(bursts, cache, camera, stage="burst"):
     for sources in found:
         _check_sizes(sources, camera.scale)
     return found
+
+
+def check_patch(path, recipe, camera):
+    """Refuses a patch larger than one raw file, before a whole dataset is decoded in vain.
+
+    `training_dataset` looks at all pictures, once they are decoded.
+
+    Args:
+      path: of the raw file.
+      recipe: `Recipe`.
+      camera: `cameras.Camera`.
+
+    Raises:
+      InputError: the picture is smaller than the patch, or not to be read.
+    """
+    with raws.open_raw(path) as raw:
+        size = raw.sizes.height // camera.scale, raw.sizes.width // camera.scale
+    _check_patch(path, size, recipe)
+
+
+def _check_patch(path, size, recipe):
+    rows, columns = size
+    if min(size) < recipe.side:
+        most = min(size) // (recipe.side // recipe.patch) // 2 * 2
+        raise InputError(
+            f"{path} has {rows} x {columns} packed pixels, too few for --patch {recipe.patch}: "
+            f"give --patch {most} or less"
+        )
 
 
 def _check_sizes(sources, scale):
@@ -431,13 +460,7 @@ def training_dataset(
         raise InputError("there are no bursts to train on")
     sources = prepare(bursts, cache, camera, recipe.stage)
     for one in sources:
-        rows, columns, _ = one.clean.shape
-        if min(rows, columns) < recipe.side:
-            most = min(rows, columns) // (recipe.side // recipe.patch) // 2 * 2
-            raise InputError(
-                f"{one.clean.source} has {rows} x {columns} packed pixels, too few for --patch "
-                f"{recipe.patch}: give --patch {most} or less"
-            )
+        _check_patch(one.clean.source, one.clean.shape[:2], recipe)
     scenes = group_scenes(sources)
     signature = _signature(recipe, camera)
 
@@ -461,8 +484,8 @@ def training_dataset(
 
     first = start_step * recipe.bursts_per_step
     last = tf.int64.max if steps is None else first + steps * recipe.bursts_per_step
-    # Several replicas in one process share its cores and its memory.
-    parallel = max(1, min(_MOST_PARALLEL, os.cpu_count() or 1) // replicas)
+    # For each replica: those of one process share tf.data's threads, one a core.
+    parallel = min(_MOST_PARALLEL, os.cpu_count() or 1)
     return (
         tf.data.Dataset.range(first, last)
         .map(element, num_parallel_calls=parallel, deterministic=True)

@@ -1,5 +1,7 @@
 """Scores of networks in training on whole bursts of the validation split."""
 
+import zlib
+
 import numpy as np
 
 from dbp_tf import evaluation, modes, packing, training_data
@@ -20,7 +22,8 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
       n_burst: frames at the most.
 
     Returns:
-      dict of psnr (dB, data range 1), ssim_range2 and ssim_range1.
+      dict of psnr (dB, data range 1), ssim_range2 and ssim_range1, and of "scored", a text that
+      differs where the figures are of other frames.
     """
     scores = [
         _score_coarse(enhancer, burst, cache, camera)
@@ -29,7 +32,12 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
         for burst in bursts
     ]
     names = ("psnr", "ssim_range2", "ssim_range1")
-    return {name: float(np.mean([score[name] for score in scores])) for name in names}
+    frames = ";".join(str(f) for b in bursts for f in (b.scene, b.exposure, len(b.frames)))
+    scored = (
+        f"{len(bursts)} bursts of {n_burst} frames at the most, {zlib.crc32(frames.encode()):08x}"
+    )
+    means = {name: float(np.mean([score[name] for score in scores])) for name in names}
+    return {"scored": scored, **means}
 
 
 def _score(enhancer, burst, cache, camera, n_burst):

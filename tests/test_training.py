@@ -1,5 +1,6 @@
 """The training step, its schedule, the loop and its folder, on made-up data without raw files."""
 
+import functools
 import json
 import math
 import pathlib
@@ -250,7 +251,31 @@ class TestLearningRate:
             np.testing.assert_allclose(variable.numpy(), expected, atol=1e-6)
 
 
+@functools.cache
+def stepped(precision):
+    """Movement of all weights in a step of the coarse stage, and what the step reported."""
+    models = step_of.build_models(COARSE, precision=precision, initial="he", seed=4)
+    variables = step_of.trainable_variables("coarse", models)
+    optimizer = step_of.build_optimizer(variables, step_of.Optimisation(1e-3), 10, precision)
+    spec = made_up_dataset()(start_step=0, steps=1, replica=0, replicas=1).element_spec
+    del spec["scene"]
+    step, _ = step_of.make_step(ONE_DEVICE, models, optimizer, step_of.Objective("coarse"), spec, 1)
+    before = np.concatenate([v.numpy().ravel() for v in variables])
+    reported = step(iter([tensors(made_up_burst(1, 3))])).numpy()
+    return np.concatenate([v.numpy().ravel() for v in variables]) - before, reported
+
+
 class TestPrecision:
+    @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+    def test_a_step_is_nearly_that_of_float32(self, precision):
+        """The norm among what is reported tells whether the loss was scaled, and gradients back."""
+        moved, reported = stepped(precision)
+        expected, exact = stepped("float32")
+        np.testing.assert_allclose(reported, exact, rtol=3e-2)
+        assert exact[-1] > 1e-3 and np.isfinite(moved).all()
+        # Adam moves each weight by the rate; in half precision some small gradients change sign.
+        assert np.mean(np.abs(moved - expected) < 1e-4) > 0.9
+
     @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
     def test_weights_and_losses_stay_float32(self, precision):
         models = step_of.build_models(TINY, precision=precision, initial="he")
@@ -320,6 +345,10 @@ class TestInitialWeights:
 PSNR = (20.0, 30.0, 25.0, 22.0)
 
 
+def made_up_scores(psnr, scored="two bursts"):
+    return {"scored": scored, "psnr": psnr, "ssim_range2": psnr / 100, "ssim_range1": psnr / 200}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Four good epochs and a step that is not; validation figures are made up."""
@@ -329,7 +358,7 @@ def run(tmp_path_factory):
     def validate(enhancer):
         seen.append(enhancer.coarse.get_weights())
         psnr = PSNR[len(seen) - 1]
-        return {"psnr": psnr, "ssim_range2": psnr / 100, "ssim_range1": psnr / 200}
+        return made_up_scores(psnr)
 
     with pytest.raises(InputError) as caught:
         training.train(
@@ -356,7 +385,7 @@ def run(tmp_path_factory):
 class TestLoop:
     def test_a_loss_that_is_not_finite_names_step_scene_and_checkpoint(self, run):
         folder, _, error = run
-        assert "loss of step 10 (scene 00009)" in error
+        assert "the loss of step 10 (scene 00009) or its gradient is not a finite number" in error
         assert f"last good checkpoint is {folder / 'state' / 'ckpt-8'}" in error
 
     def test_what_was_saved_before_is_good(self, run):
@@ -369,7 +398,7 @@ class TestLoop:
                 np.testing.assert_array_equal(a, b)
                 assert np.isfinite(a).all()
         assert any(np.any(a != b) for a, b in zip(seen[1], seen[3], strict=True))
-        assert run_folder.read_score(folder)["epoch"] == 2
+        assert run_folder.read_score(folder, "two bursts")["epoch"] == 2
 
     def test_history(self, run):
         lines = (run[0] / "history.csv").read_text().splitlines()
@@ -391,6 +420,45 @@ class TestLoop:
         assert json.loads((run[0] / "settings.json").read_text())["network"]["width"] == 2
 
 
+def test_ruined_weights_are_never_saved(tmp_path):
+    """The third validation spoils a weight, when loss and gradient of its step were found good."""
+    scores = iter([made_up_scores(math.nan), made_up_scores(20.0), made_up_scores(10.0, "one")])
+    seen = []
+
+    def validate(enhancer):
+        seen.append(enhancer.coarse.get_weights())
+        if len(seen) == 3:
+            enhancer.coarse.weights[3].assign(tf.fill(enhancer.coarse.weights[3].shape, np.nan))
+        return next(scores)
+
+    with pytest.raises(InputError) as caught:
+        training.train(
+            tmp_path,
+            made_up_dataset(),
+            networks=training.Networks(COARSE, initial="he"),
+            objective=step_of.Objective("coarse"),
+            optimisation=step_of.Optimisation(),
+            plan=training.Plan(
+                epochs=4, steps_per_epoch=1, save_every=1, pictures_every=1, validate_every=1
+            ),
+            strategy=ONE_DEVICE,
+            camera=cameras.SONY,
+            validate=validate,
+        )
+    error = str(caught.value)
+    assert "the weights after step 3 (scene 00002) are not all finite numbers, so training" in error
+    assert f"last good checkpoint is {tmp_path / 'state' / 'ckpt-2'}" in error
+    assert not [*(tmp_path / "state").glob("ckpt-3*")]
+    for a, b in zip(load_pretrained(tmp_path).coarse.get_weights(), seen[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The third figure is lower, but of something else; the first was none.
+    assert run_folder.read_score(tmp_path, "two bursts") is None
+    assert run_folder.read_score(tmp_path, "one")["epoch"] == 3
+    # The second picture was drawn after the last save.
+    events = b"".join(p.read_bytes() for p in (tmp_path / "events").iterdir())
+    assert events.count(b"\xff\xd8\xff") == 2
+
+
 class TestFolder:
     def test_a_file_in_the_way(self, tmp_path):
         (tmp_path / "run").write_text("")
@@ -404,9 +472,21 @@ class TestFolder:
         run_folder.open_folder(tmp_path / "run").close()
 
     def test_a_full_disk_is_found_at_the_start(self, tmp_path):
-        run_folder.check_space(tmp_path, 1000)
-        with pytest.raises(InputError, match=r"GB left and training needs 1000000000.0 GB"):
-            run_folder.check_space(tmp_path, 10**18)
+        run_folder.check_space(tmp_path, 1000, 2)
+        # Four bytes for each of: keep and one more times three numbers, and twice the weights.
+        with pytest.raises(InputError, match=r"GB left and training needs 44000000000.0 GB"):
+            run_folder.check_space(tmp_path, 10**18, 2)
+
+    @pytest.mark.parametrize(
+        ("psnr", "scored", "kept"),
+        [(25.0, "a", True), (25.0, "b", False), (math.nan, "a", False), (math.inf, "a", True)],
+    )
+    def test_a_score_counts_only_against_its_like(self, tmp_path, psnr, scored, kept):
+        assert run_folder.read_score(tmp_path, "a") is None
+        (tmp_path / "best").mkdir()
+        score = {"epoch": 3, "scored": scored, "psnr": psnr}
+        run_folder.write_score(tmp_path, score)
+        assert run_folder.read_score(tmp_path, "a") == (score if kept else None)
 
     def test_other_settings_are_named(self, tmp_path):
         fixed = {"--width": 8, "--patch": 32, "pair": (1, 2)}
@@ -504,6 +584,14 @@ class TestState:
             state.save(step)
         assert {p.stem for p in (tmp_path / "state").glob("*.index")} == {"ckpt-2", "ckpt-3"}
         assert pathlib.Path(state.latest).name == "ckpt-3"
+
+    def test_other_workers_know_what_was_saved_after_they_started(self, tmp_path):
+        chief, _ = self.state(tmp_path, 1)
+        worker = run_folder.State(tmp_path, {"weights": [tf.Variable(0.0)]}, 2, chief=False)
+        assert worker.last_good() == "nothing was saved yet"
+        chief.save(6)
+        worker.save(6)
+        assert worker.latest == chief.latest
 
     def test_a_damaged_checkpoint_is_named(self, tmp_path):
         state, _ = self.state(tmp_path, 1)

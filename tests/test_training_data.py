@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import numpy as np
@@ -467,6 +469,35 @@ def test_published_recipes():
 def test_bad_recipes(wrong, message):
     with pytest.raises(InputError, match=message):
         Recipe(**({"stage": "burst", "patch": 16} | wrong))
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core makes one patch at a time")
+def test_a_replica_of_many_still_makes_patches_side_by_side(sony, monkeypatch):
+    """Most of the others may be on other machines."""
+    bursts, folder = sony
+    two_at_once = threading.Barrier(2)
+    load_patch = training_data.load_patch
+
+    def load_and_meet(*arguments):
+        two_at_once.wait(timeout=20)
+        return load_patch(*arguments)
+
+    monkeypatch.setattr(training_data, "load_patch", load_and_meet)
+    recipe = Recipe("coarse", patch=8, n_burst=1)
+    data = training_data.training_dataset(
+        bursts, folder, cameras.SONY, recipe, 0, steps=2, replica=3, replicas=4
+    )
+    assert len(as_numpy(data)) == 2
+
+
+def test_a_patch_is_compared_with_a_raw_file_alone(sony):
+    (first, *_), _ = sony
+    path = first.frames[0]
+    with pytest.raises(InputError, match=f"{path.name} has 34 x 50 packed pixels.* 34 or less"):
+        training_data.check_patch(path, Recipe("burst", patch=36), cameras.SONY)
+    training_data.check_patch(path, Recipe("burst", patch=34), cameras.SONY)
+    with pytest.raises(InputError, match="too few for --patch 18: give --patch 16 or less"):
+        training_data.check_patch(path, Recipe("coarse", patch=18), cameras.SONY)
 
 
 def test_bad_input_is_named(sony, tmp_path):
