@@ -128,19 +128,26 @@ def run_straight(home):
 
 
 def run_killed(home):
-    """Stopped in the middle of an epoch, killed when work would be lost, and then finished.
+    """Stopped in the middle of an epoch, killed twice when work would be lost, then finished.
 
     Returns:
-      The step saved by the stop; exit code, step saved and last step in the history of the kill.
+      The step saved by the stop; exit code, step saved and last step in the history of each kill.
     """
     folder = home / "killed"
     command = flags_of(home, "killed", COARSE + "--bursts_per_step=2 --save_every=2")
     finish(start(["train_coarse.py", *command, "--max_hours=1e-9"]))
     stopped = step_saved(folder)
+    kills = [kill_with_work_to_lose(folder, command) for _ in range(2)]
+    finish(start(["train_coarse.py", *command]))
+    return stopped, kills
+
+
+def kill_with_work_to_lose(folder, command):
+    before = step_saved(folder)
     process = start(["train_coarse.py", *command])
     while process.poll() is None:
         time.sleep(0.01)
-        if not stopped < step_saved(folder) < last_step(folder):
+        if not before < step_saved(folder) < last_step(folder):
             continue
         # The run must not save what is about to be lost while we look.
         process.send_signal(signal.SIGSTOP)
@@ -149,9 +156,7 @@ def run_killed(home):
             break
         process.send_signal(signal.SIGCONT)
     process.communicate()
-    killed = process.returncode, step_saved(folder), last_step(folder)
-    finish(start(["train_coarse.py", *command]))
-    return stopped, killed
+    return process.returncode, step_saved(folder), last_step(folder)
 
 
 def last_step(folder):
@@ -570,9 +575,11 @@ def state_of(folder):
 
 def test_stopped_and_killed_a_run_ends_as_if_nothing_had_been(background, home):
     background["straight"].result()
-    stopped, (code, saved, written) = background["killed"].result()
-    assert stopped == 1  # Of three steps: the sums of the epoch's losses went on, too.
-    assert code == -signal.SIGKILL and stopped < saved < written <= STEPS
+    before, kills = background["killed"].result()
+    assert before == 1  # Of three steps: the sums of the epoch's losses went on, too.
+    for code, saved, written in kills:
+        assert code == -signal.SIGKILL and before < saved < written <= STEPS
+        before = saved
     assert len(history(home / "coarse")) == EPOCHS
     straight, killed = state_of(home / "coarse"), state_of(home / "killed")
     assert len(straight) > 100 and straight.keys() == killed.keys()
