@@ -23,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
+from machine import processors  # noqa: E402
 
 from dbp_tf import cameras, cli, progress, sid, simulate  # noqa: E402
 from dbp_tf.errors import InputError  # noqa: E402
@@ -53,7 +54,7 @@ def main():
             folders = write_noise(pathlib.Path(scratch), camera)
         bursts = sid.find_bursts(*folders, camera, "train", FLAGS.n_burst)[: FLAGS.bursts]
         rows = list(measure(bursts, camera, pathlib.Path(scratch) / "cache"))
-    progress.say(f"{camera.model}, {machine()}")
+    progress.say(f"{camera.model}, {platform.node()}: {processors()}")
     progress.say(f"{'':<46}{'a second':>10}{'each':>10}{'peak memory':>14}")
     for _, what, rate, seconds, peak in rows:
         progress.say(f"{what:<46}{rate:>10.2f}{seconds:>8.3f} s{peak / 1000:>11.2f} GB")
@@ -136,15 +137,6 @@ class PeakMemory:
             self.peak = max(self.peak, (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6)
             if self._done.wait(0.01):
                 return
-
-
-def machine():
-    """Name, processor and number of processors."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    processor = (names or [platform.processor()])[0]
-    return f"{platform.node()}: {processor}, {os.cpu_count()} processors"
 
 
 if __name__ == "__main__":

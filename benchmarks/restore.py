@@ -10,9 +10,7 @@ matplotlib (extra "figures"), a plot of time and memory.
 
 import csv
 import json
-import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ STARTED = time.monotonic()
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from absl import app, flags  # noqa: E402
+from machine import processors  # noqa: E402
 
 _SIZES = flags.DEFINE_list("sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
 _FRAMES = flags.DEFINE_list("frames", ["1", "8"], "Frames of a burst.")
@@ -147,15 +146,6 @@ def measure(case):
     }
 
 
-def machine():
-    """The processor's name and the number of processors this process may use."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{(names or [platform.processor()])[0]}, {count} processors"
-
-
 def plot(rows, path):
     """Time and memory against frames, one line for each size and precision."""
     try:
@@ -176,7 +166,7 @@ def plot(rows, path):
     time_axis.set(xlabel="frames", ylabel="seconds", ylim=(0, None))
     memory_axis.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
     time_axis.legend()
-    figure.suptitle(machine())
+    figure.suptitle(processors())
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
@@ -194,7 +184,7 @@ def main(_):
 
     camera = cameras.camera_named(_CAMERA.value)
     spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=_WIDTH.value)
-    print(machine())
+    print(processors())
     print("  ".join(f"{name:>9}" for name in COLUMNS), flush=True)
     table = []
     with tempfile.TemporaryDirectory() as weights:

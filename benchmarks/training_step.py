@@ -9,9 +9,7 @@ that of the GPU if there is one, else of the process, everything included.
 """
 
 import json
-import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from absl import flags  # noqa: E402
+from machine import processors  # noqa: E402
 
 from dbp_tf import cameras, cli, progress  # noqa: E402
 from dbp_tf.errors import InputError  # noqa: E402
@@ -85,7 +84,7 @@ def measure(precision):
     else:
         import resource
 
-        device = _processor()
+        device = processors()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "device": device,
@@ -93,13 +92,6 @@ def measure(precision):
         "step": statistics.median(seconds[1:]),
         "memory": memory,
     }
-
-
-def _processor():
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.processor()])[0]}, {os.cpu_count()} processors"
 
 
 def main():

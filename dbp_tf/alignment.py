@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 
+from dbp_tf import packing
 from dbp_tf.errors import InputError
 
 REFERENCES = ("first", "center", "sharpest")
@@ -127,15 +128,15 @@ class Note:
 def half_size(frame):
     """A packed frame [H, W, C] of even size to [H/2, W/2, C]: the mean of every 2 x 2 pixels.
 
-    As `streaming.half_size`, without TensorFlow.
+    As the networks' own, without TensorFlow.
     """
-    rows, columns, channels = frame.shape
+    rows, columns, _ = frame.shape
     if rows % 2 or columns % 2:
         raise InputError(
             f"a packed frame has {rows} x {columns} pixels, an odd number: cut or pad it to even "
             f"ones"
         )
-    return frame.reshape(rows // 2, 2, columns // 2, 2, channels).mean((1, 3), dtype=np.float32)
+    return packing.halve(frame)
 
 
 def _luminance(coarse):

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf import cache as caches
+from dbp_tf import packing
 from dbp_tf import raw as raws
 from dbp_tf.errors import InputError
 
@@ -338,8 +339,8 @@ def load_patch(drawn, recipe, scale):
     truth = _truth(sources, drawn.top, drawn.left, recipe.side, recipe.side, scale)
     return {
         "frames": frames,
-        "low": halve(frames),
-        "clean_low": halve(clean),
+        "low": packing.halve(frames),
+        "clean_low": packing.halve(clean),
         "truth": _developed(augment(truth, drawn.augmentation)),
     }
 
@@ -350,7 +351,7 @@ def _linear(entry, crop, ratio, coarse):
     samples = entry.open()[top : top + side, left : left + side]
     if coarse:
         # As published: the coarse stage halves first and cuts at 1 then, unlike all else.
-        return np.minimum(halve(_brighten(samples, entry, ratio)), 1)
+        return np.minimum(packing.halve(_brighten(samples, entry, ratio)), 1)
     return _brighten(samples, entry, ratio, cut=True)
 
 
@@ -413,18 +414,6 @@ def shift(picture, by):
         # Rows first, then columns; the second turn puts the axes back.
         picture = picture.swapaxes(0, 1)
     return picture
-
-
-def halve(pictures):
-    """The mean of every 2 x 2 pixels, [..., rows, columns, channels] of even size.
-
-    The numpy counterpart of `streaming.half_size`, equal to rounding.
-    """
-    total = pictures[..., ::2, ::2, :] + pictures[..., 1::2, ::2, :]
-    total += pictures[..., ::2, 1::2, :]
-    total += pictures[..., 1::2, 1::2, :]
-    total *= np.float32(0.25)
-    return np.ascontiguousarray(total)
 
 
 def training_dataset(

@@ -57,5 +57,5 @@ def _score_coarse(enhancer, burst, cache, camera):
         packing.normalise(entry.open(), entry.black, entry.white, ratio)
         for entry, ratio in ((sources.frames[0], sources.ratio), (sources.clean, 1.0))
     )
-    output = enhancer.coarse(training_data.halve(dark)[None])[0].numpy()
-    return evaluation.score(output, training_data.halve(clean))
+    output = enhancer.coarse(packing.halve(dark)[None])[0].numpy()
+    return evaluation.score(output, packing.halve(clean))

@@ -122,7 +122,7 @@ def test_every_frame_but_the_first_is_shifted_within_range(tmp_path):
             row, column = np.add(by, 4)
             assert np.array_equal(frame, padded[row : row + 12, column : column + 12])
             seen.append(by)
-        assert np.array_equal(patch["low"], training_data.halve(patch["frames"]))
+        assert np.array_equal(patch["low"], packing.halve(patch["frames"]))
     seen = np.array(seen)
     assert seen.min(0).tolist() == [-4, -4]
     assert seen.max(0).tolist() == [3, 3]
@@ -232,7 +232,7 @@ def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
 def test_halving_is_that_of_restoration():
     frames = np.random.default_rng(7).random((3, 10, 14, 9), np.float32)
     theirs = np.asarray(streaming.half_size(frames))
-    np.testing.assert_allclose(training_data.halve(frames), theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(packing.halve(frames), theirs, rtol=0, atol=1e-6)
 
 
 def test_an_epoch_has_every_scene_once(tmp_path):
