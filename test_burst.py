@@ -126,6 +126,21 @@ _define(
     enum_values=list(alignment.REFERENCES),
 )
 _define(
+    flags.DEFINE_enum,
+    "precision",
+    "float32",
+    "What the networks compute in. bfloat16 differs by less than eight bits show and saves memory, "
+    "and time where the processor or GPU has instructions for it.",
+    enum_values=["float32", "bfloat16"],
+)
+_define(
+    flags.DEFINE_bool,
+    "stripes",
+    True,
+    "Compute the two large levels of the networks in stripes of rows: much less memory for the "
+    "same picture. Without effect on the SID baseline.",
+)
+_define(
     flags.DEFINE_string,
     "result_dir",
     None,
@@ -287,6 +302,11 @@ def load_model(camera):
     return model, checkpoint, warning
 
 
+def compute():
+    """What of the flags says how the networks compute, see `Enhancer.enhance`."""
+    return {"precision": FLAGS.precision} | ({} if FLAGS.stripes else {"stripe_rows": None})
+
+
 def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
     results.check_writable(folder)
@@ -301,6 +321,7 @@ def restore_photographs(camera, folder, n_burst):
         mode=FLAGS.mode,
         reference_frame=FLAGS.reference_frame or camera.reference_frame,
         n_burst=n_burst,
+        **compute(),
         **how,
     )
     if warning:
@@ -367,11 +388,14 @@ def main():
         folder,
         done,
         keep_going=FLAGS.keep_going,
-        mode=FLAGS.mode,
-        reference_frame=reference_frame,
-        lpips=distance,
-        bits=16 if FLAGS.png16 else 8,
-        figure=figure,
+        work=evaluation.Work(
+            mode=FLAGS.mode,
+            reference_frame=reference_frame,
+            lpips=distance,
+            bits=16 if FLAGS.png16 else 8,
+            figure=figure,
+            compute=compute(),
+        ),
     )
     progress.say("\n" + results.table(rows))
     progress.say(evaluation.where_to_look(folder, bursts))

@@ -1,14 +1,18 @@
 """The published evaluation: every burst is read, restored, written, scored and noted down."""
 
+import dataclasses
 import pathlib
 import platform
 import time
 import zlib
+from collections.abc import Callable
+from concurrent import futures
 
 import numpy as np
 
 from dbp_tf import __version__, cameras, metrics, modes, pictures, progress, results, sid
 from dbp_tf import raw as raws
+from dbp_tf.dark_frames import DarkFrames
 from dbp_tf.errors import InputError
 
 
@@ -119,49 +123,21 @@ def _as_json(name, value):
     return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
 
 
-def read_burst(burst, camera, most_frames=None):
-    """Reads the dark frames of a burst.
+def _read_truth(burst, first, common):
+    """The truth [rows, columns, 3] uint16, of the common size, or None if there is none.
 
-    Args:
-      burst: `sid.Burst`.
-      camera: `cameras.Camera`.
-      most_frames: read that many at the most.
-
-    Returns:
-      (list of [H, W, C] float32 packed frames in 0..1, the first frame's `raw.RawFrame`).
-
-    Raises:
-      InputError: a file is missing, broken or of another camera, or a frame differs in size.
+    It may exceed the mosaic, which has whole periods only.
     """
-    first, packed = None, []
-    for path in burst.frames[:most_frames]:
-        frame = raws.read_raw(path, camera)
-        first = first or frame
-        if frame.mosaic.shape != first.mosaic.shape or frame.offset != first.offset:
-            raise InputError(
-                f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
-                f"{_size(first)}: a burst's frames are of one size"
-            )
-        packed.append(frame.packed(burst.ratio))
-    return packed, first
-
-
-def _read_truth(burst, first):
-    """The truth [rows, columns, 3]; it may exceed the mosaic, which has whole periods only."""
-    truth = raws.read_truth(burst.truth, first.offset)
+    if not burst.truth:
+        return None
+    truth = raws.read_truth_16bit(burst.truth, first.offset)
     if truth.shape[:2] != first.visible:
         raise InputError(
             f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
             f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a truth "
             f"is of its burst's size"
         )
-    return truth
-
-
-def _size(frame):
-    rows, columns = frame.mosaic.shape
-    offset = "" if frame.offset == (0, 0) else f" (from row, column {frame.offset})"
-    return f"{rows} x {columns}{offset}"
+    return truth[: common[0], : common[1]]
 
 
 def score(picture, truth, lpips=None):
@@ -192,72 +168,93 @@ def crop_to_common(picture, truth):
     return picture[:rows, :columns], truth[:rows, :columns]
 
 
-def evaluate_burst(
-    model, burst, camera, folder, *, mode, reference_frame, lpips=None, bits=8, figure=None
-):
-    """Restores one burst, writes its picture and its truth's, and scores it.
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is done with every burst.
 
-    Args:
-      model: what `load_pretrained` returns.
-      burst: `sid.Burst`.
-      camera: `cameras.Camera`.
-      folder: where the pictures go.
+    Attributes:
       mode: a key of `modes.MODES`.
       reference_frame: "first" or "center".
       lpips: function of two pictures or None.
       bits: of the pictures, 8 or 16.
-      figure: drawn of the burst as well, see `figures`; the mode is "burst".
-
-    Returns:
-      (`results.Result`, the line about black and white levels for the log).
-
-    Raises:
-      InputError: a raw file cannot be used, or the output is not a number.
+      figure: drawn of each burst as well, see `figures`; the mode is "burst".
+      compute: `precision` and `stripe_rows` of the model's `enhance`.
     """
-    name = burst.name
-    progress.status(f"{name}: reading")
-    frames, first = read_burst(burst, camera, modes.MODES[mode].most_frames)
-    progress.status(f"{name}: restoring from {len(frames)} frame(s)")
-    if figure:
-        picture, seconds, looks = figure.restore(model, camera, first, frames, reference_frame)
+
+    mode: str = "burst"
+    reference_frame: str = "first"
+    lpips: Callable | None = None
+    bits: int = 8
+    figure: object = None
+    compute: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Restored:
+    """A burst's picture and its truth, of one size, before they are written and scored."""
+
+    picture: np.ndarray
+    truth: np.ndarray | None  # uint16
+    first: raws.RawFrame
+    frames: int
+    seconds: float
+    looks: object
+
+
+def _restore(model, burst, frames, camera, work, background):
+    """Runs the networks; `background` reads the truth meanwhile."""
+    progress.status(f"{burst.name}: reading")
+    first = frames.first
+    rows, columns = first.mosaic.shape
+    # The picture's size; with padding it has columns that only a truth can be compared with.
+    padded = rows, columns + camera.padded_columns * camera.scale
+    truth = background.submit(_read_truth, burst, first, padded)
+    if work.figure:
+        picture, seconds, looks = work.figure.restore(
+            model, camera, first, list(frames), work.reference_frame, **work.compute
+        )
     else:
-        started = time.monotonic()
-        picture = modes.restore(model, frames, mode, reference_frame, camera.padded_columns)
+        looks, started = None, time.monotonic()
+        picture = modes.restore(
+            model, frames, work.mode, work.reference_frame, camera.padded_columns, **work.compute
+        )
         seconds = time.monotonic() - started
-    used = len(frames)
-    # Eight packed frames of 12 megapixels are 400 MB that scoring and writing can do without.
-    del frames
-    if burst.truth:
-        progress.status(f"{name}: developing the truth")
-        picture, truth = crop_to_common(picture, _read_truth(burst, first))
-    else:
-        truth = None
-        picture = picture[: first.mosaic.shape[0], : first.mosaic.shape[1]]
-    progress.status(f"{name}: writing")
-    pictures.write_png(picture_path(folder, burst), picture, bits)
-    if burst.truth:
-        pictures.write_png(picture_path(folder, burst, "gt"), truth, bits)
+    truth = truth.result()
+    rows, columns = (rows, columns) if truth is None else truth.shape[:2]
+    return _Restored(picture[:rows, :columns], truth, first, len(frames), seconds, looks)
+
+
+def _finish(restored, burst, folder, work, background):
+    """Writes, scores and draws; `background` does the writing."""
+    picture, truth = restored.picture, restored.truth
+    looks = {"out": picture}
+    if truth is not None:
+        looks["gt"] = truth = truth.astype(np.float32) / np.float32(65535)
+    written = [
+        background.submit(pictures.write_png, picture_path(folder, burst, what), look, work.bits)
+        for what, look in looks.items()
+    ]
     figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored:
-        progress.status(f"{name}: scoring")
-        figures = score(picture, truth, lpips)
+        figures = score(picture, truth, work.lpips)
+    for writing in written:
+        writing.result()
     result = results.Result(
         scene=burst.scene,
         exposure=burst.exposure,
         ratio=burst.ratio,
-        frames=used,
+        frames=restored.frames,
         scored=burst.scored,
         **figures,
-        seconds=seconds,
+        seconds=restored.seconds,
     )
-    if figure:
-        progress.status(f"{name}: drawing the figure")
-        figure.draw(folder, burst, looks, truth, result)
-    return result, first.levels
+    if work.figure:
+        work.figure.draw(folder, burst, restored.looks, truth, result)
+    return result, restored.first.levels
 
 
-def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, **how):
-    """Evaluates bursts one after another and notes each down as soon as it is done.
+def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=None):
+    """Restores, writes, scores and notes down bursts, one after another.
 
     Args:
       model: what `load_pretrained` returns.
@@ -266,7 +263,7 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, **how)
       folder: a result folder that `results.begin` has prepared.
       done: the `results.Result` list it returned; these bursts are left out.
       keep_going: go on after a burst that cannot be restored.
-      **how: mode, reference_frame, lpips, bits and figure, see `evaluate_burst`.
+      work: `Work`, None for its defaults.
 
     Returns:
       (list of all `results.Result`, those of `done` first; list of sentences, one for each
@@ -275,29 +272,64 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, **how)
     Raises:
       InputError: a burst cannot be restored, and not `keep_going`.
     """
-    rows, failures, last_levels = list(done), [], None
+    work = work or Work()
+    rows, failures, levels_said = list(done), [], None
     finished = {row.key for row in done}
     todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
     if len(todo) < len(bursts):
         progress.say(f"{len(bursts) - len(todo)} of {len(bursts)} bursts are done already.")
     started = time.monotonic()
-    for number, burst in enumerate(todo, 1):
-        place = f"[{number + len(bursts) - len(todo)}/{len(bursts)}]"
+    most_frames = modes.MODES[work.mode].most_frames
+
+    def place(number):
+        return f"[{number + len(bursts) - len(todo)}/{len(bursts)}] {todo[number - 1].name}"
+
+    def opened(number, background):
+        if number <= len(todo):
+            return DarkFrames(todo[number - 1], camera, background, most_frames)
+
+    def skip(number, error):
+        if not keep_going:
+            raise error
+        failures.append(str(error))
+        progress.say(f"{place(number)} skipped: {error}")
+
+    def note(number, job):
+        nonlocal levels_said
         try:
-            row, levels = evaluate_burst(model, burst, camera, folder, **how)
+            row, levels = job.result()
         except InputError as error:
-            if not keep_going:
-                raise
-            failures.append(str(error))
-            progress.say(f"{place} {burst.name} skipped: {error}")
-            continue
-        if levels != last_levels:
+            return skip(number, error)
+        if levels != levels_said:
             progress.say(f"Raw levels: {levels}.")
-            last_levels = levels
-        row = results.append(folder, row)
-        rows.append(row)
+            levels_said = levels
+        rows.append(results.append(folder, row))
         left = f"; {progress.time_left(started, number, len(todo))}" if number < len(todo) else ""
-        progress.say(f"{place} {burst.name}, {_line(row)}{left}")
+        progress.say(f"{place(number)}, {_line(row)}{left}")
+
+    # While the networks work on a burst, the one before it is written and scored and the next
+    # one's first file is read.
+    with futures.ThreadPoolExecutor(2) as background, futures.ThreadPoolExecutor(1) as finisher:
+        frames, unfinished = opened(1, background), None
+        try:
+            for number, burst in enumerate(todo, 1):
+                now, frames = frames, opened(number + 1, background)
+                try:
+                    restored = _restore(model, burst, now, camera, work, background)
+                except InputError as error:
+                    restored, failed = None, error
+                before, unfinished = unfinished, None
+                if restored:
+                    job = finisher.submit(_finish, restored, burst, folder, work, background)
+                    unfinished = number, job
+                if before:
+                    note(*before)
+                if not restored:
+                    skip(number, failed)
+        finally:
+            # Also when the run is stopped: what was restored is not lost.
+            if unfinished:
+                note(*unfinished)
     results.save_published(folder, rows)
     return rows, failures
 

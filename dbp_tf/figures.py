@@ -335,7 +335,7 @@ class Panel(_PictureFigure):
 
     name = "panel"
 
-    def restore(self, model, camera, first, frames, reference_frame):
+    def restore(self, model, camera, first, frames, reference_frame, **compute):
         """Restores and develops what the figure shows.
 
         Args:
@@ -344,6 +344,7 @@ class Panel(_PictureFigure):
           first: `raw.RawFrame` of the first frame.
           frames: packed frames [H, W, C], brightened.
           reference_frame: "first" or "center".
+          **compute: see `modes.restore`.
 
         Returns:
           (the burst's picture, the seconds it took, what `draw` needs).
@@ -352,7 +353,12 @@ class Panel(_PictureFigure):
         grown = {
             count: (picture, seconds)
             for count, picture, seconds in modes.grow(
-                model, frames, {1, len(frames)}, reference_frame, camera.padded_columns
+                model,
+                frames,
+                {1, len(frames)},
+                reference_frame,
+                camera.padded_columns,
+                **compute,
             )
         }
         picture, seconds = grown[len(frames)]
@@ -382,11 +388,11 @@ class Teaser(_PictureFigure):
         super().__init__(box)
         self.sid = sid
 
-    def restore(self, model, camera, first, frames, reference_frame):
+    def restore(self, model, camera, first, frames, reference_frame, **compute):
         """See `Panel.restore`."""
         check_box(self.box, first.mosaic.shape)
         *_, (_, picture, seconds) = modes.grow(
-            model, frames, {len(frames)}, reference_frame, camera.padded_columns
+            model, frames, {len(frames)}, reference_frame, camera.padded_columns, **compute
         )
         looks = {}
         for label, network in (("SID", self.sid), ("Fine", model)):
@@ -394,7 +400,7 @@ class Teaser(_PictureFigure):
                 if network:
                     progress.status(f"figure: restoring {label} ({letter})")
                     looks[f"{label} ({letter})"] = modes.restore(
-                        network, frames, mode, reference_frame, camera.padded_columns
+                        network, frames, mode, reference_frame, camera.padded_columns, **compute
                     )
         looks["Burst (B)"] = picture
         return picture, seconds, (raws.read_truth(first.path, first.offset), looks)
@@ -443,7 +449,7 @@ class Frames:
             if burst.scored and (burst.scene, burst.exposure, count) not in done
         }
 
-    def restore(self, model, camera, first, frames, reference_frame):
+    def restore(self, model, camera, first, frames, reference_frame, **compute):
         """See `Panel.restore`."""
         grown = [
             *modes.grow(
@@ -452,6 +458,7 @@ class Frames:
                 self._counts_of(len(frames)),
                 reference_frame,
                 camera.padded_columns,
+                **compute,
             )
         ]
         _, picture, seconds = grown[-1]

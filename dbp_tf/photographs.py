@@ -137,6 +137,7 @@ def restore_burst(
     keep_all,
     kind,
     overwrite,
+    **compute,
 ):
     """Restores one burst and writes its picture.
 
@@ -153,6 +154,7 @@ def restore_burst(
       align, motion_mask, keep_all: see `alignment.align_burst`.
       kind: a key of `pictures.FORMATS`.
       overwrite: replace a picture that is there.
+      **compute: `precision` and `stripe_rows` of the model's `enhance`.
 
     Returns:
       list of lines for the log: what was used, what was done, where the picture is.
@@ -179,11 +181,10 @@ def restore_burst(
     )
     # Files say more than numbers, which are those of the order of capture.
     lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in found]
-    progress.status(f"{burst.name}: restoring from {len(packed)} frame(s)")
     started = time.monotonic()
     # The reference goes first, where every mode looks; the others' order is of no account.
     packed.insert(0, packed.pop(place))
-    picture = modes.restore(model, packed, mode, "first")
+    picture = modes.restore(model, packed, mode, "first", **compute)
     seconds = time.monotonic() - started
     del packed
     progress.status(f"{burst.name}: writing")

@@ -121,19 +121,20 @@ class BurstStream:
         """
         Args:
           steps: `Steps`.
-          keep: indices of the frames that will be references. Without effect in the first
-            version, whose first level is a maximum like the others.
+          keep: indices of the frames that will be references, None for all. Without effect in
+            the first version, whose first level is a maximum like the others.
           stripe_rows: packed rows computed at once at the two upper levels; None for all.
         """
         if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
             raise InputError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
         self.count = 0
         self._steps = steps
-        self._keep = frozenset(keep)
+        self._keep = None if keep is None else frozenset(keep)
         self._stripe_rows = stripe_rows
         self._firsts = {}  # {frame: {top row: stripe of its first level}}
         self._seconds = {}
         self._deeper = {}  # {level: features}
+        self._below = None  # what the decoder makes of them, for pictures of several references
 
     def _stripes(self, rows):
         height = self._stripe_rows or rows
@@ -142,6 +143,7 @@ class BurstStream:
     def add(self, frame):
         """Takes the next frame in, packed [1, H, W, C] float32 in 0..1, H and W even."""
         steps, index = self._steps, self.count
+        self._below = None
         by_maximum = steps.fusion == "max"
         coarse = steps.denoise(frame)
         rows = frame.shape[1]
@@ -155,7 +157,7 @@ class BurstStream:
                 tf.constant(top - start),
                 tf.constant(bottom - top),
             )
-            if by_maximum or index in self._keep:
+            if by_maximum or self._keep is None or index in self._keep:
                 first, second, deeper = steps.encode_stripe(*stripe)
                 _raise_to(firsts, top, first)
             else:
@@ -177,14 +179,15 @@ class BurstStream:
         steps = self._steps
         firsts = list(self._firsts[0 if steps.fusion == "max" else reference].values())
         seconds = list(self._seconds.values())
-        below = steps.decode_below(list(self._deeper.values()))
+        if self._below is None:
+            self._below = steps.decode_below(list(self._deeper.values()))
         rows = sum(first.shape[1] for first in firsts)
         stripes = []
         for top, bottom in self._stripes(rows):
             start, end = max(top - HALO, 0), min(bottom + HALO, rows)
             stripes.append(
                 steps.decode_stripe(
-                    below[:, start // 4 : (end + 3) // 4],
+                    self._below[:, start // 4 : (end + 3) // 4],
                     _rows_of(seconds, start // 2, end // 2),
                     _rows_of(firsts, start, end),
                     tf.constant(top - start),

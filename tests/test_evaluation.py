@@ -25,14 +25,18 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from dbp_tf import (
     cameras,
     cli,
+    dark_frames,
+    enhancer,
     evaluation,
     modes,
     packing,
     pretrained,
+    raw,
     results,
     sid,
     simulate,
     spec,
+    streaming,
 )
 from dbp_tf.errors import InputError
 
@@ -316,20 +320,106 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
     check_picture(tmp_path / "results" / "10003_00_100_gt.png", truth)
 
 
-@pytest.mark.parametrize("mode", ["single", "ensemble"])
+@pytest.mark.parametrize("mode", ["single", "ensemble", "rotate"])
 def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
     assert run(*dirs(sony_tree), f"--mode={mode}", "--limit=2", "--n_burst=6") == 0
     rows = rows_of(tmp_path / "results")
-    assert [r["frames"] for r in rows] == {"single": ["1", "1"], "ensemble": ["6", "5"]}[mode]
+    assert [r["frames"] for r in rows] == (["1", "1"] if mode == "single" else ["6", "5"])
     model = models[weights["sony"]]
     for row in rows:
         frames = frames_of(sony_tree, row["scene"], float(row["ratio"]), cameras.SONY, 6)
         if mode == "single":
             output = model.enhance(frames[:1])
-        else:
+        elif mode == "ensemble":
             singles = [np.clip(model.enhance(frame[None]), 0, 1) for frame in frames]
             output = np.mean(singles, axis=0)
+        else:
+            turns = [model.enhance(frames, reference_frame=i) for i in range(len(frames))]
+            assert np.abs(turns[0] - turns[1]).max() > 1e-3
+            output = np.mean(np.clip(turns, 0, 1), axis=0)
         check_figures(row, output, develop(next((sony_tree / "long").glob(f"{row['scene']}_*"))))
+
+
+def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
+    model = pretrained.untrained(spec.NetworkSpec(width=2, residual_blocks=1))
+    steps, calls = model._steps("float32"), {}
+
+    def counted(name):
+        real = getattr(steps, name)
+
+        def step(*arguments):
+            calls[name] = calls.get(name, 0) + 1
+            return real(*arguments)
+
+        setattr(steps, name, step)
+
+    names = ("denoise", "encode_below", "decode_below", "decode_stripe")
+    for name in names:
+        counted(name)
+    modes.restore(
+        model, list(np.random.default_rng(0).random((3, 32, 32, 4), np.float32)), "rotate"
+    )
+    assert [calls[name] for name in names] == [3, 3, 1, 3]
+
+
+def test_rotate_is_refused_where_no_frame_is_the_reference():
+    model = pretrained.untrained(spec.NetworkSpec(width=2, fusion="max", residual_blocks=16))
+    with pytest.raises(InputError, match="--mode rotate needs a reference frame"):
+        evaluation.check_model(model, cameras.SONY, "rotate")
+
+
+def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=2", "--precision=bfloat16") == 0
+    frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
+    model = models[weights["sony"]]
+    half = model.enhance(frames, precision="bfloat16")
+    assert np.abs(half - model.enhance(frames)).max() > 1e-4
+    check_figures(
+        rows_of(tmp_path / "results")[0],
+        half,
+        develop(next((sony_tree / "long").glob("10003_*"))),
+    )
+
+
+@pytest.mark.parametrize("flag, rows", [("--stripes", 256), ("--nostripes", None)])
+def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, rows):
+    seen, real = [], streaming.BurstStream
+
+    def stream(steps, keep, stripe_rows):
+        seen.append(stripe_rows)
+        return real(steps, keep, stripe_rows)
+
+    monkeypatch.setattr(streaming, "BurstStream", stream)
+    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", flag) == 0
+    assert seen == [rows]
+
+
+def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
+    run, sony_tree, monkeypatch, tmp_path
+):
+    """Frame k + 1 of a burst, and only that, is read when the networks get frame k."""
+    asked, at = [], []
+    real_read, real_checked = raw.read_raw, enhancer.Enhancer.checked
+
+    def read(path, *arguments):
+        asked.append(path.name)
+        return real_read(path, *arguments)
+
+    def checked(model, frames):
+        for frame in real_checked(model, frames):
+            yield frame
+            at.append(len(asked))
+
+    monkeypatch.setattr(dark_frames.raws, "read_raw", read)
+    monkeypatch.setattr(enhancer.Enhancer, "checked", checked)
+    assert run(*dirs(sony_tree), "--limit=2", "--n_burst=3") == 0
+    first, second = (
+        [f"{scene}_{i:02d}_0.1s.ARW" for i in range(3)] for scene in ("10003", "10011")
+    )
+    assert sorted(asked) == sorted(first + second)
+    assert set(asked[:2]) == {first[0], second[0]}
+    # Two bursts have one file each read from the start; the others come one at a time.
+    assert all(count <= 2 + k for k, count in enumerate(at[:3], 1))
 
 
 def test_reference_frame_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
@@ -412,19 +502,19 @@ def test_settings_say_how_it_was_done(finished, sony_tree, weights, models):
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """stop_after(n): Ctrl-C once n bursts are done; stop_after(None): never."""
-    real, calls = evaluation.evaluate_burst, []
+    """stop_after(n): Ctrl-C when n bursts are restored; stop_after(None): never."""
+    real, calls = modes.restore, []
 
     def stop_after(bursts):
         calls.clear()
 
-        def evaluate_burst(model, burst, *args, **how):
+        def restore(model, frames, *args, **how):
             if len(calls) == bursts:
                 raise KeyboardInterrupt
-            calls.append(burst.scene)
-            return real(model, burst, *args, **how)
+            calls.append(frames.first.path.name[:5])
+            return real(model, frames, *args, **how)
 
-        monkeypatch.setattr(evaluation, "evaluate_burst", evaluate_burst)
+        monkeypatch.setattr(modes, "restore", restore)
         return calls
 
     return stop_after
@@ -692,9 +782,9 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
     )
     path = tmp_path / "10003_00_10s.ARW"
     simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
-    _, first = evaluation.read_burst(burst, cameras.SONY)
+    first = raw.read_raw(burst.frames[0], cameras.SONY)
     with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
-        evaluation._read_truth(dataclasses.replace(burst, truth=path), first)
+        evaluation._read_truth(dataclasses.replace(burst, truth=path), first, size)
 
 
 def test_an_empty_folder_is_named(run, tmp_path, capsys):
@@ -785,13 +875,15 @@ def test_every_mode_says_what_it_is_and_how_many_frames_it_reads():
         "burst": None,
         "single": 1,
         "ensemble": None,
+        "rotate": None,
     }
 
 
 def test_padding_repeats_the_last_columns_and_changes_no_frame():
     class Model:
-        def enhance(self, frames, reference_frame="first"):
-            return np.stack(frames)
+        def enhance(self, frames, reference_frame):
+            assert reference_frame == 0
+            return np.stack(list(frames))
 
     frames = list(np.random.default_rng(0).random((3, 4, 10, 2), np.float32))
     before = np.stack(frames)

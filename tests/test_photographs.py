@@ -396,9 +396,10 @@ class Recorder:
     def __init__(self, scale=2):
         self.scale, self.seen = scale, []
 
-    def enhance(self, frames, reference_frame="first"):
-        assert reference_frame == "first"
-        self.seen.append([np.array(frame) for frame in frames])
+    def enhance(self, frames, reference_frame):
+        assert reference_frame == 0
+        frames = [np.array(frame) for frame in frames]
+        self.seen.append(frames)
         return frames[0][..., :3].repeat(self.scale, 0).repeat(self.scale, 1)
 
 

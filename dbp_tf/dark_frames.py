@@ -1,0 +1,60 @@
+"""The dark frames of a burst of the dataset, one after another, the next one read ahead.
+
+LibRaw leaves Python's lock alone, so a raw file is decoded while the networks work on the frame
+before it, and no more than two frames are in memory.
+"""
+
+from dbp_tf import raw as raws
+from dbp_tf.errors import InputError
+
+
+class DarkFrames:
+    """The packed frames [H, W, C] of a burst, float32 in 0..1, brightened; as often as asked.
+
+    Iterating raises InputError if a file is missing, broken, of another camera or another size.
+    """
+
+    def __init__(self, burst, camera, background, most_frames=None):
+        """
+        Args:
+          burst: `sid.Burst`.
+          camera: `cameras.Camera`.
+          background: `concurrent.futures.Executor` that reads; the first file at once.
+          most_frames: that many at the most.
+        """
+        self._paths = burst.frames[:most_frames]
+        self._ratio = burst.ratio
+        self._camera = camera
+        self._background = background
+        self._first = background.submit(raws.read_raw, self._paths[0], camera)
+
+    def __len__(self):
+        return len(self._paths)
+
+    @property
+    def first(self):
+        """`raw.RawFrame` of the first frame; waits for it."""
+        return self._first.result()
+
+    def __iter__(self):
+        ahead = None
+        for index in range(len(self)):
+            frame = ahead.result() if index else self.first.packed(self._ratio)
+            if index + 1 < len(self):
+                ahead = self._background.submit(self._packed, self._paths[index + 1])
+            yield frame
+
+    def _packed(self, path):
+        frame, first = raws.read_raw(path, self._camera), self.first
+        if frame.mosaic.shape != first.mosaic.shape or frame.offset != first.offset:
+            raise InputError(
+                f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
+                f"{_size(first)}: a burst's frames are of one size"
+            )
+        return frame.packed(self._ratio)
+
+
+def _size(frame):
+    rows, columns = frame.mosaic.shape
+    offset = "" if frame.offset == (0, 0) else f" (from row, column {frame.offset})"
+    return f"{rows} x {columns}{offset}"
