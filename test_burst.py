@@ -34,11 +34,6 @@ from dbp_tf import (
 from dbp_tf.errors import InputError
 
 CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"
-UNTRAINED = """\
-*** UNTRAINED NETWORK ***
-There are no weights in {folder} and none were given with --checkpoint, so
-the network has random ones. Expect nearly black pictures with faint outlines at most, and
-figures that mean nothing: this only shows that reading, restoring, writing and scoring work."""
 
 # What makes no sense for your own photographs.
 DATASET_FLAGS = (
@@ -99,8 +94,8 @@ _define(
     flags.DEFINE_string,
     "checkpoint",
     None,
-    "Folder (or prefix) of the weights, released or this project's own. Without it, "
-    "checkpoints/<camera>_small if it is there, else random weights.",
+    "Folder (or prefix) of the weights, released or this project's own. By default "
+    "checkpoints/<camera>_small, the small ones that come with the project.",
 )
 _define(
     flags.DEFINE_list,
@@ -280,26 +275,21 @@ def make_figure(camera, box, counts, lpips):
 
 
 def load_model(camera):
-    """(networks with weights, their folder or None, the warning that they are random or None)."""
-    cli.import_tensorflow()
-    # These import TensorFlow, which is slow and, if not told otherwise, talkative.
-    from dbp_tf import pretrained, spec
-
+    """(networks with weights, the folder of these)."""
     checkpoint = FLAGS.checkpoint or CHECKPOINTS / f"{camera.name}_small"
-    warning = None
-    if FLAGS.checkpoint or checkpoint.is_dir():
-        model = pretrained.load_pretrained(checkpoint)
-    else:
-        warning = UNTRAINED.format(folder=f"checkpoints/{checkpoint.name}")
-        progress.say(f"{warning}\n")
-        checkpoint = None
-        model = pretrained.untrained(
-            spec.NetworkSpec(
-                channels=camera.channels, scale=camera.scale, width=8, residual_blocks=2
-            )
+    if not FLAGS.checkpoint and not checkpoint.is_dir():
+        raise InputError(
+            f"the weights that come with the project are not in {checkpoint}: run this script "
+            f"where it lies beside checkpoints/, or give the folder of others with --checkpoint"
         )
+    progress.status("loading TensorFlow and the weights")
+    cli.import_tensorflow()
+    # It imports TensorFlow, which is slow and, if not told otherwise, talkative.
+    from dbp_tf import pretrained
+
+    model = pretrained.load_pretrained(checkpoint)
     evaluation.check_model(model, camera, FLAGS.mode)
-    return model, checkpoint, warning
+    return model, checkpoint
 
 
 def compute():
@@ -311,7 +301,7 @@ def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
     results.check_writable(folder)
     bursts, how = photograph_flags.find(FLAGS, folder)
-    model, _, warning = load_model(camera)
+    model, _ = load_model(camera)
     failures = photographs.restore_all(
         model,
         bursts,
@@ -324,8 +314,6 @@ def restore_photographs(camera, folder, n_burst):
         **compute(),
         **how,
     )
-    if warning:
-        progress.say(f"\n{warning}")
     if failures:
         progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
     return 1 if failures else 0
@@ -361,7 +349,7 @@ def main():
         bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, n_burst)
     pictures = evaluation.pictures_of(folder, bursts)
 
-    model, checkpoint, warning = load_model(camera)
+    model, checkpoint = load_model(camera)
     from dbp_tf import lpips
 
     graph = lpips.find_graph(FLAGS.lpips_graph)
@@ -405,8 +393,6 @@ def main():
         from dbp_tf import report
 
         progress.say(f"The report is {report.write(folder, bursts, camera)}")
-    if warning:
-        progress.say(f"\n{warning}")
     if failures:
         progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
     if problems:

@@ -3,17 +3,29 @@
 import sys
 import time
 
+# Seconds of silence after which a log, which keeps every line, is told what is being done.
+_SILENCE = 10
+
+_last_line = time.monotonic()
+
 
 def status(text, out=None):
-    """Shows what is being done, on a terminal only, until the next `status` or `say`."""
+    """Shows what is being done, on a terminal until the next `status` or `say`.
+
+    Elsewhere it is a line that stays, but not within ten seconds of another one.
+    """
     out = out or sys.stdout
     if out.isatty():
         out.write(f"\r\x1b[K{text}")
         out.flush()
+    elif time.monotonic() - _last_line > _SILENCE:
+        say(text.rstrip(), out)
 
 
 def say(text, out=None):
     """Prints a line that stays."""
+    global _last_line
+    _last_line = time.monotonic()
     out = out or sys.stdout
     clear = "\r\x1b[K" if out.isatty() else ""
     out.write(f"{clear}{text}\n")

@@ -242,14 +242,13 @@ def _columns(rows):
 def _summary(settings, rows):
     flags = settings["flags"]
     scored = sum(row.scored for row in rows)
-    weights = flags.get("checkpoint")
     words = [
         f"{len(rows)} {'burst' if len(rows) == 1 else 'bursts'}, {scored} scored",
         f"camera {flags.get('camera')}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
         f"reference frame {flags.get('reference_frame')}",
-        f"weights {pathlib.PurePath(weights).name}" if weights else "untrained, random weights",
+        f"weights {pathlib.PurePath(flags.get('checkpoint')).name}",
     ]
     return _text("; ".join(words)) + "."
 

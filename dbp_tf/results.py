@@ -291,12 +291,22 @@ def mean(group, name):
 
 
 def table(results):
-    """The averages of all scored bursts, by ratio and by number of frames, as lines of text."""
+    """The averages of all scored bursts, by ratio and by number of frames, as lines of text.
+
+    One burst alone needs no averages: its figures are one line.
+    """
     split = groups(results)
     if not results:
         return "No burst was restored."
     if not split:
         return f"{len(results)} restored, none of them scored (misaligned or without truth)."
+    if len(results) == 1:
+        (row,) = results
+        lpips = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
+        return (
+            f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim_range2:.4f} as published (data range 2), "
+            f"{row.ssim_range1:.4f} of data range 1{lpips}"
+        )
     heads = ("bursts", "PSNR", "SSIM", "SSIM 0..1", "LPIPS", "seconds")
     lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
     for title, group in split.items():

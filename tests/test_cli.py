@@ -120,6 +120,16 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_log_is_told_what_goes_on_after_ten_seconds_of_silence(monkeypatch):
+    now, out = [100.0], io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress.say("begun", out)
+    for passed, text in ((9, "one"), (2, "two "), (9, "three"), (2, "four")):
+        now[0] += passed
+        progress.status(text, out)
+    assert out.getvalue() == "begun\ntwo\nfour\n"
+
+
 def test_progress_replaces_its_line_on_a_terminal_only():
     terminal, file = Terminal(), io.StringIO()
     for out in (terminal, file):

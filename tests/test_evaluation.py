@@ -264,7 +264,7 @@ def test_sony_evaluation_worked_out_once_more(run, sony_tree, weights, models, t
             assert np.isnan(values).all()
 
     text = capsys.readouterr().out
-    assert "net-lin_alex_v0.1.pb" in text and "UNTRAINED" not in text
+    assert "net-lin_alex_v0.1.pb" in text
     assert "black 512, white 16383" in text
     table = {line[:12].strip(): line[12:].split() for line in text.splitlines() if len(line) > 60}
     mean = np.mean([float(r["psnr"]) for r in scored])
@@ -904,6 +904,10 @@ def test_the_table_leaves_out_what_is_not_scored():
     assert list(found) == ["all", "ratio 100", "ratio 250", "frames 2", "frames 8"]
     assert results.table([unscored]).startswith("1 restored, none of them scored")
     assert results.table([]) == "No burst was restored."
+    assert results.table([scored]) == (
+        "PSNR 30.00 dB, SSIM 0.9000 as published (data range 2), 0.8000 of data range 1, "
+        "LPIPS 0.2500"
+    )
 
 
 def test_the_published_array_marks_a_missing_lpips():
@@ -920,12 +924,10 @@ def test_the_published_array_marks_a_missing_lpips():
 # Without a dataset
 
 
-def test_without_flags_the_sample_is_restored(run, script, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path / "none")
+def test_without_flags_the_sample_is_restored(run, tmp_path, capsys):
     folder = tmp_path / "results"
     assert run("--n_burst=2", "--checkpoint=") == 0
-    text = capsys.readouterr().out
-    assert text.count("UNTRAINED NETWORK") == 2 and "10000_00_100_out.png" in text
+    assert "10000_00_100_out.png" in capsys.readouterr().out
     (row,) = rows_of(folder)
     assert (row["ratio"], row["frames"], row["scored"]) == ("100.0", "2", "1")
     assert len(list((folder / "sample" / "short").iterdir())) == 8
@@ -938,13 +940,22 @@ def test_without_flags_the_sample_is_restored(run, script, tmp_path, monkeypatch
     ]
 
 
+def test_without_the_project_s_weights_others_are_asked_for(
+    run, script, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path)
+    assert run("--checkpoint=", "--camera=fuji") == 2
+    error = capsys.readouterr().err
+    assert "fuji_small" in error and "--checkpoint" in error and error.count("\n") == 1
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").glob("*.png"))
+
+
 def test_the_sample_is_restored_with_the_project_s_weights(
-    run, script, weights, tmp_path, monkeypatch, capsys
+    run, script, weights, tmp_path, monkeypatch
 ):
     shutil.copytree(weights["sony"], tmp_path / "checkpoints" / "sony_small")
     monkeypatch.setattr(script, "CHECKPOINTS", tmp_path / "checkpoints")
     assert run("--n_burst=1", "--checkpoint=") == 0
-    assert "UNTRAINED" not in capsys.readouterr().out
     settings = json.loads((tmp_path / "results" / "settings.json").read_text())
     assert settings["flags"]["checkpoint"].endswith("sony_small")
 
