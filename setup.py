@@ -14,6 +14,10 @@ SIMULATE = ["tifffile>=2023.2"]
 VGG = ["scipy"]
 # Plots the quality against the number of frames, and the benchmarks; panels go without.
 FIGURES = ["matplotlib"]
+# benchmarks/quality.py: photographs that come inside scikit-image and scikit-learn, and the
+# classical rivals, non-local means of scikit-image and the authors' own BM3D (for non-commercial
+# use).
+BENCHMARKS = ["scikit-image", "scikit-learn", "bm3d"]
 
 setup(
     name="dbp_tf",
@@ -31,6 +35,7 @@ setup(
         "simulate": SIMULATE,
         "vgg": VGG,
         "figures": FIGURES,
+        "benchmarks": [*BENCHMARKS, *SIMULATE, *FIGURES],
         # pytest-xdist halves the suite's time on two cores.
         # scikit-image is the independent oracle for PSNR and SSIM. ruff keeps the style, and what
         # it asks for changes with its minor versions.

@@ -73,7 +73,7 @@ class Enhancer:
             raise InputError(
                 f"the reference frame {reference_frame} is not one of the {stream.count} frames"
             )
-        return stream.picture(reference_frame)
+        return stream.picture(reference_frame, last=True)
 
     def _reference_index(self, reference_frame, frames):
         if isinstance(reference_frame, str):

@@ -170,31 +170,42 @@ class BurstStream:
             _raise_to(self._deeper, level, features)
         self.count += 1
 
-    def picture(self, reference=0):
+    def picture(self, reference=0, last=False):
         """The picture of the frames so far: [S*H, S*W, 3] float32, not clipped.
 
         Args:
           reference: index of the reference frame, one of `keep`.
+          last: nothing more is wanted of this burst, so that the levels can go as the picture
+            comes, which keeps half a gigabyte of a 12-megapixel burst from being there at once.
         """
         steps = self._steps
-        firsts = list(self._firsts[0 if steps.fusion == "max" else reference].values())
-        seconds = list(self._seconds.values())
+        firsts = self._firsts[0 if steps.fusion == "max" else reference]
+        seconds = self._seconds
         if self._below is None:
             self._below = steps.decode_below(list(self._deeper.values()))
-        rows = sum(first.shape[1] for first in firsts)
-        stripes = []
+        below = self._below
+        if last:
+            self._firsts = self._seconds = self._deeper = self._below = None
+        rows = sum(first.shape[1] for first in firsts.values())
+        picture = None
         for top, bottom in self._stripes(rows):
             start, end = max(top - HALO, 0), min(bottom + HALO, rows)
-            stripes.append(
-                steps.decode_stripe(
-                    self._below[:, start // 4 : (end + 3) // 4],
-                    _rows_of(seconds, start // 2, end // 2),
-                    _rows_of(firsts, start, end),
-                    tf.constant(top - start),
-                    tf.constant(bottom - top),
-                )
+            stripe = steps.decode_stripe(
+                below[:, start // 4 : (end + 3) // 4],
+                _rows_of(seconds, start // 2, end // 2),
+                _rows_of(firsts, start, end),
+                tf.constant(top - start),
+                tf.constant(bottom - top),
             )
-        return np.concatenate(stripes)
+            if picture is None:
+                picture = np.empty((steps.scale * rows, *stripe.shape[1:]), np.float32)
+            picture[steps.scale * top : steps.scale * bottom] = stripe
+            if last:
+                # All of a stripe that no later one reaches into.
+                for key in [key for key in firsts if key + bottom - top <= bottom - HALO]:
+                    firsts[key] = firsts[key][:, :, :0]
+                    seconds[key] = seconds[key][:, :, :0]
+        return picture
 
 
 def _joined(stripes):
@@ -204,7 +215,7 @@ def _joined(stripes):
 def _rows_of(stripes, start, end):
     """Rows start..end of a tensor [1, rows, columns, channels] that is held in stripes."""
     pieces, top = [], 0
-    for stripe in stripes:
+    for stripe in stripes.values():
         bottom = top + stripe.shape[1]
         if top < end and bottom > start:
             pieces.append(stripe[:, max(start - top, 0) : end - top])
