@@ -30,7 +30,8 @@ setup(
     package_data={"dbp_tf": ["report.html"], "dbp_tf.samples": ["*"]},
     python_requires=">=3.10,<3.14",
     # 2.16 is the first TensorFlow whose Keras is Keras 3.
-    install_requires=["tensorflow>=2.16", "numpy", "rawpy", "imageio", "absl-py"],
+    # imageio brings Pillow along; the figures' text needs 10.1 of it.
+    install_requires=["tensorflow>=2.16", "numpy", "rawpy", "imageio", "absl-py", "pillow>=10.1"],
     extras_require={
         "simulate": SIMULATE,
         "vgg": VGG,

@@ -348,6 +348,8 @@ def main():
     else:
         bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, n_burst)
     pictures = evaluation.pictures_of(folder, bursts)
+    if FLAGS.figure == "frames":
+        figures.check_frames(bursts)
 
     model, checkpoint = load_model(camera)
     from dbp_tf import lpips

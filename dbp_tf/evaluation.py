@@ -118,8 +118,11 @@ def settings_of(flags, model):
     }
 
 
+_PATHS = ("short_dir", "long_dir", "result_dir", "checkpoint", "sid_checkpoint")
+
+
 def _as_json(name, value):
-    path = value is not None and name in ("short_dir", "long_dir", "result_dir", "checkpoint")
+    path = value is not None and name in _PATHS
     return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
 
 

@@ -7,13 +7,14 @@ pictures are [rows, columns, 3].
 
 import dataclasses
 import io
+import math
 import pathlib
 import statistics
 
 import imageio.v3 as iio
 import numpy as np
 
-from dbp_tf import developed, evaluation, files, modes, pictures, progress, results
+from dbp_tf import developed, evaluation, files, metrics, modes, pictures, progress, results
 from dbp_tf import raw as raws
 from dbp_tf.errors import InputError
 
@@ -31,10 +32,11 @@ DEFAULT_COUNTS = (1, 2, 4, 8)
 _COLUMN = 480
 _CROP = 300
 _MARGIN = 16
-_NAME_SIZE = 26
-_TEXT_SIZE = 20
-_LINE = 38  # a name and the space to the picture below it
-_GAP = 10  # between a detail and the text below it
+# Text is to be read where a page shows the figure at a third of its size.
+_NAME_SIZE = 44
+_TEXT_SIZE = 34
+_LINE = 58  # a name and the space to the picture below it
+_GAP = 14  # between a detail and the text below it
 
 _PAPER = (255, 255, 255)
 _INK = (20, 20, 20)
@@ -181,7 +183,7 @@ class _Sheet:
         font, used = measured
         self._draw.text((column + (width - used) // 2, row), text, fill=colour, font=font)
 
-    def frame(self, row, column, rows, columns, width=2):
+    def frame(self, row, column, rows, columns, width=4):
         """A coloured line around a place, with a dark one around it to show on any ground."""
         for margin, colour in ((width + 1, _INK), (width, _BOX)):
             corner = column + columns + margin - 1, row + rows + margin - 1
@@ -225,12 +227,13 @@ def draw_panel(views, box):
     Args:
       views: `View`s of one size.
       box: `Box` of the detail. It is enlarged by the largest whole factor that keeps it as
-        narrow as the whole picture, each pixel a square.
+        narrow as the whole picture, and not twice as tall as that, each pixel a square.
 
     Returns:
       [rows, columns, 3] uint8.
     """
-    factor = max(1, _COLUMN // box.columns)
+    # A tall box is not to make a giant of the sheet.
+    factor = max(1, min(_COLUMN // box.columns, 2 * _COLUMN // box.rows))
     detail = box.columns * factor
     width = max(_COLUMN, detail)
     top = _MARGIN + _LINE
@@ -261,7 +264,7 @@ def draw_teaser(first, views, box):
     Returns:
       [rows, columns, 3] uint8.
     """
-    factor = max(1, _CROP // box.columns)
+    factor = max(1, min(_CROP // box.columns, 2 * _CROP // box.rows))
     rows, columns = box.rows * factor, box.columns * factor
     down, across = _LINE + rows + _GAP + _TEXT_SIZE + _GAP, columns + _MARGIN
     top = _MARGIN + _LINE
@@ -280,21 +283,29 @@ def draw_teaser(first, views, box):
     return sheet.pixels()
 
 
-def _text_of(figures):
-    return f"PSNR {figures['psnr']:.2f} dB   SSIM {figures['ssim_range2']:.4f}"
+def _text_of(psnr, ssim):
+    return f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
 
 
-def _views(looks, truth, scored):
-    """[`View`] of {name: float picture}, all cut to their common size, and of the truth."""
+def _views(looks, truth, result):
+    """[`View`] of {name: float picture}, all cut to their common size, and of the truth.
+
+    The last picture is the burst's, whose figures are in its `Result`.
+    """
     shapes = [p.shape[:2] for p in (*looks.values(), *([] if truth is None else [truth]))]
     rows, columns = np.min(shapes, axis=0)
     views = []
-    for name, picture in looks.items():
+    for number, (name, picture) in enumerate(looks.items(), 1):
         text = ""
-        if scored:
-            progress.status(f"figure: scoring {name}")
-            cut = picture[:rows, :columns], truth[:rows, :columns]
-            text = _text_of(evaluation.score(*cut))
+        if result.scored and number == len(looks):
+            text = _text_of(result.psnr, result.ssim_range2)
+        elif result.scored:
+            progress.status(
+                f"figure of scene {result.scene}: scoring {number} of {len(looks) - 1} ({name})"
+            )
+            cut = np.clip(picture[:rows, :columns], 0, 1), truth[:rows, :columns]
+            ssim = metrics.ssim(*cut, data_range=metrics.PUBLISHED_SSIM_RANGE)
+            text = _text_of(metrics.psnr(*cut, data_range=1), ssim)
         views.append(View(name, pictures.quantised(picture[:rows, :columns]), text))
     if truth is not None:
         views.append(View("Ground truth", pictures.quantised(truth[:rows, :columns])))
@@ -366,14 +377,14 @@ class Panel(_PictureFigure):
         looks = {
             "Traditional": developed.develop_packed(first, frames[0]),
             "Coarse": developed.coarse(model, first, frames[0]),
-            "Fine": grown[1][0],
+            "Fine (1 frame)": grown[1][0],
             f"Burst of {len(frames)}" if len(frames) > 1 else "Burst": picture,
         }
         return picture, seconds, looks
 
     def draw(self, folder, burst, looks, truth, result):
         """Writes the figure; `truth` is a picture or None, `result` the burst's `Result`."""
-        views = _views(looks, truth, result.scored)
+        views = _views(looks, truth, result)
         box = self._chosen(views[-1].picture, _COLUMN)
         _write(self.path(folder, burst), draw_panel(views, box))
 
@@ -408,7 +419,7 @@ class Teaser(_PictureFigure):
     def draw(self, folder, burst, looks, truth, result):
         """See `Panel.draw`."""
         dark, looks = looks
-        views = _views(looks, truth, result.scored)
+        views = _views(looks, truth, result)
         box = self._chosen(views[-1].picture, _CROP)
         rows, columns = views[-1].picture.shape[:2]
         first = View("Input", pictures.quantised(dark[:rows, :columns]))
@@ -429,10 +440,7 @@ class Frames:
           counts: numbers of frames. A burst with fewer is restored from all it has as well.
           lpips: function of two pictures or None.
 
-        Raises:
-          InputError: matplotlib is not installed; better now than after the last burst.
         """
-        _matplotlib()
         self.counts = counts
         self.lpips = lpips
 
@@ -528,7 +536,7 @@ def growth_of(rows):
         ("lpips", "LPIPS (lower is better)"),
     ):
         values = [[getattr(burst[count], name) for burst in whole] for count in counts]
-        if values and None not in sum(values, []):
+        if values and all(v is not None and math.isfinite(v) for v in sum(values, [])):
             growth.append(
                 Growth(
                     title=title,
@@ -543,12 +551,20 @@ def growth_of(rows):
 
 def caption_of(growth):
     """What a plot of a `Growth` shows, as a sentence."""
+    frames = "1 frame" if growth.counts[-1] == 1 else f"{growth.counts[-1]} frames"
     if growth.bursts == 1:
-        return f"One burst of {growth.counts[-1]} frames."
-    return (
-        f"Mean of {growth.bursts} bursts of {growth.counts[-1]} frames; the band is one standard "
-        f"deviation."
-    )
+        return f"One burst of {frames}."
+    return f"Mean of {growth.bursts} bursts of {frames}; the band is one standard deviation."
+
+
+def check_frames(bursts):
+    """Raises InputError if --figure frames could draw nothing of these bursts."""
+    _matplotlib()
+    if not any(burst.scored for burst in bursts):
+        raise InputError(
+            "--figure frames plots scores, but no burst has a truth to be scored by: give "
+            "--long_dir, or leave the figure out"
+        )
 
 
 def _matplotlib():

@@ -32,9 +32,6 @@ _TEMPLATE = pathlib.Path(__file__).parent / "report.html"
 _THUMBNAIL = 240
 _PREVIEW = 1600
 
-# Seconds between two lines of progress where the output is not a terminal.
-_REPORT_EVERY = 10
-
 # Column of the table: heading, field of `results.Result`, format, whether a phone leaves it out.
 _COLUMNS = (
     ("Ratio", "ratio", "g", False),
@@ -113,15 +110,10 @@ def name_of(row):
 
 def _counted(items, what):
     """Yields the items and says how many are done and how long the rest will take."""
-    started = said = time.monotonic()
+    started = time.monotonic()
     for number, item in enumerate(items):
-        if number:
-            left = progress.time_left(started, number, len(items))
-            line = f"Report: {number} of {len(items)} {what}; {left}"
-            progress.status(line)
-            if not sys.stdout.isatty() and time.monotonic() - said > _REPORT_EVERY:
-                progress.say(line)
-                said = time.monotonic()
+        left = f"; {progress.time_left(started, number, len(items))}" if number else ""
+        progress.status(f"Report: {number} of {len(items)} {what}{left}")
         yield item
 
 
@@ -248,7 +240,7 @@ def _summary(settings, rows):
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
         f"reference frame {flags.get('reference_frame')}",
-        f"weights {pathlib.PurePath(flags.get('checkpoint')).name}",
+        f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}",
     ]
     return _text("; ".join(words)) + "."
 
@@ -421,7 +413,8 @@ def _growth_plot(growth):
         marks.append(f'<circle class="point" cx="{x:.1f}" cy="{y(mean):.1f}" r="4"/>')
         marks.append(_label(x, str(count)))
     marks.append(_label((_WIDTH + _LEFT - _RIGHT) / 2, "frames", line=1))
-    return _figure(growth.title, figures.caption_of(growth), grid + "".join(marks))
+    title = f"{growth.title.partition(' (')[0]} by number of frames"
+    return _figure(title, figures.caption_of(growth), grid + "".join(marks))
 
 
 def _ordinate(values):

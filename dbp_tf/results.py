@@ -34,9 +34,12 @@ _FLAGS_THAT_MATTER = (
     "n_burst",
     "mode",
     "reference_frame",
+    "precision",
     "png16",
     "lpips_graph",
 )
+# A figure drawn with the one is not drawn again with another; without any it may be added.
+_FLAGS_OF_FIGURES = ("box", "sid_checkpoint")
 _DIGITS = 7
 
 
@@ -195,7 +198,9 @@ def _check_settings(folder, settings):
             f"--resume: {folder / SETTINGS} cannot be understood ({error}): give another "
             f"--result_dir"
         ) from None
-    for name in _FLAGS_THAT_MATTER:
+    for name in _FLAGS_THAT_MATTER + _FLAGS_OF_FIGURES:
+        if name in _FLAGS_OF_FIGURES and None in (flags.get(name), settings["flags"].get(name)):
+            continue
         if flags.get(name) != settings["flags"][name]:
             raise InputError(
                 f"--resume: {folder} was made with --{name} {flags.get(name)}, not "

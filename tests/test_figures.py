@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+import math
 import pathlib
 import shutil
 import sys
@@ -315,7 +316,7 @@ def test_a_panel_shows_the_whole_picture_and_where_its_box_is():
     )
     box = (sheet[top : top + 480, left : left + 480] == figures._BOX).all(-1)
     rows, columns = np.nonzero(box)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (98, 201, 298, 401)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (96, 203, 296, 403)
     assert not box[100:200, 300:400].any()
 
 
@@ -406,7 +407,7 @@ def test_the_default_box_is_enlarged_and_inside_the_picture(rows, columns, wante
 def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
     assert run("--figure=panel", "--limit=1") == 0
     ((views, box),) = drawn
-    names = ["Traditional", "Coarse", "Fine", "Burst of 8", "Ground truth"]
+    names = ["Traditional", "Coarse", "Fine (1 frame)", "Burst of 8", "Ground truth"]
     assert [view.name for view in views] == names
     frames = frames_of(tree, 10003, 100)
     frame = raws.read_raw(tree / "short" / "10003_00_0.1s.ARW", cameras.SONY)
@@ -424,13 +425,13 @@ def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
         clipped = np.clip(picture, 0, 1)
         psnr = peak_signal_noise_ratio(truth, clipped, data_range=1)
         ssim = structural_similarity(truth, clipped, channel_axis=-1, data_range=2.0)
-        assert view.text == f"PSNR {psnr:.2f} dB   SSIM {ssim:.4f}"
+        assert view.text == f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
     assert views[-1].text == ""
     assert box == figures.default_box(views[-1].picture, 480)
     picture = iio.imread(tmp_path / "results" / "10003_00_100_panel.png")
     np.testing.assert_array_equal(picture, figures.draw_panel(views, box))
     (row,) = rows_of(tmp_path / "results" / "metrics.csv")
-    assert f"PSNR {float(row['psnr']):.2f} dB" in views[3].text
+    assert f"{float(row['psnr']):.2f} dB" in views[3].text
 
 
 def test_a_figure_changes_no_result(run, tmp_path):
@@ -456,7 +457,7 @@ def test_a_figure_changes_no_result(run, tmp_path):
 def test_without_truth_there_is_no_column_and_no_figure_for_it(run, drawn):
     assert run("--figure=panel", "--long_dir=", "--ratio=100", "--limit=1", "--n_burst=1") == 0
     ((views, box),) = drawn
-    assert [view.name for view in views] == ["Traditional", "Coarse", "Fine", "Burst"]
+    assert [view.name for view in views] == ["Traditional", "Coarse", "Fine (1 frame)", "Burst"]
     assert not any(view.text for view in views)
     assert box == figures.default_box(views[-1].picture, 480)
 
@@ -689,3 +690,29 @@ def test_bad_flags_are_named(run, capsys, flags, said, tmp_path):
 def test_the_baseline_alone_cannot_make_a_figure(run, data, capsys):
     assert run("--figure=panel", f"--checkpoint={data / 'sid_sony_d2'}") == 2
     assert "one frame at a time" in capsys.readouterr().err
+
+
+def test_a_tall_box_makes_no_giant_sheet():
+    (view,) = some_views(1, 512, 700)
+    assert max(figures.draw_panel([view], figures.Box(0, 10, 512, 6)).shape) < 3000
+    assert max(figures.draw_teaser(view, [view], figures.Box(0, 10, 512, 6)).shape) < 3000
+
+
+def test_a_resumed_figure_keeps_its_box(run, capsys):
+    flags = ("--figure=panel", "--limit=1", "--n_burst=1")
+    assert run(*flags, "--box=8,8,20,30") == 0
+    assert run(*flags, "--box=10,8,20,30", "--resume") == 2
+    error = capsys.readouterr().err
+    assert "--box" in error and "--resume" in error
+    assert run(*flags, "--box=8,8,20,30", "--resume") == 0
+
+
+def test_a_plot_of_nothing_is_refused_before_anything_is_restored(run, tree, counted, capsys):
+    flags = ("--long_dir=", "--ratio=100", f"--short_dir={tree / 'short'}")
+    assert run("--figure=frames", "--limit=1", *flags) == 2
+    assert "--figure frames" in capsys.readouterr().err and counted["encoded"] == 0
+
+
+def test_a_score_that_is_no_number_is_not_plotted():
+    rows = [result("10003", count, psnr) for count, psnr in ((1, 20.0), (2, math.inf))]
+    assert all(not growth.title.startswith("PSNR") for growth in figures.growth_of(rows))
