@@ -40,7 +40,6 @@ DATASET_FLAGS = (
     "short_dir",
     "long_dir",
     "split",
-    "resume",
     "png16",
     "lpips_graph",
     "figure",
@@ -147,7 +146,8 @@ _define(
     flags.DEFINE_bool,
     "resume",
     False,
-    "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out.",
+    "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out; "
+    "with --burst those that have their picture.",
 )
 _define(
     flags.DEFINE_bool,
@@ -301,6 +301,8 @@ def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
     results.check_writable(folder)
     bursts, how = photograph_flags.find(FLAGS, folder)
+    if not bursts:
+        return 0
     model, _ = load_model(camera)
     failures = photographs.restore_all(
         model,

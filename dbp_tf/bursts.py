@@ -6,6 +6,7 @@ between their capture times.
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import re
 
@@ -66,8 +67,9 @@ def find_bursts(source, gap=None):
     """
     if not source.replace(",", "").strip():
         raise InputError("--burst is empty: give raw files with commas between them, or a folder")
+    # os.path answers even for a list that is too long to be a name; pathlib raises.
     whole = pathlib.Path(source)
-    groups = _folders(whole) if whole.is_dir() else [(None, _listed(source))]
+    groups = _folders(whole) if os.path.isdir(source) else [(None, _listed(source))]
     bursts = []
     for folder, paths in groups:
         frames = in_order([Frame(path, exif.read_shot(path)) for path in paths])
@@ -91,7 +93,7 @@ def find_bursts(source, gap=None):
 
 def _listed(source):
     # A name may hold a comma itself.
-    texts = [source] if pathlib.Path(source).exists() else source.split(",")
+    texts = [source] if os.path.exists(source) else source.split(",")
     paths = [pathlib.Path(text.strip()) for text in texts if text.strip()]
     for path in paths:
         if path.is_dir():
@@ -99,7 +101,8 @@ def _listed(source):
                 f"--burst: {path} is a folder: give files with commas between them, or one folder"
             )
         if not path.is_file():
-            raise InputError(f"--burst: there is no file or folder {path}")
+            comma = "; if a name holds a comma, give the folder" if len(paths) > 1 else ""
+            raise InputError(f"--burst: there is no file or folder {path}{comma}")
         if paths.count(path) > 1:
             raise InputError(f"--burst: {path} is named twice: name each file once")
     return paths
@@ -176,7 +179,7 @@ def _by_pauses(frames, gap):
             )
     groups = [[frames[0]]]
     for frame, pause in zip(frames[1:], _pauses(frames), strict=True):
-        if pause > datetime.timedelta(seconds=gap):
+        if pause.total_seconds() > gap:
             groups.append([])
         groups[-1].append(frame)
     return groups

@@ -31,6 +31,9 @@ _MOST_ENTRIES = 1000
 _MOST_BYTES = 256
 _MOST_BOXES = 200
 
+# A clock that was never set says 1970 or 1980 at the earliest; other years are damage.
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
+
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
@@ -194,6 +197,8 @@ def _time(tags, tag, subsecond_tag):
     try:
         captured = datetime.datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
     except (TypeError, ValueError):
+        return None, None
+    if not _FIRST_YEAR <= captured.year <= _LAST_YEAR:
         return None, None
     if isinstance(digits, str) and digits.isascii() and digits.isdigit():
         return captured, float(f"0.{digits}")

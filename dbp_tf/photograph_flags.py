@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from dbp_tf import bursts, cli, overrides, photographs, pictures, white_balance
+from dbp_tf import bursts, cli, overrides, photographs, pictures, progress, white_balance
 from dbp_tf.errors import InputError
 
 # Flags that mean nothing without --burst; their defaults are those of `define`.
@@ -136,6 +136,8 @@ def check(values, others):
             if values[name].value == value:
                 raise InputError(f"--{name} {value} belongs to --burst: give that too")
         return
+    if values.resume and values.overwrite:
+        raise InputError("--resume keeps pictures that --overwrite replaces: give one of them")
     strange = [name for name in others if values[name].present]
     if strange:
         raise InputError(f"--{strange[0]} means nothing with --burst: leave out one of them")
@@ -149,8 +151,8 @@ def find(values, folder):
       folder: for the pictures.
 
     Returns:
-      (list of `bursts.Burst`, the keyword arguments of `photographs.restore_burst` that these
-      flags say).
+      (list of `bursts.Burst`, without those that --resume leaves out; the keyword arguments of
+      `photographs.restore_burst` that these flags say).
 
     Raises:
       InputError: a flag makes no sense, there is no burst, or a picture would be overwritten.
@@ -168,5 +170,10 @@ def find(values, folder):
         "overwrite": values.overwrite,
     }
     found = bursts.find_bursts(values.burst, values.burst_gap)[: values.limit]
+    if values.resume:
+        paths = [photographs.picture_path(folder, burst, values.format) for burst in found]
+        todo = [burst for burst, path in zip(found, paths, strict=True) if not path.exists()]
+        progress.say(f"{len(found) - len(todo)} of {len(found)} bursts are done already.")
+        found = todo
     photographs.check_paths(folder, found, values.format, values.overwrite)
     return found, how

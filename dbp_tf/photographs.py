@@ -51,7 +51,9 @@ def read_burst(burst, overrides, camera, n_burst=None):
         bursts.check_shot(frame, first)
         raw_frame = raws.read_raw(frame.path, overrides=overrides)
         _check_mosaic(raw_frame, frames[0] if frames else None, camera)
-        notes += levels.check(raw_frame, overrides)
+        odd = levels.check(raw_frame, overrides)
+        # What is odd about one file of a camera is so about all.
+        notes = notes or odd
         frames.append(raw_frame)
     return frames, notes
 
@@ -70,15 +72,16 @@ def _check_mosaic(frame, first, camera):
         )
     if first is None:
         return
-    if frame.mosaic.shape != first.mosaic.shape:
-        raise InputError(
-            f"{frame.path} has {rows} x {columns} pixels, but {first.path.name} has "
-            f"{first.mosaic.shape[0]} x {first.mosaic.shape[1]}: a burst's frames are of one size"
-        )
+    # First the phase: the same sensor from another one has whole periods of another number.
     if frame.offset != first.offset:
         raise InputError(
             f"{frame.path} has its colour filters laid out from {frame.offset}, but "
             f"{first.path.name} from {first.offset}: a burst's frames have one phase"
+        )
+    if frame.mosaic.shape != first.mosaic.shape:
+        raise InputError(
+            f"{frame.path} has {rows} x {columns} pixels, but {first.path.name} has "
+            f"{first.mosaic.shape[0]} x {first.mosaic.shape[1]}: a burst's frames are of one size"
         )
 
 
@@ -168,6 +171,8 @@ def restore_burst(
     progress.status(f"{burst.name}: preparing")
     packed, used_ratio, colours = packed_frames(frames, camera, ratio, balance)
     names = [frame.path.name for frame in frames]
+    if len({frame.flip for frame in frames}) > 1:
+        notes.append("its frames were held upright and on their side: the first one decides")
     # Eight mosaics of 12 megapixels are 200 MB.
     del frames
     lines = [

@@ -476,6 +476,38 @@ def test_files_without_white_balance_are_named(tmp_path):
     restore(tmp_path, tmp_path / "out", balance=(2.0, 1.0, 2.0))
 
 
+def test_a_long_list_of_long_names_is_a_list(tmp_path, monkeypatch):
+    """Eight names of a phone's files are more than a name may be long."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"PXL_20231012_20301234{i}.RAW-01.COVER.dng" for i in range(8)]
+    for name in names:
+        shoot(tmp_path / name)
+    (burst,) = bursts.find_bursts(",".join(names))
+    assert [frame.path.name for frame in burst.frames] == names
+    with pytest.raises(InputError, match="no file or folder none.dng; if a name holds a comma"):
+        bursts.find_bursts(f"{names[0]},none.dng")
+
+
+def test_a_damaged_date_is_no_date(tmp_path):
+    late = datetime.datetime(9999, 12, 31, 23, 59, 59)
+    path = shoot(tmp_path / "a.dng", (late - NOON).total_seconds(), exposure=2.0)
+    assert exif.read_shot(path).captured is None
+    assert len(bursts.find_bursts(str(path))) == 1
+
+
+def test_any_pause_may_be_given(tmp_path):
+    for number in range(2):
+        shoot(tmp_path / f"{number}.dng", number)
+    assert len(bursts.find_bursts(str(tmp_path), gap=1e300)) == 1
+
+
+def test_frames_of_another_phase_are_called_so(tmp_path):
+    first = shoot(tmp_path / "a.dng")
+    shoot(tmp_path / "b.dng", pattern=("GB", "RG"))
+    with pytest.raises(InputError, match="b.dng has its colour filters laid out from"):
+        read(f"{first},{tmp_path / 'b.dng'}")
+
+
 def test_nothing_is_overwritten_unasked(tmp_path):
     shoot(tmp_path / "a.dng")
     restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg")
@@ -557,6 +589,11 @@ def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
     before = path.read_bytes()
     assert run(script, *flags) == 2
     assert "in.png exists already: give --overwrite" in capsys.readouterr().err
+    # Gone on with: it is there, and so it stays.
+    assert run(script, *flags, "--resume") == 0
+    assert "1 of 1 bursts are done already" in capsys.readouterr().out
+    assert run(script, *flags, "--resume", "--overwrite") == 2
+    assert "--overwrite" in capsys.readouterr().err and path.read_bytes() == before
     assert run(script, *flags, "--overwrite", "--noalign", "--nomotion_mask", "--n_burst=2") == 0
     said = capsys.readouterr().out
     assert "(found in the signal)" in said and "packed pixels" not in said
