@@ -1,0 +1,68 @@
+"""The weights that come with the project: what they are, and that they restore."""
+
+import pathlib
+
+import h5py
+import numpy as np
+import pytest
+
+from dbp_tf import cameras, evaluation, metrics, modes, pretrained, raw, sid, simulate, spec
+
+CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
+
+# PSNR in dB of the sample at ratio 300, from one frame and from eight.
+GOLDEN = {"sony": (22.18, 22.77), "fuji": (22.44, 22.46)}
+
+
+@pytest.fixture(scope="module", params=GOLDEN)
+def camera(request):
+    return cameras.camera_named(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(camera):
+    return pretrained.load_pretrained(CHECKPOINTS / f"{camera.name}_small")
+
+
+@pytest.fixture(scope="module")
+def sample(camera, tmp_path_factory):
+    """(packed frames, truth) of the sample at ratio 300."""
+    folder = tmp_path_factory.mktemp(camera.name)
+    for _ in simulate.simulate([simulate.SAMPLE], folder, camera, ratios=(300.0,)):
+        pass
+    (burst,) = sid.find_bursts(folder / "short", folder / "long", camera, "test", 8)
+    frames = [raw.read_raw(path, camera).packed(burst.ratio) for path in burst.frames]
+    return frames, raw.read_truth(burst.truth)
+
+
+def test_they_are_small_and_say_what_they_are(camera, model):
+    assert model.spec == spec.NetworkSpec(
+        channels=camera.channels, scale=camera.scale, width=12, residual_blocks=3
+    )
+    path = CHECKPOINTS / f"{camera.name}_small" / pretrained.WEIGHTS_FILE
+    assert path.stat().st_size < 10e6
+    kinds = set()
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: kinds.add(getattr(item, "dtype", None)))
+    assert kinds == {None, np.dtype("float16")}
+
+
+def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
+    frames, truth = sample
+    grown = modes.grow(model, frames, (1, 8), camera.reference_frame, camera.padded_columns)
+    one, eight = (
+        evaluation.score(*evaluation.crop_to_common(picture, truth))["psnr"]
+        for _, picture, _ in grown
+    )
+    assert (one, eight) == pytest.approx(GOLDEN[camera.name], abs=0.02)
+    assert eight > one
+
+
+def test_bfloat16_shows_no_difference(model, sample):
+    frames, _ = sample
+    full, half = (
+        np.clip(model.enhance(frames[:2], precision=precision), 0, 1)
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(full - half).max()
+    assert metrics.psnr(half, full, data_range=1) > 45
