@@ -1,7 +1,8 @@
 """The dark frames of a burst of the dataset, one after another, the next one read ahead.
 
 LibRaw leaves Python's lock alone, so a raw file is decoded while the networks work on the frame
-before it, and no more than two frames are in memory.
+before it, and no more than two packed frames and the first mosaic are in
+memory.
 """
 
 from dbp_tf import raw as raws

@@ -198,7 +198,7 @@ class _Restored:
 
     picture: np.ndarray
     truth: np.ndarray | None  # uint16
-    first: raws.RawFrame
+    levels: str
     frames: int
     seconds: float
     looks: object
@@ -214,7 +214,7 @@ def _restore(model, burst, frames, camera, work, background):
     truth = background.submit(_read_truth, burst, first, padded)
     if work.figure:
         picture, seconds, looks = work.figure.restore(
-            model, camera, first, list(frames), work.reference_frame, **work.compute
+            model, camera, first, frames, work.reference_frame, **work.compute
         )
     else:
         looks, started = None, time.monotonic()
@@ -224,7 +224,7 @@ def _restore(model, burst, frames, camera, work, background):
         seconds = time.monotonic() - started
     truth = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
-    return _Restored(picture[:rows, :columns], truth, first, len(frames), seconds, looks)
+    return _Restored(picture[:rows, :columns], truth, first.levels, len(frames), seconds, looks)
 
 
 def _finish(restored, burst, folder, work, background):
@@ -253,7 +253,7 @@ def _finish(restored, burst, folder, work, background):
     )
     if work.figure:
         work.figure.draw(folder, burst, restored.looks, truth, result)
-    return result, restored.first.levels
+    return result, restored.levels
 
 
 def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=None):
@@ -297,12 +297,9 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=N
         failures.append(str(error))
         progress.say(f"{place(number)} skipped: {error}")
 
-    def note(number, job):
+    def finish(number, burst, restored):
         nonlocal levels_said
-        try:
-            row, levels = job.result()
-        except InputError as error:
-            return skip(number, error)
+        row, levels = _finish(restored, burst, folder, work, background)
         if levels != levels_said:
             progress.say(f"Raw levels: {levels}.")
             levels_said = levels
@@ -310,29 +307,34 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=N
         left = f"; {progress.time_left(started, number, len(todo))}" if number < len(todo) else ""
         progress.say(f"{place(number)}, {_line(row)}{left}")
 
-    # While the networks work on a burst, the one before it is written and scored and the next
-    # one's first file is read.
-    with futures.ThreadPoolExecutor(2) as background, futures.ThreadPoolExecutor(1) as finisher:
-        frames, unfinished = opened(1, background), None
+    def settle(number, job):
         try:
-            for number, burst in enumerate(todo, 1):
-                now, frames = frames, opened(number + 1, background)
-                try:
-                    restored = _restore(model, burst, now, camera, work, background)
-                except InputError as error:
-                    restored, failed = None, error
-                before, unfinished = unfinished, None
-                if restored:
-                    job = finisher.submit(_finish, restored, burst, folder, work, background)
-                    unfinished = number, job
-                if before:
-                    note(*before)
-                if not restored:
-                    skip(number, failed)
-        finally:
-            # Also when the run is stopped: what was restored is not lost.
-            if unfinished:
-                note(*unfinished)
+            job.result()
+        except InputError as error:
+            skip(number, error)
+
+    # While the networks work on a burst, the one before it is written, scored and noted down, and
+    # the next one's first file is read. Leaving waits for that: what was restored is not lost.
+    with futures.ThreadPoolExecutor(2) as background, futures.ThreadPoolExecutor(1) as finisher:
+        frames, before = opened(1, background), None
+        for number, burst in enumerate(todo, 1):
+            now, frames = frames, opened(number + 1, background)
+            job = failed = None
+            try:
+                restored = _restore(model, burst, now, camera, work, background)
+                job = finisher.submit(finish, number, burst, restored)
+            except InputError as error:
+                # Its traceback would keep the burst's levels in memory.
+                failed = error.with_traceback(None)
+            # The finisher alone holds the pictures from here on.
+            restored = None
+            if before:
+                settle(*before)
+            if failed:
+                skip(number, failed)
+            before = (number, job) if job else None
+        if before:
+            settle(*before)
     results.save_published(folder, rows)
     return rows, failures
 

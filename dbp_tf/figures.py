@@ -353,7 +353,7 @@ class Panel(_PictureFigure):
           model: what `load_pretrained` returns; it fuses frames.
           camera: `cameras.Camera`.
           first: `raw.RawFrame` of the first frame.
-          frames: packed frames [H, W, C], brightened.
+          frames: packed frames [H, W, C], brightened; an iterable that knows its length.
           reference_frame: "first" or "center".
           **compute: see `modes.restore`.
 
@@ -361,6 +361,7 @@ class Panel(_PictureFigure):
           (the burst's picture, the seconds it took, what `draw` needs).
         """
         check_box(self.box, first.mosaic.shape)
+        frames = list(frames)
         grown = {
             count: (picture, seconds)
             for count, picture, seconds in modes.grow(
@@ -402,6 +403,7 @@ class Teaser(_PictureFigure):
     def restore(self, model, camera, first, frames, reference_frame, **compute):
         """See `Panel.restore`."""
         check_box(self.box, first.mosaic.shape)
+        frames = list(frames)
         *_, (_, picture, seconds) = modes.grow(
             model, frames, {len(frames)}, reference_frame, camera.padded_columns, **compute
         )

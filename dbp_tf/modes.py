@@ -51,7 +51,8 @@ def _rotate(model, frames, reference, **compute):
     stream = model.stream(keep=None, **compute)
     for frame in model.checked(frames):
         stream.add(frame)
-    return _mean(stream.picture(index) for index in range(stream.count))
+    last = stream.count - 1
+    return _mean(stream.picture(index, last=index == last) for index in range(last + 1))
 
 
 def _mean(pictures):
@@ -110,7 +111,8 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       the packed mosaic, and the published evaluation fills these from the padding.
     """
     reference = _reference_index(reference_frame, len(frames))
-    return MODES[mode].restore(model, _watched(frames, padded_columns), reference, **compute)
+    watched = _watched(frames, padded_columns, MODES[mode].most_frames)
+    return MODES[mode].restore(model, watched, reference, **compute)
 
 
 def _reference_index(reference_frame, count):
@@ -163,5 +165,5 @@ def grow(model, frames, counts, reference_frame="first", padded_columns=0, **com
         spent += time.monotonic() - started
         if count in references:
             started = time.monotonic()
-            picture = stream.picture(references[count])
+            picture = stream.picture(references[count], last=count == max(counts))
             yield count, picture, spent + time.monotonic() - started

@@ -38,7 +38,7 @@ _FLAGS_THAT_MATTER = (
     "png16",
     "lpips_graph",
 )
-# A figure drawn with the one is not drawn again with another; without any it may be added.
+# A figure drawn with the one is not drawn again with another; another figure is drawn anew.
 _FLAGS_OF_FIGURES = ("box", "sid_checkpoint")
 _DIGITS = 7
 
@@ -57,7 +57,8 @@ class Result:
       ssim_range2: scikit-image's default with data range 2, as published; output clipped.
       ssim_range1: the same with data range 1.
       lpips: of the unclipped output; None without its graph.
-      seconds: the network's time, without reading, scoring and writing.
+      seconds: of the networks, with what little reading they had to wait for; not scoring and
+        writing.
     """
 
     scene: str
@@ -199,9 +200,10 @@ def _check_settings(folder, settings):
             f"--result_dir"
         ) from None
     for name in _FLAGS_THAT_MATTER + _FLAGS_OF_FIGURES:
-        if name in _FLAGS_OF_FIGURES and None in (flags.get(name), settings["flags"].get(name)):
+        another = flags.get("figure") != settings["flags"].get("figure")
+        if name in _FLAGS_OF_FIGURES and another:
             continue
-        if flags.get(name) != settings["flags"][name]:
+        if flags.get(name) != settings["flags"].get(name):
             raise InputError(
                 f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
                 f"{settings['flags'][name]}: give the same flag or another --result_dir"
