@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from dbp_tf import layers, spec, streaming
 from dbp_tf.errors import InputError
+from dbp_tf.reference import reference_index
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -78,7 +79,7 @@ class Enhancer:
     def _reference_index(self, reference_frame, frames):
         if isinstance(reference_frame, str):
             if self.spec.fusion == "max" or self.single is not None:
-                layers.reference_index(reference_frame, 1)
+                reference_index(reference_frame, 1)
                 return 0
             if reference_frame == "center" and not hasattr(frames, "__len__"):
                 raise InputError(
@@ -86,7 +87,7 @@ class Enhancer:
                     "a list, or the index itself"
                 )
             count = len(frames) if hasattr(frames, "__len__") else 1
-            return layers.reference_index(reference_frame, count)
+            return reference_index(reference_frame, count)
         try:
             return operator.index(reference_frame)
         except TypeError:

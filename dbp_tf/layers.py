@@ -9,10 +9,9 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from dbp_tf.errors import InputError
+from dbp_tf.reference import reference_index
 
 LEAKY_SLOPE = 0.2
-REFERENCE_FRAMES = ("first", "center")
 
 
 _EMPTY = contextvars.ContextVar("empty", default=False)
@@ -34,15 +33,6 @@ def empty_weights():
 def initial_kernel(initializer="glorot_uniform"):
     """The initializer of a kernel, or zeros within `empty_weights`."""
     return "zeros" if _EMPTY.get() else initializer
-
-
-def reference_index(reference_frame, frames):
-    """Index of the reference among so many frames: 0 for "first", frames // 2 for "center"."""
-    if reference_frame not in REFERENCE_FRAMES:
-        raise InputError(
-            f"the reference frame is one of {', '.join(REFERENCE_FRAMES)}, not {reference_frame!r}"
-        )
-    return 0 if reference_frame == "first" else frames // 2
 
 
 @keras.saving.register_keras_serializable("dbp_tf")

@@ -13,6 +13,7 @@ import numpy as np
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
+from dbp_tf.reference import reference_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,16 +111,9 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       that padding adds are for the caller to crop: the Fuji truth is two pixels wider than
       the packed mosaic, and the published evaluation fills these from the padding.
     """
-    reference = _reference_index(reference_frame, len(frames))
+    reference = reference_index(reference_frame, len(frames))
     watched = _watched(frames, padded_columns, MODES[mode].most_frames)
     return MODES[mode].restore(model, watched, reference, **compute)
-
-
-def _reference_index(reference_frame, count):
-    # Its module imports TensorFlow, which the command line's flags do without.
-    from dbp_tf import layers
-
-    return layers.reference_index(reference_frame, count)
 
 
 def _watched(frames, padded_columns, count=None):
@@ -151,10 +145,10 @@ def grow(model, frames, counts, reference_frame="first", padded_columns=0, **com
       (count, picture, seconds) in rising order: the picture as `restore` gives it in mode
       "burst" for so many frames, and the time that this picture alone would have taken.
     """
-    # Imported here for the reason `_reference_index` gives.
+    # The command line's flags, which need this module, do without TensorFlow.
     import tensorflow as tf
 
-    references = {count: _reference_index(reference_frame, count) for count in counts}
+    references = {count: reference_index(reference_frame, count) for count in counts}
     stream = model.stream(keep=set(references.values()), **compute)
     spent = 0.0
     for count, frame in enumerate(model.checked(_watched(frames, padded_columns, max(counts))), 1):

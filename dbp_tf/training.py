@@ -21,7 +21,6 @@ from dbp_tf import (
     distribution,
     evaluation,
     files,
-    layers,
     packing,
     pictures,
     progress,
@@ -32,6 +31,7 @@ from dbp_tf import spec as specs
 from dbp_tf import training_step as step_of
 from dbp_tf.errors import InputError
 from dbp_tf.pretrained import Enhancer, save_pretrained
+from dbp_tf.reference import reference_index
 
 COLUMNS = (
     "epoch",
@@ -494,7 +494,7 @@ def sample_picture(enhancer, burst, stage, camera, reference_frame="center"):
         shown = [raw_colours(x, camera) for x in (frame[0], enhancer.coarse(frame)[0], truth)]
         return np.concatenate(shown, axis=1)
     frames = burst["frames"].numpy()
-    reference = frames[layers.reference_index(reference_frame, len(frames))]
+    reference = frames[reference_index(reference_frame, len(frames))]
     dark = raw_colours(reference, camera).repeat(camera.scale, 0).repeat(camera.scale, 1)
     output = enhancer.enhance(frames, reference_frame=reference_frame)
     return np.concatenate([dark, np.clip(output, 0, 1), burst["truth"]], axis=1)

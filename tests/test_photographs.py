@@ -241,7 +241,7 @@ def read(folder, given=NOTHING, camera=SONY):
         ({"camera": dataclasses.replace(SONY, model="Other")}, "taken with dbp_tf Other .simulat"),
         ({"exposure": 0.2}, "b.dng was exposed for 0.2 s, but a.dng for 0.1 s"),
         ({"mosaic": dark_mosaic(shape=(68, 76))}, "68 x 76 pixels, but a.dng has 64 x 76"),
-        ({"pattern": ("GR", "BG")}, "64 x 72 pixels, but a.dng has 64 x 76"),
+        ({"pattern": ("GR", "BG")}, "b.dng has its colour filters laid out from"),
         (
             {"pattern": ("GR", "BG"), "mosaic": dark_mosaic(shape=(64, 77))},
             r"laid out from \(0, 1\), but a.dng from \(0, 0\)",
