@@ -30,18 +30,23 @@ STRIPE_ROWS = 256
 class Steps:
     """The compiled steps from packed frames to the picture, for one set of networks.
 
-    Sizes are dynamic: bursts of another size or length trace nothing anew.
+    Sizes are dynamic: bursts of another size or length trace nothing anew. Of the upper levels,
+    `encode_stripe` gives those that are fused by a maximum: 1 and 2 in the first version, 2 in the
+    revised one. There level 1 is the reference frame's alone, and `decode_stripe` makes it anew
+    from that frame: 1 % of the work of eight frames, for the largest tensor of all, which
+    otherwise would be in memory from that frame to the picture.
     """
 
     def __init__(self, coarse, fine, spec):
         encoder, bottleneck, decoder = networks.parts(fine)
-        self.fusion = spec.fusion
         self.scale = spec.scale
+        self.refers = spec.fusion == "reference"
         above, below = _split_encoder(encoder)
         lower, upper = _split_decoder(decoder)
+        first_level = keras.Model(encoder.inputs, encoder.outputs[0])
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
-        level = [tf.TensorSpec((1, None, None, t.shape[-1]), t.dtype) for t in encoder.outputs]
-        level7 = tf.TensorSpec((1, None, None, lower.output.shape[-1]), lower.output.dtype)
+        first, second, *deeper = _signature(encoder.outputs)
+        (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
         rows = tf.TensorSpec((), tf.int32)
 
         def compiled(*signature):
@@ -54,39 +59,38 @@ class Steps:
         @compiled(frame, frame, rows, rows)
         def encode_stripe(frame, coarse_output, start, count):
             first, second, pooled = above([frame, coarse_output])
-            return (
-                first[:, start : start + count],
-                second[:, start // 2 : (start + count + 1) // 2],
-                pooled[:, start // 4 : (start + count + 3) // 4],
-            )
-
-        @compiled(frame, frame, rows, rows)
-        def encode_stripe_deep(frame, coarse_output, start, count):
-            return encode_stripe(frame, coarse_output, start, count)[1:]
-
-        pooled = tf.TensorSpec((1, None, None, level[1].shape[-1]), level[1].dtype)
+            fused = [second[:, start // 2 : (start + count + 1) // 2]]
+            if not self.refers:
+                fused.append(first[:, start : start + count])
+            return fused, pooled[:, start // 4 : (start + count + 3) // 4]
 
         @compiled(pooled)
         def encode_below(pooled):
             return below(pooled)
 
-        @compiled(level[2:])
+        @compiled(deeper)
         def decode_below(levels):
             *skips, deepest = levels
             return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, level[1], level[0], rows, rows)
-        def decode_stripe(below, second, first, start, count):
+        @compiled(level7, second, *([frame, frame] if self.refers else [first]), rows, rows)
+        def decode_stripe(below, second, *rest):
+            *finest, start, count = rest
+            first = first_level(finest) if self.refers else finest[0]
             picture = upper([below, second, first])
             scale = spec.scale
             return picture[0, scale * start : scale * (start + count)]
 
         self.denoise = denoise
         self.encode_stripe = encode_stripe
-        self.encode_stripe_deep = encode_stripe_deep
         self.encode_below = encode_below
         self.decode_below = decode_below
         self.decode_stripe = decode_stripe
+
+
+def _signature(tensors):
+    """The `tf.TensorSpec`s of one picture's tensors, of any size."""
+    return [tf.TensorSpec((1, None, None, t.shape[-1]), t.dtype) for t in tensors]
 
 
 def half_size(frames):
@@ -114,7 +118,7 @@ def _split_decoder(decoder):
 class BurstStream:
     """The fused levels of the frames so far; a picture can be had after every frame.
 
-    Memory does not grow with the number of frames, save for the first level of those in `keep`.
+    Memory does not grow with the number of frames, save for those in `keep` themselves.
     """
 
     def __init__(self, steps, keep=(0,), stripe_rows=STRIPE_ROWS):
@@ -131,41 +135,39 @@ class BurstStream:
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_rows = stripe_rows
-        self._firsts = {}  # {frame: {top row: stripe of its first level}}
-        self._seconds = {}
+        self._rows = None
+        self._kept = {}  # {frame: (packed frame, its coarse output)}
+        self._upper = {}  # {(level, top row): stripe of a level that is fused}
         self._deeper = {}  # {level: features}
         self._below = None  # what the decoder makes of them, for pictures of several references
 
-    def _stripes(self, rows):
-        height = self._stripe_rows or rows
-        return [(top, min(top + height, rows)) for top in range(0, rows, height)]
+    def _stripes(self):
+        height = self._stripe_rows or self._rows
+        for top in range(0, self._rows, height):
+            bottom = min(top + height, self._rows)
+            yield top, bottom, max(top - HALO, 0), min(bottom + HALO, self._rows)
 
     def add(self, frame):
         """Takes the next frame in, packed [1, H, W, C] float32 in 0..1, H and W even."""
         steps, index = self._steps, self.count
         self._below = None
-        by_maximum = steps.fusion == "max"
+        self._rows = frame.shape[1]
         coarse = steps.denoise(frame)
-        rows = frame.shape[1]
-        firsts = self._firsts.setdefault(0 if by_maximum else index, {})
+        if steps.refers and (self._keep is None or index in self._keep):
+            self._kept[index] = frame, coarse
         pooled = []
-        for top, bottom in self._stripes(rows):
-            start, end = max(top - HALO, 0), min(bottom + HALO, rows)
-            stripe = (
+        for top, bottom, start, end in self._stripes():
+            fused, deeper = steps.encode_stripe(
                 frame[:, start:end],
                 coarse[:, start // 2 : end // 2],
                 tf.constant(top - start),
                 tf.constant(bottom - top),
             )
-            if by_maximum or self._keep is None or index in self._keep:
-                first, second, deeper = steps.encode_stripe(*stripe)
-                _raise_to(firsts, top, first)
-            else:
-                second, deeper = steps.encode_stripe_deep(*stripe)
             # Stripe by stripe, so that no level is there twice at its full size.
-            _raise_to(self._seconds, top, second)
+            for level, features in zip((2, 1), fused):
+                _raise_to(self._upper, (level, top), features)
             pooled.append(deeper)
-        del coarse
+        del coarse, fused
         for level, features in enumerate(steps.encode_below(_joined(pooled)), 3):
             _raise_to(self._deeper, level, features)
         self.count += 1
@@ -176,24 +178,26 @@ class BurstStream:
         Args:
           reference: index of the reference frame, one of `keep`.
           last: nothing more is wanted of this burst, so that the levels can go as the picture
-            comes, which keeps half a gigabyte of a 12-megapixel burst from being there at once.
+            comes.
         """
-        steps = self._steps
-        firsts = self._firsts[0 if steps.fusion == "max" else reference]
-        seconds = self._seconds
+        steps, rows = self._steps, self._rows
+        upper, kept = self._upper, self._kept[reference] if steps.refers else None
         if self._below is None:
             self._below = steps.decode_below(list(self._deeper.values()))
         below = self._below
         if last:
-            self._firsts = self._seconds = self._deeper = self._below = None
-        rows = sum(first.shape[1] for first in firsts.values())
+            self._kept = self._upper = self._deeper = self._below = None
         picture = None
-        for top, bottom in self._stripes(rows):
-            start, end = max(top - HALO, 0), min(bottom + HALO, rows)
+        for top, bottom, start, end in self._stripes():
+            if steps.refers:
+                frame, coarse = kept
+                finest = [frame[:, start:end], coarse[:, start // 2 : end // 2]]
+            else:
+                finest = [_rows_of(upper, 1, start, end)]
             stripe = steps.decode_stripe(
                 below[:, start // 4 : (end + 3) // 4],
-                _rows_of(seconds, start // 2, end // 2),
-                _rows_of(firsts, start, end),
+                _rows_of(upper, 2, start // 2, end // 2),
+                *finest,
                 tf.constant(top - start),
                 tf.constant(bottom - top),
             )
@@ -202,9 +206,9 @@ class BurstStream:
             picture[steps.scale * top : steps.scale * bottom] = stripe
             if last:
                 # All of a stripe that no later one reaches into.
-                for key in [key for key in firsts if key + bottom - top <= bottom - HALO]:
-                    firsts[key] = firsts[key][:, :, :0]
-                    seconds[key] = seconds[key][:, :, :0]
+                for level, at in upper:
+                    if at + bottom - top <= bottom - HALO:
+                        upper[level, at] = upper[level, at][:, :, :0]
         return picture
 
 
@@ -212,10 +216,12 @@ def _joined(stripes):
     return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 1)
 
 
-def _rows_of(stripes, start, end):
-    """Rows start..end of a tensor [1, rows, columns, channels] that is held in stripes."""
+def _rows_of(stripes, wanted, start, end):
+    """Rows start..end of a level [1, rows, columns, channels] that is held in stripes."""
     pieces, top = [], 0
-    for stripe in stripes.values():
+    for (level, _), stripe in stripes.items():
+        if level != wanted:
+            continue
         bottom = top + stripe.shape[1]
         if top < end and bottom > start:
             pieces.append(stripe[:, max(start - top, 0) : end - top])
