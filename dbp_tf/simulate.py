@@ -6,10 +6,11 @@ writes `DIR/short/IIIII_NN_0.1s.ARW` and `DIR/long/IIIII_00_Ts.ARW`, DNG files u
 of the See-in-the-Dark dataset (LibRaw goes by content, not by suffix).
 
 The photograph is un-processed to linear camera colours (Brooks et al., Unprocessing Images for
-Learned Raw Denoising, CVPR 2019), filtered by the sensor's mosaic and divided by the exposure
-ratio; then comes the noise of a sensor (Wei et al., A Physics-based Noise Formation Model for
-Extreme Low-light Raw Denoising, CVPR 2020, "ELD"): shot noise, read noise, row noise, an offset
-of each colour's black level, rounding to whole DN. The truth is the same mosaic without noise.
+Learned Raw Denoising, CVPR 2019), softened as by a lens, filtered by the sensor's mosaic and
+divided by the exposure ratio; then comes the noise of a sensor (Wei et al., A Physics-based Noise
+Formation Model for Extreme Low-light Raw Denoising, CVPR 2020, "ELD"): shot noise, read noise,
+row noise, an offset of each colour's black level, rounding to whole DN. The truth is the same
+mosaic without noise.
 
 Axis letters: F frames. Mosaics are [rows, columns] in raw pixels. DN are 14-bit raw values.
 """
@@ -50,8 +51,14 @@ _LEAST_SIDE = {"bayer": 64, "xtrans": 512}
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
-# Linear brightness above which a highlight fades into a clipped one (Brooks et al. 2019).
+# Linear brightness from which highlights go white, and from which that white saturates the sensor.
 _HIGHLIGHT = 0.9
+_SATURATED = 0.95
+
+# What lens and optical low-pass filter make of a point of light, along rows and along columns:
+# a fifth of the contrast is left at the finest detail that the pixels can hold. Without it, the
+# one-pixel detail of a photograph made smaller would come out of any demosaicing as false colour.
+_OPTICS = (0.2, 0.6, 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,11 +259,12 @@ def camera_matrix(camera):
 
 
 def unprocess(photo, camera):
-    """A photograph to what the sensor's colour filters let through.
+    """A photograph to the light that the sensor's colour filters let through.
 
     Inverts sRGB's tone curve, the camera's colour matrix and its white balance. Gains below
-    one would leave highlights grey-green in the raw file; they fade to one near white, so that
-    white saturates all colours as it does on a sensor (Brooks et al. 2019).
+    one would leave highlights grey-green in the raw file; near white they fade to one, so that
+    white saturates all colours as it does on a sensor (Brooks et al. 2019). Before they do, a
+    highlight loses its colour: a channel that saturates ahead of the others would tint it.
 
     Args:
       photo: [rows, columns, 3] sRGB in 0..1.
@@ -270,8 +278,30 @@ def unprocess(photo, camera):
     # LibRaw scales its multipliers so that the smallest is one.
     gains = np.float32(min(camera.white_balance)) / np.array(camera.white_balance, np.float32)
     grey = linear.mean(axis=-1, keepdims=True)
-    clipped = (np.maximum(grey - _HIGHLIGHT, 0) / (1 - _HIGHLIGHT)) ** 2
-    return linear * np.maximum(clipped + (1 - clipped) * gains, gains)
+    linear = _fade(linear, (grey - _HIGHLIGHT) / (_SATURATED - _HIGHLIGHT))
+    return linear * _fade(gains, (grey - _SATURATED) / (1 - _SATURATED))
+
+
+def _fade(values, share):
+    """Values that go to one as `share` goes from 0 to 1, gently at first."""
+    return values + (1 - values) * np.clip(share, 0, 1) ** 2
+
+
+def soften(linear):
+    """Light through lens and optical low-pass filter; see `_OPTICS`.
+
+    Args:
+      linear: [rows, columns, channels], continued at the edges by its mirror image.
+
+    Returns:
+      The same shape and type; a uniform picture stays as it is.
+    """
+    for axis in (0, 1):
+        margins = [(1, 1) if axis == other else (0, 0) for other in range(linear.ndim)]
+        padded = np.pad(linear, margins, mode="symmetric")
+        places = np.arange(linear.shape[axis])
+        linear = sum(weight * padded.take(places + by, axis) for by, weight in enumerate(_OPTICS))
+    return linear
 
 
 def pattern_of(camera):
@@ -386,7 +416,7 @@ def simulate_scene(photo, camera, rng, frames=8, ratio=100.0, shake=0, noise=Non
       `Scene`.
     """
     noise = noise or Noise()
-    linear = unprocess(photo, camera)
+    linear = soften(unprocess(photo, camera))
     pattern = pattern_of(camera)
     offset = draw_offset(noise, rng)
     shifts, burst = np.zeros((frames, 2), int), []

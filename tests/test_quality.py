@@ -148,6 +148,16 @@ def test_a_gate_names_the_figures_it_compares(quality):
     assert rotated.endswith("(28.00 -> 28.60 at 100; 24.00 -> 25.20 at 300 dB)")
 
 
+def test_without_a_reference_frame_there_is_no_such_verdict(quality):
+    means = {
+        (row, ratio): (psnr, 0.5)
+        for row, values in MEANS.items()
+        for ratio, psnr in zip((100, 300), values, strict=True)
+        if row != "rotate"
+    }
+    assert len([*quality.verdicts(means)]) == 5
+
+
 def test_means_are_over_the_bursts_of_one_ratio(quality):
     lines = [
         {"row": "mean", "ratio": "100", "psnr": "20", "ssim": "0.5"},
