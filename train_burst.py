@@ -34,6 +34,7 @@ def main():
     start = train_flags.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
     train_flags.same_or(FLAGS, "width", start.spec.width, None)
     train_flags.same_or(FLAGS, "residual_blocks", start.spec.residual_blocks, None)
+    train_flags.check_fusion(FLAGS, start.spec.fusion)
     train_flags.train(
         FLAGS, job, strategy, start.spec, start, reference_frame=FLAGS.reference_frame
     )

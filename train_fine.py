@@ -19,7 +19,9 @@ FLAGS = flags.FlagValues()
 train_flags.define(
     FLAGS, "fine", epochs=4000, patch=512, learning_rate=1e-4, final_learning_rate=1e-5
 )
-train_flags.define_network(FLAGS, "width", "residual_blocks", "noise_map", "initial_weights")
+train_flags.define_network(
+    FLAGS, "width", "fusion", "residual_blocks", "noise_map", "initial_weights"
+)
 train_flags.define_loss(FLAGS)
 flags.DEFINE_string(
     "coarse",
@@ -56,11 +58,16 @@ def main():
         spec = None
     network = {
         "width": train_flags.same_or(FLAGS, "width", start.spec.width, 32),
+        "fusion": train_flags.same_or(FLAGS, "fusion", spec and spec.fusion, "reference"),
         "residual_blocks": train_flags.same_or(
             FLAGS, "residual_blocks", spec and spec.residual_blocks, 16
         ),
         "noise_map": train_flags.same_or(FLAGS, "noise_map", spec and spec.noise_map, True),
     }
+    train_flags.check_fusion(FLAGS, network["fusion"])
+    if network["fusion"] == "max":
+        # The first version has no bottleneck; released weights of it are described so, too.
+        network |= {"residual_blocks": 0, "squeeze_excite": False}
     spec = spec or NetworkSpec(channels=job.camera.channels, scale=job.camera.scale, **network)
     train_flags.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
 

@@ -243,11 +243,21 @@ def define_network(values, *names):
         lower_bound=1,
     )
     add(
+        flags.DEFINE_enum,
+        "fusion",
+        None,
+        "What the fine network keeps of a burst's finest level: reference, that of one frame (the "
+        "revised version, robust to motion), or max, the maximum over all frames (the first "
+        "version, without residual blocks; more is gained from frames that lie still). By default "
+        "as the weights to start from, else reference.",
+        enum_values=["reference", "max"],
+    )
+    add(
         flags.DEFINE_integer,
         "residual_blocks",
         None,
-        "Residual blocks of the fine network's bottleneck; by default 16, or that of the weights "
-        "to start from.",
+        "Residual blocks of the revised version's bottleneck; by default 16, or that of the "
+        "weights to start from.",
         lower_bound=0,
     )
     add(
@@ -395,6 +405,24 @@ def load_start(path, flag, camera, *, needs):
             f"{camera.name} has {camera.channels}: give weights of that camera"
         )
     return start
+
+
+def check_fusion(values, fusion):
+    """Refuses flags of the revised version beside networks of the first one.
+
+    Args:
+      values: `flags.FlagValues`.
+      fusion: of the networks, see `spec.NetworkSpec`.
+
+    Raises:
+      InputError: such a flag was given.
+    """
+    for name in ("residual_blocks", "reference_frame"):
+        if fusion == "max" and name in values and values[name].present:
+            raise InputError(
+                f"--{name} is for the revised version, but these networks are of the first one "
+                f"(fusion max), which has no such part: leave it out"
+            )
 
 
 def same_or(values, name, given, default):

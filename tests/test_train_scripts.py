@@ -557,6 +557,25 @@ def test_one_step_of_the_fine_stage_from_released_weights(chain, data):
     assert load_pretrained(chain / "fine_step").spec.width == 2
 
 
+def test_one_step_of_the_fine_stage_of_the_first_version(chain, data, capsys):
+    text = f"--coarse={data / 'sony_v1_d2'} --fusion=max"
+    assert run(train_fine, chain, "fine_max", text + " --residual_blocks=1") == 2
+    assert "--residual_blocks is for the revised version" in capsys.readouterr().err
+    one_step(train_fine, chain, "fine_max", text)
+    found = load_pretrained(chain / "fine_max")
+    released = load_pretrained(data / "sony_v1_d2")
+    assert found.spec == released.spec
+    shapes = [[v.shape for v in m.models["burst"].weights] for m in (found, released)]
+    assert shapes[0] == shapes[1]
+    text = f"--fine={chain / 'fine_max'} --loss=l1 --patch=32"
+    assert run(train_burst, chain, "burst_max", text + " --reference_frame=first") == 2
+    assert "--reference_frame is for the revised version" in capsys.readouterr().err
+    assert run(train_fine, chain, "fine_other", text + " --fusion=reference") == 2
+    assert (
+        "--fusion is reference, but the weights to start from have max" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("version", ["sony_v1_d2", "sony_v2_d2"])
 def test_one_step_of_the_burst_stage_from_released_weights(chain, data, version):
     released = load_pretrained(data / version)
