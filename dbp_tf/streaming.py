@@ -164,7 +164,7 @@ class BurstStream:
                 tf.constant(bottom - top),
             )
             # Stripe by stripe, so that no level is there twice at its full size.
-            for level, features in zip((2, 1), fused):
+            for level, features in zip((2, 1), fused, strict=False):
                 _raise_to(self._upper, (level, top), features)
             pooled.append(deeper)
         del coarse, fused
