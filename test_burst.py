@@ -300,25 +300,32 @@ def compute():
 def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
     results.check_writable(folder)
-    bursts, how = photograph_flags.find(FLAGS, folder)
-    if not bursts:
-        return 0
-    model, _ = load_model(camera)
-    failures = photographs.restore_all(
-        model,
-        bursts,
-        camera,
-        folder,
-        keep_going=FLAGS.keep_going,
-        mode=FLAGS.mode,
-        reference_frame=FLAGS.reference_frame or camera.reference_frame,
-        n_burst=n_burst,
-        **compute(),
-        **how,
-    )
+    problems, failures = [], []
+    bursts, how = photograph_flags.find(FLAGS, folder, problems if FLAGS.keep_going else None)
+    if bursts:
+        model, _ = load_model(camera)
+        failures = photographs.restore_all(
+            model,
+            bursts,
+            camera,
+            folder,
+            keep_going=FLAGS.keep_going,
+            mode=FLAGS.mode,
+            reference_frame=FLAGS.reference_frame or camera.reference_frame,
+            n_burst=n_burst,
+            **compute(),
+            **how,
+        )
+    return report_failures(failures, len(bursts), problems)
+
+
+def report_failures(failures, bursts, problems):
+    """Lists what --keep_going passed over, of so many bursts; returns the exit code."""
     if failures:
-        progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
-    return 1 if failures else 0
+        progress.say("\n" + evaluation.failure_list(failures, bursts), sys.stderr)
+    if problems:
+        progress.say("\n" + evaluation.problem_list(problems), sys.stderr)
+    return 1 if failures or problems else 0
 
 
 def main():
@@ -397,11 +404,7 @@ def main():
         from dbp_tf import report
 
         progress.say(f"The report is {report.write(folder, bursts, camera)}")
-    if failures:
-        progress.say("\n" + evaluation.failure_list(failures, len(bursts)), sys.stderr)
-    if problems:
-        progress.say("\n" + evaluation.problem_list(problems), sys.stderr)
-    return 1 if failures or problems else 0
+    return report_failures(failures, len(bursts), problems)
 
 
 if __name__ == "__main__":

@@ -117,11 +117,13 @@ class Note:
                 else "not shifted"
             )
             found.append(f"confidence {self.confidence:.0f}")
-        if self.moving is not None:
+        if not self.kept:
+            differs = self.moving is not None and self.moving > MOST_MOVING
+            reason = f"{100 * self.moving:.1f} % differs" if differs else "no shift stands out"
+            found.append(f"left out: it does not match, {reason}")
+        elif self.moving is not None:
             fate = ", taken from the reference" if self.masked and self.moving else ""
             found.append(f"{100 * self.moving:.1f} % moves{fate}")
-        if not self.kept:
-            found.append("left out: it does not match")
         return f"frame {self.frame}: " + ("; ".join(found) or "as it is")
 
 

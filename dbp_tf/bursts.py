@@ -6,6 +6,7 @@ between their capture times.
 
 import dataclasses
 import datetime
+import math
 import os
 import pathlib
 import re
@@ -48,7 +49,7 @@ class Burst:
     frames: tuple[Frame, ...]
 
 
-def find_bursts(source, gap=None):
+def find_bursts(source, gap=None, *, problems=None):
     """The bursts that `--burst` names.
 
     Args:
@@ -56,14 +57,16 @@ def find_bursts(source, gap=None):
         own raw files are one burst, and those of each folder in it another.
       gap: seconds; a pause between two frames, from the end of one to the start of the next, that
         is longer begins a new burst. None: the files of a folder are one burst.
+      problems: list that gets a sentence for each file without the capture time that `gap` needs,
+        which is then left out; None to raise the first of them.
 
     Returns:
       list of `Burst`. Frames are ordered by capture time if all of a folder's files tell it, else
       by name, where numbers count as numbers.
 
     Raises:
-      InputError: a file or folder is missing, there are no raw files, a capture time is missing
-        for `gap`, or two bursts would have one name.
+      InputError: a file or folder is missing, there are no raw files, or two bursts would have one
+        name; without `problems` also: a capture time is missing for `gap`.
     """
     if not source.replace(",", "").strip():
         raise InputError("--burst is empty: give raw files with commas between them, or a folder")
@@ -73,7 +76,7 @@ def find_bursts(source, gap=None):
     bursts = []
     for folder, paths in groups:
         frames = in_order([Frame(path, exif.read_shot(path)) for path in paths])
-        for group in [frames] if gap is None else _by_pauses(frames, gap):
+        for group in [frames] if gap is None else _by_pauses(frames, gap, problems):
             name = group[0].path.stem
             if folder is not None and gap is None:
                 name = folder
@@ -170,16 +173,22 @@ def _pauses(frames):
     return [start - end for end, start in zip(ends, starts[1:], strict=False)]
 
 
-def _by_pauses(frames, gap):
+def _by_pauses(frames, gap, problems):
     for frame in frames:
         if frame.shot.captured is None:
-            raise InputError(
-                f"{frame.path} does not tell when it was taken, so --burst_gap cannot tell its "
-                f"burst: put every burst into a folder of its own"
+            error = InputError(
+                f"{frame.path} is damaged or does not tell when it was taken, so --burst_gap "
+                f"cannot tell its burst: put every burst into a folder of its own"
             )
-    groups = [[frames[0]]]
-    for frame, pause in zip(frames[1:], _pauses(frames), strict=True):
-        if pause.total_seconds() > gap:
+            if problems is None:
+                raise error
+            problems.append(str(error))
+    # With such a file among them, the others are not in the order of their times.
+    frames = in_order([frame for frame in frames if frame.shot.captured is not None])
+    groups = []
+    pauses = [math.inf, *(pause.total_seconds() for pause in _pauses(frames))]
+    for frame, pause in zip(frames, pauses, strict=False):
+        if pause > gap:
             groups.append([])
         groups[-1].append(frame)
     return groups

@@ -207,6 +207,10 @@ class _Restored:
 def _restore(model, burst, frames, camera, work, background):
     """Runs the networks; `background` reads the truth meanwhile."""
     progress.status(f"{burst.name}: reading")
+    if burst.truth:
+        # It is decoded while the networks work; that it is no raw file is to be known before.
+        with raws.open_raw(burst.truth, unpack=False):
+            pass
     first = frames.first
     rows, columns = first.mosaic.shape
     # The picture's size; with padding it has columns that only a truth can be compared with.
@@ -360,5 +364,5 @@ def failure_list(failures, bursts):
 
 
 def problem_list(problems):
-    """What `sid.find_bursts` left out, as lines of text."""
-    return "\n".join(["Left out, as the dataset's folders are not in order:", *problems])
+    """What `find_bursts` left out, as lines of text."""
+    return "\n".join(["Left out from the start:", *problems])

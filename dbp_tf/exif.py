@@ -1,4 +1,4 @@
-"""How a raw file was taken: capture time, exposure and camera, from its EXIF tags.
+"""What LibRaw does not tell of a raw file: how it was taken, and all black levels of a DNG file.
 
 Only these few tags are read, from the file's first kilobytes and wherever they point to, without
 LibRaw, which would decode the whole picture first. Raw files are TIFF files (DNG, ARW, NEF, CR2,
@@ -10,25 +10,29 @@ import contextlib
 import dataclasses
 import datetime
 import io
+import math
 import pathlib
 import struct
 
-# Tags of TIFF 6.0 and EXIF 2.32.
+# Tags of TIFF 6.0, EXIF 2.32 and DNG 1.4.
 _MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
-_EXIF_DIRECTORY = 0x8769
+_EXIF_DIRECTORY, _SUB_DIRECTORIES = 0x8769, 0x014A
 _EXPOSURE_TIME, _F_NUMBER, _ISO = 0x829A, 0x829D, 0x8827
 _TIME_ORIGINAL, _SUBSECOND, _SUBSECOND_ORIGINAL = 0x9003, 0x9290, 0x9291
+_PHOTOMETRIC, _COLOUR_FILTERS = 0x0106, 32803
+_DNG_VERSION, _BLACK_REPEAT, _BLACK_LEVEL, _ACTIVE_AREA = 0xC612, 0xC619, 0xC61A, 0xC68D
 
-# Size in bytes and struct code of the TIFF types used here: BYTE, ASCII, SHORT, LONG, RATIONAL.
-_TYPES = {1: (1, "B"), 2: (1, "s"), 3: (2, "H"), 4: (4, "I"), 5: (8, "II")}
+# Size in bytes and struct code of the TIFF types used here: BYTE, ASCII, SHORT, LONG, RATIONAL and
+# IFD, the place of a directory.
+_TYPES = {1: (1, "B"), 2: (1, "s"), 3: (2, "H"), 4: (4, "I"), 5: (8, "II"), 13: (4, "I")}
 
 # 42 of TIFF; the other two signatures are Olympus' and Panasonic's.
 _SIGNATURES = (42, 0x4F52, 0x5352, 0x0055)
 
-# Real directories have some hundred entries at most, texts some dozen characters: what goes
-# beyond is damaged, and would only cost time and memory.
+# Real directories have some hundred entries at most, texts some dozen characters, blocks of black
+# levels 64 numbers: what goes far beyond is damaged, and would only cost time and memory.
 _MOST_ENTRIES = 1000
-_MOST_BYTES = 256
+_MOST_BYTES = 4096
 _MOST_BOXES = 200
 
 # A clock that was never set says 1970 or 1980 at the earliest; other years are damage.
@@ -64,10 +68,46 @@ def read_shot(path):
             for start in _tiff_starts(file):
                 # A directory that is damaged half way keeps what was read before.
                 with contextlib.suppress(EOFError, ValueError, struct.error):
-                    _read_tiff(file, start, tags)
+                    for found in _directories(file, start, _EXIF_DIRECTORY):
+                        tags.update(found)
     except (OSError, EOFError, ValueError, struct.error):
         pass
     return _shot_of(tags)
+
+
+def read_black_levels(path):
+    """The black levels that stand in a DNG file, in DN.
+
+    Returns:
+      The block of levels that repeats over the sensor's raw pixels, from the very first one on, as
+      a list of rows; None if the file is no DNG, holds no levels, or cannot be read.
+    """
+    is_dng = False
+    with contextlib.suppress(OSError, EOFError, ValueError, struct.error):
+        with pathlib.Path(path).open("rb") as file:
+            # The raw picture stands in the first directory, or below it if a preview does.
+            for tags in _directories(file, 0, _SUB_DIRECTORIES):
+                is_dng = is_dng or _DNG_VERSION in tags
+                if is_dng and tags.get(_PHOTOMETRIC) == (_COLOUR_FILTERS,):
+                    return _black_levels_of(tags)
+    return None
+
+
+def _black_levels_of(tags):
+    rows, columns = map(int, _numbers(tags, _BLACK_REPEAT) or (1, 1))
+    levels = _numbers(tags, _BLACK_LEVEL)
+    # Not `level < 0`, which a damaged fraction would pass.
+    if not levels or rows * columns != len(levels) or not all(0 <= one < 65536 for one in levels):
+        return None
+    # They are noted from the active area's corner on.
+    top, left = map(int, (_numbers(tags, _ACTIVE_AREA) or (0, 0))[:2])
+    return [
+        [
+            levels[(row - top) % rows * columns + (column - left) % columns]
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
 
 
 def _read(file, position, count):
@@ -122,19 +162,21 @@ def _boxes_of_cr3(file, position, end, left):
         position += size
 
 
-def _read_tiff(file, start, tags):
-    """Adds the tags of the first directory, and of the EXIF directory it names, to `tags`."""
+def _directories(file, start, below):
+    """Yields the tags of the first directory of a TIFF header and of those its tag `below` names.
+
+    Each is {tag: text or tuple of numbers}; a fraction without a denominator is not a number.
+    """
     order = {b"II": "<", b"MM": ">"}.get(_read(file, start, 2))
     if order is None:
         return
     signature, directory = struct.unpack(order + "HI", _read(file, start + 2, 6))
     if signature not in _SIGNATURES:
         return
-    found = _read_directory(file, start, directory, order)
-    tags.update(found)
-    exif = found.get(_EXIF_DIRECTORY)
-    if isinstance(exif, int):
-        tags.update(_read_directory(file, start, exif, order))
+    first = _read_directory(file, start, directory, order)
+    yield first
+    for place in map(int, _numbers(first, below)):
+        yield _read_directory(file, start, place, order)
 
 
 def _read_directory(file, start, directory, order):
@@ -147,26 +189,38 @@ def _read_directory(file, start, directory, order):
         if tag not in _WANTED or kind not in _TYPES or not values:
             continue
         size, code = _TYPES[kind]
-        length = min(values * size, _MOST_BYTES) if code == "s" else size
+        length = min(values * size, _MOST_BYTES)
         data = entries[at + 8 : at + 12]
-        if values * size > 4:
+        if length > 4:
             (offset,) = struct.unpack(order + "I", data)
             try:
                 data = _read(file, start + offset, length)
             except EOFError:
                 continue
         if code == "s":
-            text = data[:length].split(b"\0")[0].decode("latin-1").strip()
-            found[tag] = text
+            found[tag] = data[:length].split(b"\0")[0].decode("latin-1").strip()
         else:
-            numbers = struct.unpack_from(order + code, data)
-            found[tag] = numbers[0] if len(numbers) == 1 else numbers
+            numbers = struct.iter_unpack(order + code, data[:length])
+            found[tag] = tuple(_number(*one) for one in numbers)
     return found
+
+
+def _number(numerator, denominator=1):
+    if denominator == 1:
+        return numerator
+    return numerator / denominator if denominator else math.nan
+
+
+def _numbers(tags, tag):
+    """The numbers of a tag; none if it is missing or, in a damaged file, a text."""
+    values = tags.get(tag)
+    return values if isinstance(values, tuple) else ()
 
 
 _WANTED = frozenset(
     {_MAKE, _MODEL, _DATE_TIME, _EXIF_DIRECTORY, _EXPOSURE_TIME, _F_NUMBER, _ISO}
     | {_TIME_ORIGINAL, _SUBSECOND, _SUBSECOND_ORIGINAL}
+    | {_SUB_DIRECTORIES, _PHOTOMETRIC, _DNG_VERSION, _BLACK_REPEAT, _BLACK_LEVEL, _ACTIVE_AREA}
 )
 
 
@@ -175,21 +229,20 @@ def _shot_of(tags):
     captured, subsecond = _time(tags, _TIME_ORIGINAL, _SUBSECOND_ORIGINAL)
     if captured is None:
         captured, subsecond = _time(tags, _DATE_TIME, _SUBSECOND)
-    iso = tags.get(_ISO)
     return Shot(
         camera=camera.strip() or None,
-        exposure=_fraction(tags.get(_EXPOSURE_TIME)),
-        f_number=_fraction(tags.get(_F_NUMBER)),
-        iso=iso if isinstance(iso, int) and iso > 0 else None,
+        exposure=_positive(tags, _EXPOSURE_TIME),
+        f_number=_positive(tags, _F_NUMBER),
+        iso=_positive(tags, _ISO),
         captured=captured,
         subsecond=subsecond,
     )
 
 
-def _fraction(value):
-    if isinstance(value, tuple) and value[0] > 0 and value[1] > 0:
-        return value[0] / value[1]
-    return None
+def _positive(tags, tag):
+    """The first number of a tag if it is above zero, else None."""
+    value = (_numbers(tags, tag) or (0,))[0]
+    return value if value > 0 else None
 
 
 def _time(tags, tag, subsecond_tag):

@@ -1,4 +1,4 @@
-"""Whether a raw file's black and white level can be true, judged by its own pixels.
+"""Whether a raw file's black and white level can be true, and the file whole, by its own pixels.
 
 Files and the libraries that read them are at times wrong about the black level: none at all for a
 phone's DNG, twice the true one where it was added up in two places. A level brightened 300 times
@@ -29,6 +29,12 @@ _MOST_OF_MEDIAN = 0.5
 # The same above another level, where it is only remarked on: fog and bare walls do that.
 _MOST_ABOVE = 0.02
 
+# Share of pixels that may be exactly 0 where black is not: dead pixels are far fewer, a part of the
+# file that was never written is more. Where it is noise that reaches down to 0, it leaves about as
+# many pixels between 0 and half the black level, even if that lies a mere standard deviation high.
+_MOST_ZEROS = 0.01
+_LEAST_BETWEEN = 0.25
+
 # Share of pixels above white that is remarked on, if they lie this factor above.
 _MOST_SATURATED = 0.01
 _SATURATED = 1.1
@@ -45,10 +51,11 @@ def check(frame, overrides):
       list of sentences about what looks odd.
 
     Raises:
-      InputError: the black level cannot be true.
+      InputError: the file is damaged, or the black level cannot be true.
     """
     notes = []
     samples = frame.mosaic
+    _check_zeros(frame)
     if overrides.black is None:
         notes += _check_black(frame)
     if overrides.white is None:
@@ -61,13 +68,31 @@ def check(frame, overrides):
     return notes
 
 
+def _check_zeros(frame):
+    """Raises InputError if a part of the file was filled with zeros, or never written."""
+    samples, black = frame.mosaic, min(frame.black)
+    zeros = samples.size - np.count_nonzero(samples)
+    if black <= 0 or zeros <= _MOST_ZEROS * samples.size:
+        return
+    between = np.count_nonzero(samples <= np.ceil(black / 2)) - zeros
+    if between < _LEAST_BETWEEN * zeros:
+        raise InputError(
+            f"{100 * zeros / samples.size:.0f} % of the pixels of {frame.path} are 0, far below "
+            f"its black level {black:g}: the file is damaged (cut off or filled up with zeros); "
+            f"copy it from the camera again"
+        )
+
+
 def _check_black(frame):
     """`check` for the black level, of all colours together: errors are common to all."""
     black, path = min(frame.black), frame.path
-    up_to = np.cumsum(np.bincount(frame.mosaic.ravel()))
-    floor, median = (
-        int(np.searchsorted(up_to, share * frame.mosaic.size)) for share in (_FLOOR_SHARE, 0.5)
-    )
+    counts = np.bincount(frame.mosaic.ravel())
+    if black > 0:
+        # Dead pixels say nothing about it.
+        counts[0] = 0
+    up_to = np.cumsum(counts)
+    shares = np.array([_FLOOR_SHARE, 0.5]) * up_to[-1]
+    floor, median = map(int, np.searchsorted(up_to, shares))
     noise = _noise(frame)
     darkest = round(floor + _FLOOR_SIGMAS * noise)
     below = black - floor

@@ -30,6 +30,11 @@ class Overrides:
         given = [name for name in ("black", "white") if getattr(self, name) is not None]
         return " and ".join(f"--{name}" for name in given)
 
+    @property
+    def area_given(self):
+        """The flag of the active area as the user gave it, for the log and errors, or nothing."""
+        return f"--active_area={','.join(map(str, self.active_area))}" if self.active_area else ""
+
     def black_of(self, layout):
         """Black level of each packed channel [C] in DN; None if the user gave none."""
         if self.black is None or len(self.black) == 1:

@@ -138,17 +138,23 @@ def check(values, others):
         return
     if values.resume and values.overwrite:
         raise InputError("--resume keeps pictures that --overwrite replaces: give one of them")
+    if values.keep_all and not values.align:
+        raise InputError(
+            "--keep_all means nothing with --noalign, which leaves out no frame: leave out one of "
+            "them"
+        )
     strange = [name for name in others if values[name].present]
     if strange:
         raise InputError(f"--{strange[0]} means nothing with --burst: leave out one of them")
 
 
-def find(values, folder):
+def find(values, folder, problems=None):
     """The bursts that the flags name, and how to restore them.
 
     Args:
       values: the script's flags.
       folder: for the pictures.
+      problems: see `bursts.find_bursts`.
 
     Returns:
       (list of `bursts.Burst`, without those that --resume leaves out; the keyword arguments of
@@ -169,7 +175,7 @@ def find(values, folder):
         "kind": values.format,
         "overwrite": values.overwrite,
     }
-    found = bursts.find_bursts(values.burst, values.burst_gap)[: values.limit]
+    found = bursts.find_bursts(values.burst, values.burst_gap, problems=problems)[: values.limit]
     if values.resume:
         paths = [photographs.picture_path(folder, burst, values.format) for burst in found]
         todo = [burst for burst, path in zip(found, paths, strict=True) if not path.exists()]

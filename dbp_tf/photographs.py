@@ -50,7 +50,7 @@ def read_burst(burst, overrides, camera, n_burst=None):
         # What the tags tell is cheaper to compare than what the whole file holds.
         bursts.check_shot(frame, first)
         raw_frame = raws.read_raw(frame.path, overrides=overrides)
-        _check_mosaic(raw_frame, frames[0] if frames else None, camera)
+        _check_mosaic(raw_frame, frames[0] if frames else None, camera, overrides)
         odd = levels.check(raw_frame, overrides)
         # What is odd about one file of a camera is so about all.
         notes = notes or odd
@@ -58,7 +58,7 @@ def read_burst(burst, overrides, camera, n_burst=None):
     return frames, notes
 
 
-def _check_mosaic(frame, first, camera):
+def _check_mosaic(frame, first, camera, overrides):
     if frame.layout.name != camera.mosaic:
         raise InputError(
             f"{frame.path} has a {frame.layout.name} mosaic, but the weights of --camera "
@@ -67,8 +67,8 @@ def _check_mosaic(frame, first, camera):
     rows, columns = frame.mosaic.shape
     if min(rows, columns) < _LEAST_SIDE:
         raise InputError(
-            f"{frame.path} has {rows} x {columns} usable pixels: at least {_LEAST_SIDE} a side "
-            f"are needed"
+            f"{overrides.area_given or frame.path} has {rows} x {columns} usable pixels: at least "
+            f"{_LEAST_SIDE} a side are needed"
         )
     if first is None:
         return
@@ -184,8 +184,9 @@ def restore_burst(
     packed, place, found = _aligned(
         model, packed, first.layout, mode, reference_frame, align, motion_mask, keep_all
     )
-    # Files say more than numbers, which are those of the order of capture.
-    lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in found]
+    if len(names) > 1:
+        # Files say more than numbers, which are those of the order of capture.
+        lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in found]
     started = time.monotonic()
     # The reference goes first, where every mode looks; the others' order is of no account.
     packed.insert(0, packed.pop(place))
@@ -208,7 +209,8 @@ def _aligned(model, packed, layout, mode, reference_frame, align, motion_mask, k
                 "--reference_frame sharpest needs a coarse network, which the SID baseline of "
                 "--checkpoint has not: give first or center"
             )
-        return packed, {"first": 0, "center": len(packed) // 2}[reference_frame], []
+        place = {"first": 0, "center": len(packed) // 2}[reference_frame]
+        return packed, place, [alignment.Note(place, reference=True)]
     needed = len(packed) > 1 and modes.MODES[mode].most_frames != 1
     packed, place, notes = alignment.align_burst(
         packed,
@@ -219,7 +221,10 @@ def _aligned(model, packed, layout, mode, reference_frame, align, motion_mask, k
         motion_mask=motion_mask and needed,
         keep_all=keep_all,
     )
-    return packed, place, notes if needed and (align or motion_mask) else []
+    if not (needed and (align or motion_mask)):
+        # To say of every other frame that it is as it was would tell nothing.
+        notes = [note for note in notes if note.reference]
+    return packed, place, notes
 
 
 def _description(frame, count, overrides):
@@ -227,9 +232,7 @@ def _description(frame, count, overrides):
     rows, columns = frame.mosaic.shape
     filters = "/".join(frame.layout.colours) if frame.layout is packing.BAYER else "X-Trans"
     given = " (--pattern)" if overrides.pattern else ""
-    area = ""
-    if overrides.active_area:
-        area = f", --active_area {','.join(map(str, overrides.active_area))}"
+    area = overrides.area_given and f", {overrides.area_given}"
     return [
         f"{'1 frame' if count == 1 else f'{count} frames'}, {rows} x {columns} pixels, {filters} "
         f"from row {frame.offset[0]}, column {frame.offset[1]} on{given}{area}",

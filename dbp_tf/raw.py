@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 import rawpy
 
-from dbp_tf import packing
+from dbp_tf import exif, packing
 from dbp_tf.errors import InputError
 from dbp_tf.overrides import NOTHING
 
@@ -73,8 +73,11 @@ class RawFrame:
 
 
 @contextlib.contextmanager
-def open_raw(path):
-    """Opens and unpacks a raw file with LibRaw; a failure is an InputError that names it."""
+def open_raw(path, unpack=True):
+    """Opens a raw file with LibRaw; a failure is an InputError that names it.
+
+    Without `unpack` the pixels are not decoded: only the header is looked at.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(f"there is no raw file {path}")
@@ -100,7 +103,8 @@ def open_raw(path):
                 f"{path} is damaged or cut short (it claims {pixels} pixels in "
                 f"{path.stat().st_size} bytes): copy it from the camera again"
             )
-        raw.unpack()
+        if unpack:
+            raw.unpack()
     except rawpy.LibRawFileUnsupportedError:
         raise InputError(f"{path} is not a raw file that LibRaw can read") from None
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
@@ -124,23 +128,23 @@ def _raw_pattern(raw):
         return None
 
 
-def _active_area(raw, path, given):
+def _active_area(raw, path, overrides):
     """(top, left, rows, columns) of the pixels to use, in the sensor's raw pixels."""
     if raw.raw_type != rawpy.RawType.Flat or raw.raw_image_visible is None:
         raise InputError(
             f"{path} holds no colour-filter mosaic (a Foveon sensor or an already demosaiced, "
             f"linear DNG): only Bayer and X-Trans raw files can be restored"
         )
-    if given is None:
+    if overrides.active_area is None:
         return raw.sizes.top_margin, raw.sizes.left_margin, *raw.raw_image_visible.shape
-    top, left, rows, columns = given
+    top, left, rows, columns = overrides.active_area
     whole = raw.raw_image.shape
     if top + rows > whole[0] or left + columns > whole[1]:
         raise InputError(
-            f"--active_area={','.join(map(str, given))} reaches beyond {path}, which has "
-            f"{whole[0]} rows and {whole[1]} columns"
+            f"{overrides.area_given} reaches beyond {path}, which has {whole[0]} rows and "
+            f"{whole[1]} columns"
         )
-    return given
+    return overrides.active_area
 
 
 def _layout_and_phase(raw, path, area, given):
@@ -176,12 +180,18 @@ def _site_colours(raw, period, area, offset=(0, 0)):
     return np.array([[raw.raw_color(row, column) for column in columns] for row in rows])
 
 
-def _levels(raw, layout, area, offset, camera, given):
+def _levels(raw, path, layout, area, offset, camera, given):
     """(black of each packed channel, white, where they come from)."""
     colours = _site_colours(raw, layout.period, area, offset)
     blacks = raw.black_level_per_channel
     black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
     white, source = float(raw.white_level), "file"
+    block = exif.read_black_levels(path) if given.black is None else None
+    if block:
+        start = area[0] + offset[0], area[1] + offset[1]
+        black, spread = _black_of_block(np.array(block, float), min(black), layout, start)
+        if spread:
+            source = f"file; its black differs by {spread:g} within a channel, whose mean is taken"
     if camera is not None and _is_of(camera, black, white):
         black, white = (float(camera.black),) * layout.channels, float(camera.white)
         source = "camera table"
@@ -191,6 +201,26 @@ def _levels(raw, layout, area, offset, camera, given):
         both = given.black is not None and given.white is not None
         source = given.levels_given if both else f"{given.levels_given}, else {source}"
     return black, white, source
+
+
+def _black_of_block(block, least, layout, start):
+    """Black of each packed channel from the block of levels that repeats over a DNG file's pixels.
+
+    LibRaw cuts off decimals, and of all but the smallest blocks it tells the least level alone.
+
+    Args:
+      block: [rows, columns] float, in DN, from the sensor's first pixel on.
+      least: the least level that LibRaw tells, with what other tags add to all of them.
+      layout: `packing.Layout`.
+      start: (row, column) of the sensor at which the layout starts.
+
+    Returns:
+      (means over the sites of each packed channel [C], how far those of one lie apart at the most).
+    """
+    block = np.roll(block - int(block.min()) + least, (-start[0], -start[1]), (0, 1))
+    # So many blocks are a whole number of the filters' periods.
+    sites = packing.pack(np.tile(block, (layout.period, layout.period)), layout)
+    return tuple(map(float, sites.mean((0, 1)))), np.ptp(sites, (0, 1)).max()
 
 
 def _is_of(camera, black, white):
@@ -223,14 +253,14 @@ def read_raw(path, camera=None, overrides=NOTHING):
     """
     path = pathlib.Path(path)
     with open_raw(path) as raw:
-        area = _active_area(raw, path, overrides.active_area)
+        area = _active_area(raw, path, overrides)
         layout, offset = _layout_and_phase(raw, path, area, overrides.pattern)
         if camera is not None and camera.mosaic != layout.name:
             raise InputError(
                 f"{path} has a {layout.name} mosaic, but --camera {camera.name} has a "
                 f"{camera.mosaic} one: give the camera the file comes from"
             )
-        black, white, source = _levels(raw, layout, area, offset, camera, overrides)
+        black, white, source = _levels(raw, path, layout, area, offset, camera, overrides)
         if not max(black) < white:
             raise InputError(
                 f"{path} says black level {max(black):g} and white level {white:g}: nothing lies "
@@ -244,7 +274,8 @@ def read_raw(path, camera=None, overrides=NOTHING):
         mosaic = raw.raw_image[top : top + rows, left : left + columns].copy()
         if not mosaic.size:
             raise InputError(
-                f"{path} has only {area[2]} x {area[3]} pixels: that is too small a picture"
+                f"{overrides.area_given or path} has only {area[2]} x {area[3]} pixels: that is "
+                f"too small a picture"
             )
         if not mosaic.any():
             raise InputError(f"{path} holds nothing but zeros: the camera recorded no picture")

@@ -787,6 +787,19 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
         evaluation._read_truth(dataclasses.replace(burst, truth=path), first, size)
 
 
+def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree, tmp_path):
+    (burst,) = sid.find_bursts(
+        *(sony_tree / side for side in ("short", "long")), cameras.SONY, "test", 1, limit=1
+    )
+    path = tmp_path / "10003_00_10s.ARW"
+    path.write_text("no raw file\n" * 999)
+    without_networks = None
+    with pytest.raises(InputError, match="10003_00_10s.ARW is not a raw file"):
+        evaluation.evaluate(
+            without_networks, [dataclasses.replace(burst, truth=path)], cameras.SONY, tmp_path
+        )
+
+
 def test_an_empty_folder_is_named(run, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()

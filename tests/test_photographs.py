@@ -32,6 +32,13 @@ def dark_mosaic(seed=0, shape=(64, 76), black=512, light=20):
     return np.clip(np.rint(mosaic), 0, 16383).astype(np.uint16)
 
 
+def cut_off(share):
+    """A dark frame whose last pixels were never written."""
+    mosaic = dark_mosaic()
+    mosaic.ravel()[round((1 - share) * mosaic.size) :] = 0
+    return mosaic
+
+
 def shoot(path, seconds=None, seed=0, camera=SONY, mosaic=None, **how):
     """Writes a raw file that was taken so many seconds past noon."""
     captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
@@ -55,8 +62,8 @@ def test_capture_time_exposure_and_camera_are_read(tmp_path):
     assert shot.camera == "dbp_tf Sony ILCE-7SM2 (simulated)"
 
 
-def tiff_block(order, entries, exif_entries=(), signature=42):
-    """A TIFF header with a directory of (tag, type, value) and an EXIF directory."""
+def tiff_block(order, entries, exif_entries=(), signature=42, below=0x8769):
+    """A TIFF header with a directory of (tag, type, value) and an EXIF (or other) one below it."""
 
     def directory(entries, at):
         beyond = at + 2 + 12 * len(entries) + 4
@@ -64,10 +71,10 @@ def tiff_block(order, entries, exif_entries=(), signature=42):
         for tag, kind, value in entries:
             if kind == 2:
                 data, count = value.encode() + b"\0", len(value) + 1
-            elif kind == 5:
-                data, count = struct.pack(order + "2I", *value), 1
             else:
-                data, count = struct.pack(order + {3: "H", 4: "I"}[kind], value), 1
+                numbers = value if isinstance(value, tuple) else (value,)
+                data = struct.pack(order + len(numbers) * {3: "H", 4: "I", 5: "I"}[kind], *numbers)
+                count = len(numbers) // (2 if kind == 5 else 1)
             if len(data) > 4:
                 offset = beyond + len(tail)
                 tail += data
@@ -75,9 +82,9 @@ def tiff_block(order, entries, exif_entries=(), signature=42):
             head += struct.pack(order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
         return head + bytes(4) + tail
 
-    place = 8 + len(directory([*entries, (0x8769, 4, 0)], 8))
+    place = 8 + len(directory([*entries, (below, 4, 0)], 8))
     block = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", signature, 8)
-    block += directory([*entries, (0x8769, 4, place)], 8)
+    block += directory([*entries, (below, 4, place)], 8)
     return block + directory(list(exif_entries), place)
 
 
@@ -126,6 +133,48 @@ def test_what_the_tags_do_not_tell_is_unknown(tmp_path):
     assert exif.read_shot(path) == exif.Shot(captured=WHOLE.captured)
     path.write_bytes(b"neither")
     assert exif.read_shot(path) == exif.read_shot(tmp_path / "none") == exif.Shot()
+
+
+DNG, CFA, LINEAR = (0xC612, 4, 1), (0x0106, 3, 32803), (0x0106, 3, 34892)
+REPEAT, AREA = (0xC619, 3, (2, 3)), (0xC68D, 4, (1, 4, 90, 90))
+BLACK = (0xC61A, 5, tuple(n for level in range(640, 646) for n in (level, 10)))
+PREVIEW = (0xC61A, 3, 9)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_black_levels_of_a_dng_start_at_the_sensor_s_corner(tmp_path, order):
+    path = tmp_path / "a.dng"
+    block = [[64.0, 64.1, 64.2], [64.3, 64.4, 64.5]]
+    path.write_bytes(tiff_block(order, [DNG, CFA, REPEAT, BLACK]))
+    assert exif.read_black_levels(path) == block
+    # Most have a preview first; and the pattern starts where the active area does.
+    tags = [CFA, REPEAT, BLACK, AREA]
+    path.write_bytes(tiff_block(order, [DNG, PREVIEW], tags, below=0x014A))
+    assert exif.read_black_levels(path) == [[64.5, 64.3, 64.4], [64.2, 64.0, 64.1]]
+    path.write_bytes(tiff_block(order, [DNG, CFA, (0xC61A, 3, 512)]))
+    assert exif.read_black_levels(path) == [[512]]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [CFA, REPEAT, BLACK],
+        [DNG, LINEAR, REPEAT, BLACK],
+        [DNG, CFA],
+        [DNG, CFA, BLACK],
+        [DNG, CFA, REPEAT, (0xC61A, 5, (1, 0) * 6)],
+        [DNG, CFA, REPEAT, (0xC61A, 2, "abcdef")],
+        [DNG, CFA, REPEAT, (0xC61A, 4, (1, 2, 3, 4, 5, 2**32 - 1))],
+        [DNG, CFA, (0xC619, 2, "ab"), BLACK],
+        [DNG, CFA, (0xC619, 3, (0, 0)), BLACK],
+        [DNG, CFA, (0xC619, 5, (1, 0, 6, 1)), BLACK],
+        [DNG, CFA, REPEAT, BLACK, (0xC68D, 3, 7)],
+        [DNG, (0x014A, 2, "preview"), (0x014A, 5, (1, 0))],
+    ],
+)
+def test_black_levels_that_are_damaged_or_no_dng_s_are_none(tmp_path, tags):
+    (tmp_path / "a.dng").write_bytes(tiff_block("<", tags))
+    assert exif.read_black_levels(tmp_path / "a.dng") is None
 
 
 # --- which files make a burst ---
@@ -195,6 +244,24 @@ def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
     assert found == [f"{tmp_path.name}_a", f"{tmp_path.name}_d", "more_a"]
 
 
+def test_files_without_a_time_are_left_out_of_a_mixed_folder_and_named(tmp_path):
+    # By name the third file comes before the first.
+    for name, seconds in (("c.dng", 0), ("d.dng", 1), ("a.dng", 20), ("b.dng", None)):
+        shoot(tmp_path / name, seconds)
+    (tmp_path / "e.dng").write_bytes(b"torn")
+    (tmp_path / "timeless").mkdir()
+    shoot(tmp_path / "timeless" / "f.dng")
+    problems = []
+    found = names(bursts.find_bursts(str(tmp_path), 5, problems=problems))
+    folder = tmp_path.name
+    assert found == [(f"{folder}_c", ["c.dng", "d.dng"]), (f"{folder}_a", ["a.dng"])]
+    assert [problem.split()[0] for problem in problems] == [
+        str(tmp_path / name) for name in ("b.dng", "e.dng", "timeless/f.dng")
+    ]
+    with pytest.raises(InputError, match="b.dng is damaged or does not tell when it was taken"):
+        bursts.find_bursts(str(tmp_path), 5)
+
+
 def test_a_long_pause_within_a_burst_and_frames_left_over_are_remarked_on(tmp_path):
     for number in range(3):
         shoot(tmp_path / f"{number}.dng", 100 * number)
@@ -221,7 +288,7 @@ def test_what_makes_no_burst_is_refused_by_name(tmp_path):
         (" , ", None, "--burst is empty"),
         (tmp_path / "jpegs", None, "holds no raw files.*IMG_1.JPG are finished"),
         (both / "empty", None, "empty holds no raw files, nor does a folder in it$"),
-        (tmp_path, 1, "one.dng does not tell when it was taken.*--burst_gap"),
+        (tmp_path, 1, "one.dng is damaged or does not tell when it was taken.*--burst_gap"),
         (both, None, "1.dng and .*2.dng would both be written as Both"),
     ):
         with pytest.raises(InputError, match=sentence):
@@ -249,6 +316,7 @@ def read(folder, given=NOTHING, camera=SONY):
         ),
         ({"mosaic": np.zeros((64, 76), np.uint16)}, "b.dng holds nothing but zeros"),
         ({"mosaic": dark_mosaic(shape=(28, 76))}, "b.dng has 28 x 76 usable pixels"),
+        ({"mosaic": cut_off(0.02)}, r"2 % of the pixels of .*b.dng are 0, far .* 512: .* damaged"),
     ],
 )
 def test_a_frame_that_does_not_belong_is_named(tmp_path, how, sentence):
@@ -300,6 +368,39 @@ def test_dark_frames_with_true_levels_pass(tmp_path, black, light, noise):
     mosaic = np.clip(np.rint(mosaic), 0, 16383).astype(np.uint16)
     shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[black]])
     assert read(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize(("black", "noise"), [(64, 64), (64, 30), (16, 16), (4, 4), (1, 1)])
+def test_noise_that_reaches_down_to_zero_is_no_damage(tmp_path, black, noise):
+    mosaic = np.random.default_rng(1).normal(black, noise, (256, 256))
+    mosaic = np.clip(np.rint(mosaic), 0, 1023).astype(np.uint16)
+    assert (mosaic == 0).mean() > 0.01
+    phone = dataclasses.replace(SONY, black=black, white=1023)
+    shoot(tmp_path / "a.dng", mosaic=mosaic, camera=phone)
+    assert read(tmp_path)[1] == []
+
+
+def test_dead_pixels_do_not_make_a_black_level_wrong(tmp_path):
+    mosaic = dark_mosaic()
+    mosaic.ravel()[:: round(1 / 0.009)] = 0
+    assert 0.008 < (mosaic == 0).mean() < 0.01
+    shoot(tmp_path / "a.dng", mosaic=mosaic)
+    assert read(tmp_path)[1] == []
+    # Nor do they hide one that is.
+    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[1024]])
+    with pytest.raises(InputError, match=r"a.dng says black level 1024, .* lie at 5\d\d"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_file_filled_up_with_zeros_is_called_damaged_whatever_the_scene(tmp_path, share):
+    bright = np.random.default_rng(0).integers(520, 9000, (64, 76)).astype(np.uint16)
+    for mosaic in (dark_mosaic(), bright):
+        mosaic.ravel()[round((1 - share) * mosaic.size) :] = 0
+        shoot(tmp_path / "a.dng", mosaic=mosaic)
+        for given in (NOTHING, Overrides(black=(500.0,))):
+            with pytest.raises(InputError, match=r"a.dng are 0, .*cut off or filled up with zeros"):
+                read(tmp_path, given)
 
 
 def test_a_bright_scene_may_have_black_level_zero(tmp_path):
@@ -367,11 +468,14 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
     path = shoot(tmp_path / "a.dng")
     for flags, sentence in (
         ({"active_area": ["0", "0", "64", "78"]}, "reaches beyond .*a.dng, which has 64 rows"),
-        ({"active_area": ["0", "0", "3", "76"]}, "only 3 x 76 pixels"),
+        ({"active_area": ["0", "0", "0", "0"]}, "^--active_area=0,0,0,0 has only 0 x 0 pixels"),
+        ({"active_area": ["0", "0", "3", "76"]}, "^--active_area=0,0,3,76 has only 3 x 76 pixels"),
         ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
     ):
         with pytest.raises(InputError, match=sentence):
             raw.read_raw(path, overrides=overrides.parse(**flags))
+    with pytest.raises(InputError, match="^--active_area=0,0,28,76 has 28 x 76 usable pixels"):
+        read(tmp_path, overrides.parse(active_area=["0", "0", "28", "76"]))
     with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
         Overrides(black=(1.0, 2.0, 3.0, 4.0)).black_of(packing.XTRANS)
     blacks = Overrides(black=(1.0, 2.0, 3.0)).black_of(packing.XTRANS)
@@ -397,7 +501,7 @@ class Recorder:
     def __init__(self, scale=2):
         self.scale, self.seen = scale, []
 
-    def enhance(self, frames, reference_frame):
+    def enhance(self, frames, reference_frame=0):
         assert reference_frame == 0
         frames = [np.array(frame) for frame in frames]
         self.seen.append(frames)
@@ -545,6 +649,32 @@ def test_the_sid_baseline_cannot_look_for_the_sharpest_frame(tmp_path):
         restore(tmp_path, tmp_path / "out", reference_frame="sharpest", mode="single")
 
 
+class WithCoarse(Recorder):
+    """A `Recorder` whose coarse network leaves frames as they are."""
+
+    coarse = staticmethod(lambda half: half)
+
+
+@pytest.mark.parametrize("model", [Recorder, WithCoarse])
+@pytest.mark.parametrize(
+    "how", [{"mode": "single"}, {"align": False, "motion_mask": False}], ids=["single", "as it is"]
+)
+def test_the_log_names_the_reference_and_nothing_else(tmp_path, capsys, model, how):
+    for number in range(3):
+        shoot(tmp_path / f"{number}.dng", number, seed=number)
+    # The noisiest one passes for the sharpest.
+    noise = np.random.default_rng(0).integers(500, 9000, (64, 76)).astype(np.uint16)
+    shoot(tmp_path / "2.dng", 2, mosaic=noise)
+    wanted, index = ("sharpest", 2) if model is WithCoarse else ("center", 1)
+    restore(tmp_path, tmp_path / "out", model(), reference_frame=wanted, **how)
+    said = capsys.readouterr().out
+    about = re.findall(r"(\d).dng: (.*)", said)
+    assert about == [(str(index), "the reference")]
+    # A single frame refers to nothing.
+    restore(tmp_path / "0.dng", tmp_path / "out", model(), **how)
+    assert "the reference" not in capsys.readouterr().out
+
+
 def test_an_xtrans_burst_goes_the_same_way(tmp_path):
     shape = (516, 522)
     shoot(tmp_path / "a.dng", camera=FUJI, mosaic=dark_mosaic(shape=shape, black=1024))
@@ -602,6 +732,22 @@ def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
     assert path.read_bytes() != before
 
 
+def test_keep_going_groups_what_can_be_told_and_counts_the_rest(script, tmp_path, data, capsys):
+    for name, seconds in (("a.dng", 0), ("b.dng", 20), ("c.dng", None)):
+        shoot(tmp_path / "in" / name, seconds)
+    flags = ["--burst", tmp_path / "in", "--burst_gap=5", "--result_dir", tmp_path / "out"]
+    flags += ["--checkpoint", data / "sony_v2_d2", "--ratio=50"]
+    assert run(script, *flags) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'in' / 'c.dng'} ") and "--burst_gap" in line
+    assert not (tmp_path / "out").exists()
+    # The second time nothing is left to restore, but the file is still there.
+    for again in ([], ["--resume"]):
+        assert run(script, *flags, "--keep_going", *again) == 1
+        assert str(tmp_path / "in" / "c.dng") in capsys.readouterr().err
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -611,6 +757,7 @@ def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
         (["--reference_frame=sharpest"], "--reference_frame sharpest belongs to --burst"),
         (["--burst=a.dng", "--report"], "--report means nothing with --burst"),
         (["--burst=a.dng", "--png16"], "--png16 means nothing with --burst"),
+        (["--burst=a.dng", "--keep_all", "--noalign"], "--keep_all means nothing with --noalign"),
         (["--burst=a.dng", "--ratio=0.5"], "--ratio"),
         (["--burst=a.dng", "--ratio=bright"], "--ratio"),
         (["--burst=a.dng", "--white_balance=auto"], "--white_balance=auto: give none"),

@@ -8,7 +8,7 @@ import pytest
 import rawpy
 import tifffile
 
-from dbp_tf import packing, raw, simulate
+from dbp_tf import overrides, packing, raw, simulate
 from dbp_tf.cameras import FUJI, SONY
 from dbp_tf.errors import InputError
 
@@ -82,6 +82,39 @@ def test_levels_and_white_balance_come_from_the_file_without_a_camera(tmp_path):
     np.testing.assert_allclose(frame.white_balance, (1.5, 1, 2.5), rtol=1e-4)
     # Under a SID name it is still not a file of that camera.
     assert raw.read_raw(tmp_path / "a.dng", SONY).levels == frame.levels
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (1, 0), (1, 2)])
+@pytest.mark.parametrize("block", [(4, 4), (3, 2), (6, 6), (2, 2)], ids=str)
+@pytest.mark.parametrize("camera", [SONY, FUJI], ids=lambda camera: camera.name)
+def test_black_levels_that_repeat_come_to_their_mean_in_each_channel(
+    tmp_path, camera, block, phase
+):
+    """Without it the least of them would be taken for all, which LibRaw tells."""
+    layout = packing.LAYOUTS[camera.mosaic]
+    levels = np.random.default_rng(0).integers(480, 544, block)
+    # Light of 100 everywhere; twelve repeats of any block here and of both layouts.
+    shape = (528, 528) if camera is FUJI else (72, 84)
+    mosaic = 100 + np.tile(levels, (264, 264))[: shape[0], : shape[1]].astype(np.uint16)
+    pattern = shifted_pattern(layout, *phase)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, camera, pattern=pattern, black=levels)
+    frame = raw.read_raw(tmp_path / "a.dng")
+    whole = packing.pack(frame.mosaic, layout)[:24, :24]
+    np.testing.assert_allclose(frame.black, whole.mean((0, 1)) - 100, rtol=1e-12)
+    exact = camera is SONY and block == (2, 2)
+    assert ("whose mean is taken" in frame.levels) is not exact
+    given = raw.read_raw(tmp_path / "a.dng", overrides=overrides.parse(black=["500"]))
+    assert given.levels == "black 500, white 16383 (--black, else file)"
+
+
+def test_black_levels_of_each_colour_of_an_xtrans_mosaic_are_kept_whole(tmp_path):
+    of_colour = {"R": 1000, "G": 1020, "B": 1030}
+    levels = [[of_colour[colour] for colour in row] for row in packing.XTRANS.colours]
+    mosaic = random_mosaic(SIZES["xtrans"])
+    simulate.write_dng(tmp_path / "a.dng", mosaic, FUJI, black=levels)
+    frame = raw.read_raw(tmp_path / "a.dng")
+    assert frame.black == (1000, 1020, 1030, 1000, 1030, 1020, 1020, 1020, 1020)
+    assert frame.levels == "black 1000/1020/1030, white 16383 (file)"
 
 
 def test_the_published_levels_hold_for_files_of_about_the_same(tmp_path):
