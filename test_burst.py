@@ -268,7 +268,7 @@ def make_figure(camera, box, counts, lpips):
         if FLAGS.sid_checkpoint:
             from dbp_tf import pretrained
 
-            sid_baseline = pretrained.load_pretrained(FLAGS.sid_checkpoint)
+            sid_baseline = pretrained.load_pretrained(FLAGS.sid_checkpoint, FLAGS.precision)
             figures.check_baseline(sid_baseline, camera)
         return figures.Teaser(box, sid_baseline)
     return figures.Frames(counts, lpips) if FLAGS.figure == "frames" else None
@@ -287,14 +287,14 @@ def load_model(camera):
     # It imports TensorFlow, which is slow and, if not told otherwise, talkative.
     from dbp_tf import pretrained
 
-    model = pretrained.load_pretrained(checkpoint)
+    model = pretrained.load_pretrained(checkpoint, FLAGS.precision)
     evaluation.check_model(model, camera, FLAGS.mode)
     return model, checkpoint
 
 
 def compute():
     """What of the flags says how the networks compute, see `Enhancer.enhance`."""
-    return {"precision": FLAGS.precision} | ({} if FLAGS.stripes else {"stripe_rows": None})
+    return {} if FLAGS.stripes else {"stripe_rows": None}
 
 
 def restore_photographs(camera, folder, n_burst):

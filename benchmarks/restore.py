@@ -106,10 +106,10 @@ def measure(case):
 
     import dbp_tf
 
-    model = dbp_tf.load_pretrained(case["weights"])
+    model = dbp_tf.load_pretrained(case["weights"], case["precision"])
     load = time.monotonic() - STARTED
     rows, columns, frames = case["rows"], case["columns"], case["frames"]
-    options = dict(precision=case["precision"], stripe_rows=case["stripe_rows"] or None)
+    stripe_rows = case["stripe_rows"] or None
 
     def burst(seed):
         rng = np.random.default_rng(seed)
@@ -125,7 +125,7 @@ def measure(case):
             pass
         making = time.monotonic() - started
         started = time.monotonic()
-        model.enhance(burst(seed), reference_frame=0, **options)
+        model.enhance(burst(seed), reference_frame=0, stripe_rows=stripe_rows)
         seconds.append(time.monotonic() - started - making)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     work = flops(model.spec, rows, columns, frames) / 1e9

@@ -20,10 +20,12 @@ class Enhancer:
       coarse: `keras.Model` or None, see `networks.coarse_net`.
       burst: `keras.Model` or None, see `networks.fine_res_net`.
       single: `keras.Model` or None, see `networks.sid_net`.
+      precision: "float32" or "bfloat16", what these models compute in.
     """
 
-    def __init__(self, spec, models):
+    def __init__(self, spec, models, precision="float32"):
         self.spec = spec
+        self.precision = precision
         self.coarse = models.get("coarse")
         self.burst = models.get("burst")
         self.single = models.get("single")
@@ -39,7 +41,7 @@ class Enhancer:
         self,
         frames,
         reference_frame="first",
-        precision="float32",
+        precision=None,
         stripe_rows=streaming.STRIPE_ROWS,
     ):
         """Restores one burst.
@@ -51,7 +53,8 @@ class Enhancer:
           reference_frame: "first", "center" or an index; the frame whose full-resolution detail
             is kept. Without effect in the first version and the SID baseline. "center" needs
             `len(frames)`.
-          precision: "float32" or "bfloat16", what the networks compute in.
+          precision: "float32" or "bfloat16", what the networks compute in; None for that
+            in which they were loaded.
           stripe_rows: packed rows that the two large levels compute at once, a multiple of
             4; None for the whole picture, which takes more memory for the same result.
 
@@ -95,7 +98,7 @@ class Enhancer:
                 f"the reference frame is first, center or a whole number, not {reference_frame!r}"
             ) from None
 
-    def stream(self, precision="float32", keep=(0,), stripe_rows=streaming.STRIPE_ROWS):
+    def stream(self, precision=None, keep=(0,), stripe_rows=streaming.STRIPE_ROWS):
         """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""
         if self.burst is None:
             raise InputError(
@@ -112,9 +115,10 @@ class Enhancer:
         Linear and brightened as the frame, not clipped. Only for networks with a burst stage.
         """
         (frame,) = self.checked([frame])
-        return self._steps("float32").denoise(frame)[0].numpy()
+        return self._steps(self.precision).denoise(frame)[0].numpy()
 
     def _steps(self, precision):
+        precision = precision or self.precision
         if precision not in self._compiled:
             models = self._in_precision(precision)
             steps = streaming.Steps(models["coarse"], models["burst"], self.spec)
@@ -145,6 +149,7 @@ class Enhancer:
             yield tf.constant(frame[None])
 
     def _enhance_single(self, frames, precision):
+        precision = precision or self.precision
         if precision not in self._compiled:
             signature = [tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)]
             network = self._in_precision(precision)["single"]
@@ -158,13 +163,23 @@ class Enhancer:
 
     def _in_precision(self, precision):
         """The networks, or a copy of them that computes in another precision."""
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-        if precision == "float32":
+        if precision == self.precision:
             return self.models
-        with layers.empty_weights():
-            copies = spec.build(self.spec, dtype=precision)
+        copies = empty(self.spec, precision).models
         for name, copy in copies.items():
             for ours, theirs in zip(copy.weights, self.models[name].weights, strict=True):
                 ours.assign(theirs)
         return copies
+
+
+def empty(description, precision="float32"):
+    """An `Enhancer` whose weights are all zero, to be filled; raises InputError as `enhance` does.
+
+    Args:
+      description: `spec.NetworkSpec`.
+      precision: see `Enhancer`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    with layers.empty_weights():
+        return Enhancer(description, spec.build(description, dtype=precision), precision)

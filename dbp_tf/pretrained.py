@@ -13,9 +13,9 @@ import tempfile
 import keras
 import numpy as np
 
-from dbp_tf import layers, released
+from dbp_tf import released
 from dbp_tf import spec as specs
-from dbp_tf.enhancer import Enhancer
+from dbp_tf.enhancer import Enhancer, empty
 from dbp_tf.errors import InputError
 
 SPEC_FILE = "network.json"
@@ -23,12 +23,14 @@ WEIGHTS_FILE = "model.weights.h5"
 FORMAT = 1
 
 
-def load_pretrained(path):
+def load_pretrained(path, precision="float32"):
     """Loads weights.
 
     Args:
       path: a folder with a TensorFlow 1 checkpoint or the project's own weights, or the prefix
         of a checkpoint.
+      precision: "float32" or "bfloat16", in which the weights are held, and which the networks
+        compute in unless they are asked for the other one.
 
     Returns:
       `Enhancer`; what the network is is read off the files.
@@ -39,7 +41,7 @@ def load_pretrained(path):
     """
     path = pathlib.Path(path)
     if (path / SPEC_FILE).is_file():
-        return _load_own(path)
+        return _load_own(path, precision)
     prefix = released.find_prefix(path)
     if prefix is None:
         raise InputError(
@@ -50,10 +52,9 @@ def load_pretrained(path):
         )
     reader, shapes = released.open_checkpoint(prefix)
     spec = released.spec_of(shapes, prefix)
-    with layers.empty_weights():
-        models = specs.build(spec)
-    released.restore(models, reader, shapes, prefix)
-    return Enhancer(spec, models)
+    model = empty(spec, precision)
+    released.restore(model.models, reader, shapes, prefix)
+    return model
 
 
 def untrained(spec, seed=0):
@@ -115,7 +116,7 @@ def save_pretrained(model, folder, *, half=False):
             os.replace(scratch / name, folder / name)
 
 
-def _load_own(folder):
+def _load_own(folder, precision):
     spec_file, weights_file = folder / SPEC_FILE, folder / WEIGHTS_FILE
     try:
         description = json.loads(spec_file.read_text())
@@ -129,9 +130,8 @@ def _load_own(folder):
         raise InputError(f"{spec_file} does not describe a network ({error})") from None
     if not weights_file.is_file():
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
-    with layers.empty_weights():
-        models = specs.build(spec)
-    variables = released.published_variables(models)
+    model = empty(spec, precision)
+    variables = released.published_variables(model.models)
     misfits = []
 
     def read(arrays):
@@ -153,4 +153,4 @@ def _load_own(folder):
         ) from None
     if misfits:
         raise misfits[0]
-    return Enhancer(spec, models)
+    return model

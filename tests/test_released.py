@@ -173,6 +173,20 @@ def test_saving_and_loading_is_exact(spec, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_loaded_in_bfloat16_they_restore_as_when_turned_into_it(data, tmp_path, own):
+    path, frames = data / "sony_v2_d2", np.random.default_rng(0).random((2, 32, 48, 4), np.float32)
+    full = dbp_tf.load_pretrained(path)
+    if own:
+        dbp_tf.save_pretrained(full, path := tmp_path / "own")
+    half = dbp_tf.load_pretrained(path, "bfloat16")
+    assert {variable.dtype for variable in half.burst.weights} == {"bfloat16", "float32"}
+    np.testing.assert_array_equal(half.enhance(frames), full.enhance(frames, precision="bfloat16"))
+    assert np.abs(half.enhance(frames) - full.enhance(frames)).max() > 1e-4
+    with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
+        dbp_tf.load_pretrained(path, "half")
+
+
 def test_half_precision_files_are_half_as_large_and_close(tmp_path):
     model = untrained(NetworkSpec(width=8, residual_blocks=1))
     dbp_tf.save_pretrained(model, tmp_path / "full")
