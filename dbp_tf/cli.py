@@ -58,6 +58,16 @@ def _fail(sentence):
     return EXIT_BAD_INPUT
 
 
+def define(values, kind, name, default, text, **limits):
+    """Defines a flag of the `flags.FlagValues`; `kind` is one of absl's DEFINE functions.
+
+    Numbers are finite, see `finite`.
+    """
+    kind(name=name, default=default, help=text, flag_values=values, **limits)
+    if kind is flags.DEFINE_float:
+        finite(name, values)
+
+
 def finite(name, flag_values):
     """Makes the number flag `name` refuse nan and inf, which pass absl's bounds."""
     flags.register_validator(

@@ -1,5 +1,7 @@
 """Flags for your own photographs, and the way from them to `photographs.restore_all`."""
 
+import functools
+
 from absl import flags
 
 from dbp_tf import bursts, cli, overrides, photographs, pictures, progress, white_balance
@@ -42,12 +44,7 @@ def define(values):
     Args:
       values: `flags.FlagValues` of the script.
     """
-
-    def add(kind, name, default, text, **limits):
-        kind(name=name, default=default, help=text, flag_values=values, **limits)
-        if kind is flags.DEFINE_float:
-            cli.finite(name, values)
-
+    add = functools.partial(cli.define, values)
     text, number, switch = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_bool
     choice, several = flags.DEFINE_enum, flags.DEFINE_list
     add(

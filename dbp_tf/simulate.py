@@ -18,6 +18,7 @@ Axis letters: F frames. Mosaics are [rows, columns] in raw pixels. DN are 14-bit
 import contextlib
 import dataclasses
 import datetime
+import functools
 import io
 import itertools
 import math
@@ -644,12 +645,7 @@ def simulate(
 
 FLAGS = flags.FlagValues()
 _NOISE = Noise()
-
-
-def _define(kind, name, default, text, **limits):
-    kind(name=name, default=default, help=text, flag_values=FLAGS, **limits)
-    if kind is flags.DEFINE_float:
-        cli.finite(name, FLAGS)
+_define = functools.partial(cli.define, FLAGS)
 
 
 _define(flags.DEFINE_string, "out", None, "Folder for short/ and long/; made if it is missing.")

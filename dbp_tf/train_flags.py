@@ -1,6 +1,7 @@
 """What the three training scripts share: flags, their checks, and the way from flags to a run."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import zlib
@@ -46,12 +47,7 @@ def define(values, stage, *, epochs, patch, learning_rate, final_learning_rate):
       stage: "coarse", "fine" or "burst".
       epochs, patch, learning_rate, final_learning_rate: the stage's defaults.
     """
-
-    def add(kind, name, default, text, **limits):
-        kind(name=name, default=default, help=text, flag_values=values, **limits)
-        if kind is flags.DEFINE_float:
-            cli.finite(name, values)
-
+    add = functools.partial(cli.define, values)
     text, whole, number = flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float
     choice, switch = flags.DEFINE_enum, flags.DEFINE_bool
     add(choice, "camera", "sony", "Camera of the raw files.", enum_values=list(cameras.CAMERAS))
@@ -233,7 +229,7 @@ def define_network(values, *names):
 
     def add(kind, name, default, text, **limits):
         if name in names:
-            kind(name=name, default=default, help=text, flag_values=values, **limits)
+            cli.define(values, kind, name, default, text, **limits)
 
     add(
         flags.DEFINE_integer,
@@ -288,30 +284,30 @@ def define_network(values, *names):
 
 def define_loss(values):
     """Defines the flags of the losses on pictures."""
-    flags.DEFINE_enum(
+    add = functools.partial(cli.define, values)
+    add(
+        flags.DEFINE_enum,
         "loss",
         None,
-        ["l1", "contextual", "perceptual"],
         "l1, or what is added to it. By default contextual, as published; for Fuji's fine stage "
         "l1, as its released weights.",
-        flag_values=values,
+        enum_values=["l1", "contextual", "perceptual"],
     )
-    flags.DEFINE_float(
+    add(
+        flags.DEFINE_float,
         "feature_weight",
         None,
         "Weight of what is added to L1; by default as published: contextual "
         + ", ".join(f"{c.name} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
         + f", perceptual {_PERCEPTUAL_WEIGHT:g}.",
         lower_bound=0,
-        flag_values=values,
     )
-    cli.finite("feature_weight", values)
-    flags.DEFINE_string(
+    add(
+        flags.DEFINE_string,
         "vgg_weights",
         None,
         "VGG-19 for the contextual and perceptual loss: Keras' .h5 or MatConvNet's .mat. By "
         "default Keras downloads its own.",
-        flag_values=values,
     )
 
 
