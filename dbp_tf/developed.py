@@ -43,7 +43,7 @@ def develop_packed(frame, packed):
         except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
             raise InputError(f"{frame.path} cannot be developed ({error})") from None
     picture = picture[frame.offset[0] :, frame.offset[1] :]
-    return picture.astype(np.float32) / np.float32(65535)
+    return raws.as_float(picture)
 
 
 def _continued(length, start, inside, layout):

@@ -236,7 +236,7 @@ def _finish(restored, burst, folder, work, background):
     picture, truth = restored.picture, restored.truth
     looks = {"out": picture}
     if truth is not None:
-        looks["gt"] = truth = truth.astype(np.float32) / np.float32(65535)
+        looks["gt"] = truth = raws.as_float(truth)
     written = [
         background.submit(pictures.write_png, picture_path(folder, burst, what), look, work.bits)
         for what, look in looks.items()

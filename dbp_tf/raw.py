@@ -331,7 +331,12 @@ def read_truth(path, offset=(0, 0)):
     Raises:
       InputError: see `open_raw`.
     """
-    return read_truth_16bit(path, offset).astype(np.float32) / np.float32(65535)
+    return as_float(read_truth_16bit(path, offset))
+
+
+def as_float(picture):
+    """A developed picture of uint16 in 0..65535 as float32 in 0..1, of the same shape."""
+    return picture.astype(np.float32) / np.float32(65535)
 
 
 def read_truth_16bit(path, offset=(0, 0)):
