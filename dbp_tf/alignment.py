@@ -2,8 +2,8 @@
 
 Frames are compared as the coarse network sees them, which is clean enough even at an exposure
 ratio of 300. What is found there is done to the packed frames themselves, in whole packed pixels:
-samples move, they are never mixed. Everything is array in, array out, one frame at a time against
-the reference.
+samples move, they are never mixed. Everything is array in, array out; each frame is compared with
+the reference, and what moves in any of them is kept out of all.
 
 Axis letters: H W packed rows and columns, C packed channels; h w those of the half-size frames
 and of the coarse outputs. A shift is (rows, columns) by which content lies further down and right
@@ -30,10 +30,18 @@ LEAST_CONFIDENCE_UNSHIFTED = 4.0
 # Share of the picture that may differ from the reference before a frame counts as no match.
 MOST_MOVING = 0.5
 
+# What a rest of the shift, less than a packed pixel, may change at edges, as a share of the noise.
+# Frames half a packed pixel off came to 0.3 to 0.9 at ratio 100, where they cost up to 1.8 dB
+# against leaving them out, and to 0.1 to 0.45 at ratio 300, where the noise they take away counts
+# for more.
+MOST_REST = 0.4
+
 # How far the squared difference of two pixels' channels exceeds what noise makes it, in standard
 # deviations of that, before something has moved. A denoiser's errors have heavier tails than
-# noise: at 6, up to 7 % of simulated still pictures passed for moving, at 12 hardly any.
-MOTION_SIGMAS = 12.0
+# noise: at 6, up to 1 % of simulated still pictures passed for moving (up to 6 % behind a mere
+# blur instead of the coarse network), at 4 up to 3 %; at 12, half of what moved was missed at
+# ratio 300, which cost up to 4 dB there.
+MOTION_SIGMAS = 6.0
 
 # Means over windows of these radii, in half-size pixels, are compared: sharp outlines, and faint
 # differences of something large.
@@ -56,6 +64,10 @@ _FLAT = 1e-6
 _CANDIDATES = 8  # peaks of the correlation that are tried
 
 _STEP = 1 / 32  # of the search between pixels, in pixels
+
+_REFINEMENTS = 6  # steps of the least squares after that
+
+_LEAN = 2  # pixels by which a peak may be wrong, drawn there by what moves
 
 # Noise is taken to be at least that: without any, rounding would pass for motion.
 _FLOOR = 1e-3
@@ -89,9 +101,12 @@ class Note:
       shift: (rows, columns) in packed pixels that were undone.
       reference: whether it is the frame the others have to fit.
       confidence: see `Shift`; None where nothing was to be aligned.
+      rest: what the rest of the shift, less than a packed pixel, changes as a share of the noise;
+        None as above.
       moving: share of the picture, 0..1, that moves against the reference; None where that was
         not looked for.
-      masked: whether the reference's samples took the place of what moves.
+      masked: whether the reference's samples took the place of what moves, in this frame or in
+        another.
       kept: whether the frame is used.
     """
 
@@ -99,6 +114,7 @@ class Note:
     shift: tuple[int, int] = (0, 0)
     reference: bool = False
     confidence: float | None = None
+    rest: float | None = None
     moving: float | None = None
     masked: bool = False
     kept: bool = True
@@ -118,13 +134,20 @@ class Note:
             )
             found.append(f"confidence {self.confidence:.0f}")
         if not self.kept:
-            differs = self.moving is not None and self.moving > MOST_MOVING
-            reason = f"{100 * self.moving:.1f} % differs" if differs else "no shift stands out"
-            found.append(f"left out: it does not match, {reason}")
+            found.append(f"left out: it does not match, {self._reason}")
         elif self.moving is not None:
             fate = ", taken from the reference" if self.masked and self.moving else ""
             found.append(f"{100 * self.moving:.1f} % moves{fate}")
         return f"frame {self.frame}: " + ("; ".join(found) or "as it is")
+
+    @property
+    def _reason(self):
+        """Why it does not match."""
+        if self.moving is not None and self.moving > MOST_MOVING:
+            return f"{100 * self.moving:.1f} % differs"
+        if self.confidence >= LEAST_CONFIDENCE:
+            return "its shift is no whole number of packed pixels"
+        return "no shift stands out"
 
 
 def half_size(frame):
@@ -184,20 +207,20 @@ def find_shift(coarse, reference):
     spread = _MAD * np.median(np.abs(near - np.median(near)))
     # A bright object that moves may have the highest peak, but it is a small part of the picture.
     places = [(0, 0), *_peaks(near, reach)]
-    whole = _least_different(_luminance(coarse), _luminance(reference), places)
+    lights = [_neighbours(_luminance(values), 1, np.add) / 9 for values in (coarse, reference)]
+    whole = _least_different(*lights, places)
 
     # The transform is evaluated between the pixels around the peak.
     between = np.arange(-1, 1 + _STEP / 2, _STEP)
-    places = [place + between for place in whole]
     down, right = (
-        np.exp(2j * math.pi * np.outer(place, values))
-        for place, values in zip(places, frequencies, strict=True)
+        np.exp(2j * math.pi * np.outer(place + between, values))
+        for place, values in zip(whole, frequencies, strict=True)
     )
     fine = (down @ phases @ right.T).real / surface.size
-    row, column = np.unravel_index(np.argmax(fine), fine.shape)
-    heights = np.array([fine[row, column], surface[0, 0]]) - np.median(near)
+    heights = np.array([fine.max(), surface[0, 0]]) - np.median(near)
     confidences = heights / max(spread, _FLAT**2)
-    return Shift(float(places[0][row]), float(places[1][column]), *map(float, confidences))
+    # A peak leans towards what moves; where most of the picture fits does not.
+    return Shift(*_refined(*lights, whole), *map(float, confidences))
 
 
 def _peaks(surface, reach):
@@ -210,9 +233,31 @@ def _peaks(surface, reach):
     return found
 
 
+def _refined(light, reference, shift):
+    """A shift that is right to a pixel or so, made right to a fraction for most of the picture.
+
+    After Lucas and Kanade, An iterative image registration technique, 1981, by least squares in
+    which a pixel counts the less the more it differs, so that what is moving hardly does.
+    """
+    start = np.array(shift, float)
+    shift = start
+    for _ in range(_REFINEMENTS):
+        whole = np.round(shift).astype(int)
+        there, here = _overlap(whole, light.shape)
+        difference = light[there] - reference[here]
+        slopes = np.stack(np.gradient((light[there] + reference[here]) / 2))
+        rest = difference + np.tensordot(shift - whole, slopes, 1)
+        most = 2 * np.median(np.abs(rest)) + _FLAT
+        weighted = slopes / (1 + (rest / most) ** 2) ** 2
+        square = np.tensordot(weighted, slopes, [(1, 2), (1, 2)])
+        slope = np.tensordot(weighted, difference, 2)
+        step = -np.linalg.solve(square + _FLAT**2 * light.size * np.eye(2), slope)
+        shift = np.clip(whole + np.clip(step, -1, 1), start - _LEAN, start + _LEAN)
+    return float(shift[0]), float(shift[1])
+
+
 def _least_different(light, reference, shifts):
     """The shift, in whole pixels, after which most of two pictures [h, w] differs least."""
-    light, reference = (_neighbours(values, 1, np.add) / 9 for values in (light, reference))
     differences = []
     for shift in shifts:
         there, here = _overlap(shift, light.shape)
@@ -396,6 +441,25 @@ def replace_moving(frame, reference, moving):
     return np.where(full[..., None], reference, frame)
 
 
+def _misfit(rest, coarse, noise_sample):
+    """What a rest of the shift changes, as a share of the noise.
+
+    Args:
+      rest: (rows, columns) in half-size pixels.
+      coarse: [h, w, C] coarse output of the reference.
+      noise_sample: [h, w] difference of two half-size frames' luminances.
+
+    Returns:
+      root of the mean square over the picture, over the standard deviation of the noise.
+    """
+    slopes = np.gradient(_luminance(coarse))
+    change = np.sqrt(np.mean((rest[0] * slopes[0] + rest[1] * slopes[1]) ** 2))
+    difference = np.diff(np.diff(noise_sample, axis=0), axis=1) / 2
+    counted = np.abs(difference[difference != 0])  # zero is the reference itself at the border
+    noise = _MAD * np.median(counted) if counted.size else 0
+    return float(change / max(noise, _FLOOR))
+
+
 def sharpness(coarse):
     """Gradient energy of a coarse output [h, w, C]: greatest for the frame least blurred."""
     light = _luminance(coarse)
@@ -443,32 +507,39 @@ def match_frame(
       index: of the frame in the burst, for the note.
 
     Returns:
-      (packed frame [H, W, C], `Note`). The frame is the very array of `view` where there was
-      nothing to be done; if `Note.kept` is false, it is not to be used.
+      (packed frame [H, W, C], where it moves [H/2, W/2] bool, `Note`). The frame is the very array
+      of `view` if it is not shifted; if `Note.kept` is false, it is not to be used.
     """
-    shift, confidence, matches = (0, 0), None, True
+    shift, confidence, rest, matches = (0, 0), None, None, True
     if align:
         found = find_shift(view.coarse, reference.coarse)
         confidence = found.confidence
+        nearest = whole_shift(found, layout, intact)
         if confidence >= LEAST_CONFIDENCE:
-            shift = whole_shift(found, layout, intact)
+            shift = nearest
         else:
-            matches = found.confidence_unshifted >= LEAST_CONFIDENCE_UNSHIFTED
+            agrees = found.confidence_unshifted >= LEAST_CONFIDENCE_UNSHIFTED
+            matches = agrees and not any(nearest)
     if any(shift):
         moved = shift_frame(view.frame, (-shift[0], -shift[1]), reference.frame)
         view = view_of(moved, coarse_model)
+    if align:
+        left = found.rows - shift[0] / 2, found.columns - shift[1] / 2
+        noise_sample = _luminance(view.half) - _luminance(reference.half)
+        rest = _misfit(left, reference.coarse, noise_sample)
+        matches = matches and rest <= MOST_REST
     moving = moving_regions(view.coarse, reference.coarse, view.half, reference.half)
     share = float(moving.mean())
     note = Note(
         frame=index,
         shift=shift,
         confidence=confidence,
+        rest=rest,
         moving=share,
         masked=motion_mask,
         kept=keep_all or not align or (matches and share <= MOST_MOVING),
     )
-    frame = replace_moving(view.frame, reference.frame, moving) if motion_mask else view.frame
-    return frame, note
+    return view.frame, moving, note
 
 
 def align_burst(
@@ -493,9 +564,9 @@ def align_burst(
       reference: index of the frame the others have to fit, "first", "center" (F // 2) or
         "sharpest" (of the greatest `sharpness`).
       align: undo each frame's shift, and leave out those that do not match the reference:
-        neither a shift was found nor do they agree as they are, or more than `MOST_MOVING` of the
-        picture differs.
-      motion_mask: put the reference's samples where something moves.
+        neither a shift was found nor do they agree as they are, its rest between the packed pixels
+        changes more than `MOST_REST`, or more than `MOST_MOVING` of the picture differs.
+      motion_mask: put the reference's samples where something moves in any frame that matches.
       keep_all: leave out none.
       intact: see `whole_shift`.
 
@@ -511,11 +582,12 @@ def align_burst(
         raise InputError("a burst needs at least one frame")
     index = _reference_index(frames, coarse_model, reference)
     fixed = view_of(frames[index], coarse_model)
-    kept, notes, place = [], [], 0
+    kept, regions, notes, place = [], [], [], 0
     for number in range(count):
         if number == index:
             place = len(kept)
             kept.append(fixed.frame)
+            regions.append(np.zeros(fixed.half.shape[:2], bool))
             notes.append(Note(number, reference=True))
             continue
         frame = frames[number]
@@ -528,7 +600,7 @@ def align_burst(
             kept.append(frame)
             notes.append(Note(number))
             continue
-        frame, note = match_frame(
+        frame, moving, note = match_frame(
             view_of(frame, coarse_model),
             fixed,
             coarse_model,
@@ -542,7 +614,24 @@ def align_burst(
         notes.append(note)
         if note.kept:
             kept.append(frame)
+            regions.append(moving)
+    if motion_mask:
+        kept = _replace_everywhere(kept, regions, place)
     return kept, place, notes
+
+
+def _replace_everywhere(frames, regions, place):
+    """Puts the reference's samples where any frame that matches it was seen to move.
+
+    What moves is on its way from frame to frame, and where it is hard to see in one it is not in
+    another.
+    """
+    matching = [moving for moving in regions if moving.mean() <= MOST_MOVING]
+    path = np.logical_or.reduce(matching)
+    return [
+        frame if number == place else replace_moving(frame, frames[place], moving | path)
+        for number, (frame, moving) in enumerate(zip(frames, regions, strict=True))
+    ]
 
 
 def _reference_index(frames, coarse_model, reference):

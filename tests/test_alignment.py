@@ -56,6 +56,12 @@ def with_disc(picture, centre, radius=22, colour=(0.95, 0.95, 0.95)):
     return np.where(inside[..., np.newaxis], np.float32(colour), picture), inside
 
 
+def with_copy(picture, centre, radius):
+    """The photograph with a disc of its own upside-down copy, which moves with the disc."""
+    moved = np.roll(picture[::-1], centre[1], axis=1)
+    return with_disc(picture, centre, radius, moved)[0]
+
+
 def views(frames):
     return [alignment.view_of(frame, box) for frame in frames]
 
@@ -102,7 +108,21 @@ def test_a_bright_object_does_not_drag_the_picture_along():
     reference, moved = views(burst(pictures, SONY, 100, [(0, 0), (6, -4)]))
     found = alignment.find_shift(moved.coarse, reference.coarse)
     # The object's own peak is 28 packed pixels further right.
-    np.testing.assert_allclose([2 * found.rows, 2 * found.columns], [3, -2], atol=1.5)
+    np.testing.assert_allclose([2 * found.rows, 2 * found.columns], [3, -2], atol=0.25)
+
+
+@RATIOS
+@pytest.mark.parametrize("name", ["brick", "chelsea"])
+def test_a_large_object_does_not_pull_the_peak(ratio, name):
+    # It moves less than it is wide, so that its peak and the picture's run into each other.
+    still = photo(name)
+    shifts = [(0, 0), (0, 0), (6, -4), (-10, 8)]
+    pictures = [with_copy(still, (130, 88 + 13 * frame), 44) for frame in range(len(shifts))]
+    reference, *others = views(burst(pictures, SONY, ratio, shifts))
+    for view, shift in zip(others, shifts[1:], strict=True):
+        found = alignment.find_shift(view.coarse, reference.coarse)
+        expected = np.array(shift) / 2
+        np.testing.assert_allclose([2 * found.rows, 2 * found.columns], expected, atol=0.5)
 
 
 def test_unrelated_frames_correlate_below_the_limit():
@@ -194,18 +214,21 @@ def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
     assert reference == 0 and len(fixed) == 3
     np.testing.assert_array_equal(fixed[0], frames[0])
     step = layout_of(camera).scale
+    # What moves in one frame is taken from the reference in all.
+    path = np.logical_or.reduce(discs)[step // 2 :: step, step // 2 :: step]
     for number in (1, 2):
         undone = alignment.shift_frame(frames[number], np.negative(notes[number].shift), frames[0])
         replaced = (fixed[number] == frames[0]).all(-1)
         changed = (fixed[number] != undone).any(-1)
         np.testing.assert_array_equal(fixed[number][changed], frames[0][changed])
-        disc = (discs[0] | discs[number])[step // 2 :: step, step // 2 :: step]
         # In half-size pixels: 2 of the box, 4 of the wider window, 4 of the margin, 1 for rounding.
-        near = scipy.ndimage.binary_dilation(disc, np.ones((3, 3)), iterations=22)
-        inner = scipy.ndimage.binary_erosion(disc, np.ones((3, 3)))
+        near = scipy.ndimage.binary_dilation(path, np.ones((3, 3)), iterations=22)
+        inner = scipy.ndimage.binary_erosion(path, np.ones((3, 3)))
         assert replaced[inner].mean() > 0.95
-        assert changed[~near].mean() < 0.005
+        # 3.1 % at the most: one edge of the astronaut, Bayer, ratio 300, shaken.
+        assert changed[~near].mean() < 0.04
         assert notes[number].masked
+        disc = (discs[0] | discs[number])[step // 2 :: step, step // 2 :: step]
         assert disc.mean() < notes[number].moving < near.mean()
 
 
@@ -219,10 +242,11 @@ def test_nothing_moves_nothing_changes(camera, ratio, name):
     assert reference == 0
     for given, got, note in zip(frames, fixed, notes, strict=True):
         assert note.kept and note.shift == (0, 0)
-        # 3.1 % at the most: the fine edges of the astronaut, X-Trans, ratio 100.
-        assert note.moving is None or note.moving < 0.04
-        assert got is given or note.moving
-    assert sum(got is given for got, given in zip(fixed, frames, strict=True)) >= 2
+        # 6.2 % at the most: the fine edges of the astronaut, X-Trans, ratio 100; else 2.3 %.
+        assert note.moving is None or note.moving < 0.07
+        changed = (got != given).any(-1)
+        np.testing.assert_array_equal(got[changed], frames[0][changed])
+        assert changed.mean() < 0.07
     np.testing.assert_array_equal(frames, before)
 
 
@@ -233,6 +257,32 @@ def test_shaken_but_still_scene_masks_almost_nothing(camera):
         frames = burst([photo(name)] * 3, camera, 300, shifts)
         _, _, notes = alignment.align_burst(frames, box, layout_of(camera))
         assert all(note.kept and (note.moving or 0) < 0.02 for note in notes)
+
+
+def test_a_faint_object_is_covered():
+    # A disc darker by a twelfth than the grey around it, behind the noise of ratio 300.
+    grey = np.full((264, 288, 3), 0.4, np.float32)
+    picture, disc = with_disc(grey, (130, 140), 30, (0.365, 0.365, 0.365))
+    one, other = views(burst([grey, picture], SONY, 300, seed=1))
+    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    assert moving[disc[2::4, 2::4]].mean() > 0.9
+    assert moving.mean() < 0.1
+
+
+def test_what_is_seen_to_move_in_one_frame_is_kept_out_of_all():
+    # The second frame alone has the disc; the third is the reference but for noise.
+    picture, disc = with_disc(photo(), (150, 140))
+    frames = burst([photo(), picture, photo()], SONY, 300)
+    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    inside = disc[1::2, 1::2]
+    assert not notes[2].moving
+    for number in (1, 2):
+        np.testing.assert_array_equal(fixed[number][inside], frames[0][inside])
+
+    # A frame that does not match says nothing about the others.
+    frames = burst([photo(), photo("coffee"), photo()], SONY, 300)
+    fixed, _, _ = alignment.align_burst(frames, box, BAYER, keep_all=True)
+    assert fixed[2] is frames[2]
 
 
 def test_mask_sees_a_faint_difference_if_it_is_large():
@@ -352,6 +402,30 @@ def test_a_frame_of_another_brightness_is_left_out():
     assert len(fixed) == 1 and not notes[1].kept
     assert notes[1].confidence > alignment.LEAST_CONFIDENCE
     assert re.search(r"left out: it does not match, \d\d.* % differs$", notes[1].text)
+
+
+def test_a_shift_between_the_pixels_matters_as_much_as_noise_lets_it():
+    # By half a packed pixel along both, and by a whole one.
+    shifts = [(0, 0), (7, -5), (6, -4)]
+    for ratio, kept in ((100, [True, False, True]), (300, [True, True, True])):
+        frames = burst([photo()] * 3, SONY, ratio, shifts)
+        _, _, notes = alignment.align_burst(frames, box, BAYER)
+        assert [note.kept for note in notes] == kept
+        assert notes[2].shift == (3, -2) and notes[2].rest < 0.1
+        assert ("no whole number of packed pixels" in notes[1].text) == (not kept[1])
+        assert alignment.align_burst(frames, box, BAYER, keep_all=True)[2][1].kept
+
+
+def test_a_rest_of_the_shift_is_measured_against_noise():
+    # A wave's slope, for which the darkness added to light is nothing.
+    rows = np.arange(80)[:, np.newaxis, np.newaxis]
+    light = (10 + np.sin(2 * np.pi * rows / 40)) ** 2
+    wave = np.broadcast_to(light, (80, 90, 4))
+    noise = np.random.default_rng(8).normal(0, 0.05, (80, 90))
+    noise[:20] = 0  # filled from the reference
+    expected = 0.3 * (2 * np.pi / 40) / np.sqrt(2) / 0.05
+    assert alignment._misfit((0.3, 0), wave, noise) == pytest.approx(expected, rel=0.06)
+    assert alignment._misfit((0, 0.3), wave, noise) == pytest.approx(0, abs=1e-9)
 
 
 def test_without_structure_frames_stay_where_they_are():
