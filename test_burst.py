@@ -114,7 +114,8 @@ _define(
     flags.DEFINE_enum,
     "reference_frame",
     None,
-    "Frame whose finest detail is kept. By default as the published evaluation of the camera: "
+    "Frame whose finest detail the revised version of the network keeps, and to which --burst "
+    "aligns the others. By default as the published evaluation of the camera: "
     + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
     + ". sharpest: with --burst only.",
     enum_values=list(alignment.REFERENCES),
@@ -289,6 +290,11 @@ def load_model(camera):
 
     model = pretrained.load_pretrained(checkpoint, FLAGS.precision)
     evaluation.check_model(model, camera, FLAGS.mode)
+    if FLAGS["reference_frame"].present and not FLAGS.burst and model.spec.fusion == "max":
+        raise InputError(
+            f"--reference_frame means nothing to the weights in {checkpoint}: they are of the "
+            f"first version of the network, to which all frames are alike; leave it out"
+        )
     return model, checkpoint
 
 

@@ -105,8 +105,9 @@ class Note:
         None as above.
       moving: share of the picture, 0..1, that moves against the reference; None where that was
         not looked for.
-      masked: whether the reference's samples took the place of what moves, in this frame or in
-        another.
+      masked: whether the reference's samples take the place of what moves.
+      replaced: share of the picture where they do, because something moves in this frame or in
+        another; None without a mask.
       kept: whether the frame is used.
     """
 
@@ -117,6 +118,7 @@ class Note:
     rest: float | None = None
     moving: float | None = None
     masked: bool = False
+    replaced: float | None = None
     kept: bool = True
 
     @property
@@ -136,8 +138,9 @@ class Note:
         if not self.kept:
             found.append(f"left out: it does not match, {self._reason}")
         elif self.moving is not None:
-            fate = ", taken from the reference" if self.masked and self.moving else ""
-            found.append(f"{100 * self.moving:.1f} % moves{fate}")
+            found.append(f"{100 * self.moving:.1f} % moves")
+            if self.replaced:
+                found.append(f"{100 * self.replaced:.1f} % taken from the reference")
         return f"frame {self.frame}: " + ("; ".join(found) or "as it is")
 
     @property
@@ -145,9 +148,11 @@ class Note:
         """Why it does not match."""
         if self.moving is not None and self.moving > MOST_MOVING:
             return f"{100 * self.moving:.1f} % differs"
-        if self.confidence >= LEAST_CONFIDENCE:
-            return "its shift is no whole number of packed pixels"
-        return "no shift stands out"
+        if not self.confidence >= LEAST_CONFIDENCE:
+            return "no shift stands out"
+        if self.rest > MOST_REST:
+            return "its shift falls between two pixels"
+        return f"{100 * self.moving:.1f} % moves, and the other frames show more without it"
 
 
 def half_size(frame):
@@ -245,6 +250,8 @@ def _refined(light, reference, shift):
         whole = np.round(shift).astype(int)
         there, here = _overlap(whole, light.shape)
         difference = light[there] - reference[here]
+        if min(difference.shape) < 2 or not np.isfinite(difference).all():
+            break  # Nothing to go by; how sure the shift is tells the rest.
         slopes = np.stack(np.gradient((light[there] + reference[here]) / 2))
         rest = difference + np.tensordot(shift - whole, slopes, 1)
         most = 2 * np.median(np.abs(rest)) + _FLAT
@@ -452,6 +459,8 @@ def _misfit(rest, coarse, noise_sample):
     Returns:
       root of the mean square over the picture, over the standard deviation of the noise.
     """
+    if min(coarse.shape[:2]) < 2:
+        return 0.0
     slopes = np.gradient(_luminance(coarse))
     change = np.sqrt(np.mean((rest[0] * slopes[0] + rest[1] * slopes[1]) ** 2))
     difference = np.diff(np.diff(noise_sample, axis=0), axis=1) / 2
@@ -565,7 +574,8 @@ def align_burst(
         "sharpest" (of the greatest `sharpness`).
       align: undo each frame's shift, and leave out those that do not match the reference:
         neither a shift was found nor do they agree as they are, its rest between the packed pixels
-        changes more than `MOST_REST`, or more than `MOST_MOVING` of the picture differs.
+        changes more than `MOST_REST`, or more than `MOST_MOVING` of the picture differs. With
+        `motion_mask` also those that would mask more of the others than they show.
       motion_mask: put the reference's samples where something moves in any frame that matches.
       keep_all: leave out none.
       intact: see `whole_shift`.
@@ -616,8 +626,49 @@ def align_burst(
             kept.append(frame)
             regions.append(moving)
     if motion_mask:
+        numbers = [note.frame for note in notes if note.kept]
+        if align and not keep_all:
+            used = _worth_keeping(regions, place)
+            dropped = {numbers[index] for index in range(len(kept)) if index not in used}
+            notes = [
+                dataclasses.replace(note, kept=False) if note.frame in dropped else note
+                for note in notes
+            ]
+            kept, regions = [kept[index] for index in used], [regions[index] for index in used]
+            place = used.index(place)
         kept = _replace_everywhere(kept, regions, place)
+        replaced = float(_path(regions).mean())
+        notes = [
+            dataclasses.replace(note, replaced=replaced) if note.masked and note.kept else note
+            for note in notes
+        ]
     return kept, place, notes
+
+
+def _path(regions):
+    """[h, w] bool: where any frame that matches the reference was seen to move."""
+    return np.logical_or.reduce([moving for moving in regions if moving.mean() <= MOST_MOVING])
+
+
+def _worth_keeping(regions, place):
+    """Indices of the frames, that of the reference among them, which show most together.
+
+    What moves in one of them is lost of all. As long as the others show more without one than with
+    it, counted in frames times share of the picture, it is left out.
+    """
+    used = list(range(len(regions)))
+
+    def shown(indices):
+        moving = np.logical_or.reduce([regions[index] for index in indices])
+        return (len(indices) - 1) * (1 - moving.mean())
+
+    while len(used) > 2:
+        fewer = [[other for other in used if other != index] for index in used if index != place]
+        best = max(fewer, key=shown)
+        if shown(best) <= shown(used):
+            break
+        used = best
+    return used
 
 
 def _replace_everywhere(frames, regions, place):
@@ -626,8 +677,7 @@ def _replace_everywhere(frames, regions, place):
     What moves is on its way from frame to frame, and where it is hard to see in one it is not in
     another.
     """
-    matching = [moving for moving in regions if moving.mean() <= MOST_MOVING]
-    path = np.logical_or.reduce(matching)
+    path = _path(regions)
     return [
         frame if number == place else replace_moving(frame, frames[place], moving | path)
         for number, (frame, moving) in enumerate(zip(frames, regions, strict=True))

@@ -33,6 +33,7 @@ _SIGNATURES = (42, 0x4F52, 0x5352, 0x0055)
 # levels 64 numbers: what goes far beyond is damaged, and would only cost time and memory.
 _MOST_ENTRIES = 1000
 _MOST_BYTES = 4096
+_MOST_DIRECTORIES = 16
 _MOST_BOXES = 200
 
 # A clock that was never set says 1970 or 1980 at the earliest; other years are damage.
@@ -175,7 +176,7 @@ def _directories(file, start, below):
         return
     first = _read_directory(file, start, directory, order)
     yield first
-    for place in map(int, _numbers(first, below)):
+    for place in map(int, _numbers(first, below)[:_MOST_DIRECTORIES]):
         yield _read_directory(file, start, place, order)
 
 
@@ -186,7 +187,8 @@ def _read_directory(file, start, directory, order):
     entries = file.read(12 * min(count, _MOST_ENTRIES))
     for at in range(0, len(entries) - 11, 12):
         tag, kind, values = struct.unpack_from(order + "HHI", entries, at)
-        if tag not in _WANTED or kind not in _TYPES or not values:
+        # Of a tag that is there more than once, in a damaged file, the first counts.
+        if tag not in _WANTED or tag in found or kind not in _TYPES or not values:
             continue
         size, code = _TYPES[kind]
         length = min(values * size, _MOST_BYTES)

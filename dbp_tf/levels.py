@@ -78,8 +78,8 @@ def _check_zeros(frame):
     if between < _LEAST_BETWEEN * zeros:
         raise InputError(
             f"{100 * zeros / samples.size:.0f} % of the pixels of {frame.path} are 0, far below "
-            f"its black level {black:g}: the file is damaged (cut off or filled up with zeros); "
-            f"copy it from the camera again"
+            f"its black level {black:g}: the file is damaged (cut off or filled up with zeros), so "
+            f"copy it from the camera again; or it has a dark border, so give --active_area"
         )
 
 

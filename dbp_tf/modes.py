@@ -69,8 +69,8 @@ MODES = {
     "single": Mode("the first frame alone", _single, most_frames=1),
     "ensemble": Mode("mean of every frame's own restoration", _ensemble),
     "rotate": Mode(
-        "as burst, but every frame is the reference in turn, and the mean counts: a little "
-        "cleaner, for a decoder run and, at 12 megapixels, 0.06 GB a frame",
+        "for the revised version: as burst, but every frame is the reference in turn, and the mean "
+        "counts: a little cleaner, for a decoder run and, at 12 megapixels, 0.06 GB a frame",
         _rotate,
         fuses=True,
         refers=True,

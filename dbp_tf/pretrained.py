@@ -29,8 +29,8 @@ def load_pretrained(path, precision="float32"):
     Args:
       path: a folder with a TensorFlow 1 checkpoint or the project's own weights, or the prefix
         of a checkpoint.
-      precision: "float32" or "bfloat16", in which the weights are held, and which the networks
-        compute in unless they are asked for the other one.
+      precision: "float32" or "bfloat16", in which the weights are held, rounded to it for good,
+        and which the networks compute in unless they are asked for the other one.
 
     Returns:
       `Enhancer`; what the network is is read off the files.

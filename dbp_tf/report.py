@@ -239,7 +239,11 @@ def _summary(settings, rows):
         f"camera {flags.get('camera')}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
-        f"reference frame {flags.get('reference_frame')}",
+        *(
+            [f"reference frame {flags.get('reference_frame')}"]
+            if settings.get("network", {}).get("fusion") != "max"
+            else []
+        ),
         f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}",
     ]
     return _text("; ".join(words)) + "."

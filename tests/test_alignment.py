@@ -412,7 +412,7 @@ def test_a_shift_between_the_pixels_matters_as_much_as_noise_lets_it():
         _, _, notes = alignment.align_burst(frames, box, BAYER)
         assert [note.kept for note in notes] == kept
         assert notes[2].shift == (3, -2) and notes[2].rest < 0.1
-        assert ("no whole number of packed pixels" in notes[1].text) == (not kept[1])
+        assert ("falls between two pixels" in notes[1].text) == (not kept[1])
         assert alignment.align_burst(frames, box, BAYER, keep_all=True)[2][1].kept
 
 
@@ -526,3 +526,39 @@ def test_bad_input_is_one_sentence():
     for frames, options, sentence in cases:
         with pytest.raises(InputError, match=sentence):
             alignment.align_burst(frames, box, BAYER, **options)
+
+
+def test_a_frame_that_would_mask_too_much_of_the_others_is_left_out():
+    # Frame 3 hides a fifth of the scene for good; seven frames show more without it.
+    frames = burst([photo("astronaut")] * 8, SONY, 100)
+    hidden = frames[3].copy()
+    hidden[:, : hidden.shape[1] // 5] = hidden[::-1, ::-1][:, : hidden.shape[1] // 5]
+    frames[3] = hidden
+    fixed, place, notes = alignment.align_burst(frames, box, BAYER, reference=5)
+    assert [note.kept for note in notes] == [number != 3 for number in range(8)]
+    assert len(fixed) == 7 and place == 4 and fixed[4] is frames[5]
+    assert "left out" in notes[3].text and "the other frames show more without it" in notes[3].text
+    kept, _, _ = alignment.align_burst(frames, box, BAYER, reference=5, keep_all=True)
+    assert len(kept) == 8
+
+
+def test_frames_are_weighed_by_what_all_of_them_show():
+    moving = [np.zeros((10, 20), bool) for _ in range(4)]
+    moving[1][:2], moving[2][:, :3] = True, True
+    assert alignment._path(moving).mean() == pytest.approx(0.2 + 0.8 * 0.15)
+    # 3 frames of 68 %, against 2 of 85 % without frame 1.
+    assert alignment._worth_keeping(moving, 0) == [0, 1, 2, 3]
+    moving[1][:9] = True
+    # 3 frames of 8.5 %, against 2 of 85 %.
+    assert alignment._worth_keeping(moving, 0) == [0, 2, 3]
+    assert 1 in alignment._worth_keeping(moving, 1)
+    note = alignment.Note(2, moving=0.0, masked=True, replaced=0.32)
+    assert note.text.endswith("0.0 % moves; 32.0 % taken from the reference")
+
+
+def test_pictures_that_tell_nothing_are_no_crash():
+    frames = list(np.random.default_rng(0).random((3, 4, 4, 4), np.float32))
+    assert alignment.align_burst(frames, box, BAYER)[1] == 0
+    frames = burst([photo("astronaut")] * 2, SONY, 100)
+    fixed, _, notes = alignment.align_burst(frames, lambda half: half * np.nan, BAYER)
+    assert len(fixed) == 1 and not notes[1].kept

@@ -116,9 +116,12 @@ def runner(script, weights, models, home, patch):
     # A graph in the home of whoever runs the tests must not change the figures.
     patch.setenv("HOME", str(home))
     load = pretrained.load_pretrained
-    patch.setattr(
-        pretrained, "load_pretrained", lambda path: models.get(pathlib.Path(path)) or load(path)
-    )
+
+    def load_or_take(path, precision="float32"):
+        model = models.get(pathlib.Path(path)) if precision == "float32" else None
+        return model or load(path, precision)
+
+    patch.setattr(pretrained, "load_pretrained", load_or_take)
 
     def run(*arguments):
         given = {argument.partition("=")[0] for argument in arguments}
@@ -429,6 +432,13 @@ def test_reference_frame_is_the_flag_s(run, sony_tree, weights, models, tmp_path
     output = model.enhance(frames, reference_frame="center")
     assert np.abs(output - model.enhance(frames, reference_frame="first")).max() > 1e-3
     check_picture(tmp_path / "results" / "10003_00_100_out.png", output)
+
+
+def test_a_reference_frame_without_effect_is_refused(run, sony_tree, data, capsys):
+    first_version = f"--checkpoint={data / 'sony_v1_d2'}"
+    assert run(*dirs(sony_tree), first_version, "--reference_frame=first") == 2
+    error = capsys.readouterr().err
+    assert "--reference_frame means nothing to the weights in" in error and "sony_v1_d2" in error
 
 
 def test_pictures_of_16_bit(run, sony_tree, weights, models, tmp_path):

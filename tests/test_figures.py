@@ -93,9 +93,12 @@ def run(script, weights, model, sid, tree, data, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     load = pretrained.load_pretrained
     loaded = {weights: model, data / "sid_sony_d2": sid}
-    monkeypatch.setattr(
-        pretrained, "load_pretrained", lambda path: loaded.get(pathlib.Path(path)) or load(path)
-    )
+
+    def load_or_take(path, precision="float32"):
+        model = loaded.get(pathlib.Path(path)) if precision == "float32" else None
+        return model or load(path, precision)
+
+    monkeypatch.setattr(pretrained, "load_pretrained", load_or_take)
     defaults = {
         "--short_dir": tree / "short",
         "--long_dir": tree / "long",

@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 
 import imageio.v3 as iio
 import numpy as np
@@ -175,6 +176,19 @@ def test_black_levels_of_a_dng_start_at_the_sensor_s_corner(tmp_path, order):
 def test_black_levels_that_are_damaged_or_no_dng_s_are_none(tmp_path, tags):
     (tmp_path / "a.dng").write_bytes(tiff_block("<", tags))
     assert exif.read_black_levels(tmp_path / "a.dng") is None
+
+
+def test_a_tag_and_a_directory_repeated_without_end_cost_nothing(tmp_path):
+    # 1024 times 1000 entries of 4096 bytes each, if all of them were read.
+    levels = struct.pack("<HHII", 0xC61A, 4, 1024, 0) * 1000
+    below = struct.pack("<H", 1000) + levels
+    head = struct.pack("<2sHIH", b"II", 42, 8, 2) + struct.pack("<HHII", *DNG[:2], 1, 1)
+    head += struct.pack("<HHII", 0x014A, 4, 1024, 34)
+    path = tmp_path / "a.dng"
+    path.write_bytes(head + struct.pack("<1024I", *[34 + 4096] * 1024) + below)
+    started = time.process_time()
+    assert exif.read_black_levels(path) is None
+    assert time.process_time() - started < 1
 
 
 # --- which files make a burst ---
