@@ -556,6 +556,7 @@ def test_frames_are_weighed_by_what_all_of_them_show():
     assert note.text.endswith("0.0 % moves; 32.0 % taken from the reference")
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_pictures_that_tell_nothing_are_no_crash():
     frames = list(np.random.default_rng(0).random((3, 4, 4, 4), np.float32))
     assert alignment.align_burst(frames, box, BAYER)[1] == 0
