@@ -290,7 +290,7 @@ def load_model(camera):
 
     model = pretrained.load_pretrained(checkpoint, FLAGS.precision)
     evaluation.check_model(model, camera, FLAGS.mode)
-    if FLAGS["reference_frame"].present and not FLAGS.burst and model.spec.fusion == "max":
+    if FLAGS["reference_frame"].present and not FLAGS.burst and not model.spec.refers:
         raise InputError(
             f"--reference_frame means nothing to the weights in {checkpoint}: they are of the "
             f"first version of the network, to which all frames are alike; leave it out"

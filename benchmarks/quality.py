@@ -404,13 +404,8 @@ def restorations(model, camera, burst):
     how = camera.reference_frame, camera.padded_columns
     for count, picture, _ in modes.grow(model, frames, COUNTS, *how):
         yield "fine" if count == 1 else f"burst{count}", picture
-    if _refers(model):
+    if model.spec.refers:
         yield "rotate", modes.restore(model, frames, "rotate", *how)
-
-
-def _refers(model):
-    """Whether a reference frame makes a difference: to the first version it does not."""
-    return model.spec.fusion == "reference"
 
 
 def restored(model, pairs, camera, folder):
@@ -558,7 +553,7 @@ def main():
         from dbp_tf import pretrained
 
         model = pretrained.load_pretrained(FLAGS.checkpoint)
-        evaluation.check_model(model, camera, "rotate" if _refers(model) else "burst")
+        evaluation.check_model(model, camera, "rotate" if model.spec.refers else "burst")
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     pairs = simulated(scenes_of(camera, FLAGS.limit), camera, folder)
     lines = classical(pairs, camera, folder)

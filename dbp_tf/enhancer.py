@@ -81,7 +81,7 @@ class Enhancer:
 
     def _reference_index(self, reference_frame, frames):
         if isinstance(reference_frame, str):
-            if self.spec.fusion == "max" or self.single is not None:
+            if not self.spec.refers or self.single is not None:
                 reference_index(reference_frame, 1)
                 return 0
             if reference_frame == "center" and not hasattr(frames, "__len__"):

@@ -86,7 +86,7 @@ def check_mode(mode, model):
             f"--mode {mode} fuses frames, but --checkpoint holds the SID baseline, which sees one "
             f"frame at a time: use {others}"
         )
-    if MODES[mode].refers and model.spec.fusion == "max":
+    if MODES[mode].refers and not model.spec.refers:
         raise InputError(
             f"--mode {mode} needs a reference frame, but --checkpoint holds the first version of "
             f"the network, to which all frames are alike: use --mode burst"

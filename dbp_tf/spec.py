@@ -40,6 +40,11 @@ class NetworkSpec:
     squeeze_excite: bool = True
     depth_to_space: bool = True
 
+    @property
+    def refers(self):
+        """Whether a reference frame makes a difference: to the first version it does not."""
+        return self.fusion == "reference"
+
     def __post_init__(self):
         for field, values in (("family", FAMILIES), ("fusion", FUSIONS)):
             if getattr(self, field) not in values:

@@ -40,7 +40,7 @@ class Steps:
     def __init__(self, coarse, fine, spec):
         encoder, bottleneck, decoder = networks.parts(fine)
         self.scale = spec.scale
-        self.refers = spec.fusion == "reference"
+        self.refers = spec.refers
         above, below = _split_encoder(encoder)
         lower, upper = _split_decoder(decoder)
         first_level = keras.Model(encoder.inputs, encoder.outputs[0])
