@@ -1,5 +1,6 @@
 """Networks with weights, ready to restore a burst."""
 
+import itertools
 import operator
 
 import numpy as np
@@ -71,6 +72,7 @@ class Enhancer:
         stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
         for frame in self.checked(frames):
             stream.add(frame)
+            del frame  # Before the next one is read.
         if not stream.count:
             raise InputError("a burst needs at least one frame")
         if not 0 <= reference_frame < stream.count:
@@ -126,10 +128,12 @@ class Enhancer:
         return self._compiled[precision]
 
     def checked(self, frames):
-        """Yields the frames as [1, H, W, C] float32 tensors; raises InputError on a bad one."""
-        size = None
-        for index, frame in enumerate(frames):
-            frame = np.asarray(frame, np.float32)
+        """The frames as [1, H, W, C] float32 tensors, one by one; InputError on a bad one."""
+        size, indices = None, itertools.count()
+
+        def tensor(frame):
+            nonlocal size
+            frame, index = np.asarray(frame, np.float32), next(indices)
             if frame.ndim != 3 or frame.shape[-1] != self.spec.channels:
                 raise InputError(
                     f"frame {index} has the shape {list(frame.shape)}: these weights need packed "
@@ -146,7 +150,10 @@ class Enhancer:
                     f"a burst's frames are of one size"
                 )
             size = frame.shape
-            yield tf.constant(frame[None])
+            return tf.constant(frame[None])
+
+        # Not a generator, whose variables would hold frames while the networks work.
+        return map(tensor, frames)
 
     def _enhance_single(self, frames, precision):
         precision = precision or self.precision

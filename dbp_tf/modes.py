@@ -119,10 +119,16 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
 def _watched(frames, padded_columns, count=None):
     """Yields the first `count` frames (None: all), padded, and says which one is at work."""
     begun, count = time.monotonic(), min(len(frames), count or len(frames))
-    for done, frame in enumerate(itertools.islice(frames, count)):
+    numbers = itertools.count()
+
+    def watched(frame):
+        done = next(numbers)
         left = progress.time_left(begun, done, count) if done else ""
         progress.status(f"restoring: frame {done + 1} of {count} {left}")
-        yield _padded(frame, padded_columns)
+        return _padded(frame, padded_columns)
+
+    # Through a function, as a variable here would hold a frame while the networks work on it.
+    yield from map(watched, itertools.islice(frames, count))
     progress.status("restoring: the picture")
 
 

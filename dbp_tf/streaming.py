@@ -6,8 +6,11 @@ wide enough that what a stripe's border spoils is cut off. Below them the whole 
 as instance norm and squeeze-excite need it.
 
 Axis letters: H W packed rows and columns, C packed channels, d the width, S output pixels per
-packed pixel. Rows are counted in packed rows of level 1 unless said otherwise.
+packed pixel. Rows are counted in rows of level 1 unless said otherwise: packed rows in the fine
+network, those of the half-size frame in the coarse one.
 """
+
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,9 +20,9 @@ from dbp_tf import networks
 from dbp_tf.errors import InputError
 
 # Rows that a stripe's border may spoil. Going in: two convolutions at level 2 see 2 of its rows
-# or 4 packed ones, two at level 1 see 2, the enlarged coarse output 1. Coming out: 2 at level 9,
-# 2 rows of level 8 or 4 packed ones, and 1 row of level 7 or 4 packed ones. Both round up to
-# whole rows of level 3, 4 packed ones each.
+# or 4 of level 1, two at level 1 see 2, the enlarged coarse output 1. Coming out: 2 at level 9,
+# 2 rows of level 8 or 4 of level 1, and 1 row of level 7 or 4 of level 1. Both round up to
+# whole rows of level 3, 4 of level 1 each.
 HALO = 8
 _LEVEL3 = 4
 
@@ -35,62 +38,121 @@ class Steps:
     revised one. There level 1 is the reference frame's alone, and `decode_stripe` makes it anew
     from that frame: 1 % of the work of eight frames, for the largest tensor of all, which
     otherwise would be in memory from that frame to the picture.
+
+    The encoder's steps take the maxima of the frames before and give them back raised: inside a
+    step the maximum takes the place of what it is the maximum of, where outside it would be a
+    third tensor beside the two.
     """
 
     def __init__(self, coarse, fine, spec):
         encoder, bottleneck, decoder = networks.parts(fine)
-        self.scale = spec.scale
-        self.refers = spec.refers
+        self.scale = scale = spec.scale
+        self.refers = refers = spec.refers
         above, below = _split_encoder(encoder)
         lower, upper = _split_decoder(decoder)
         first_level = keras.Model(encoder.inputs, encoder.outputs[0])
+        coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
+
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
+        rows = tf.TensorSpec((), tf.int32)
         first, second, *deeper = _signature(encoder.outputs)
         (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
-        rows = tf.TensorSpec((), tf.int32)
+        upper_levels = [second] if refers else [second, first]
 
         def compiled(*signature):
-            return lambda function: tf.function(function, input_signature=signature)
+            # Without autograph: the steps have no branch or loop that depends on a tensor.
+            return lambda step: tf.function(step, input_signature=signature, autograph=False)
 
-        @compiled(frame)
-        def denoise(frame):
-            return coarse(half_size(frame))
+        @compiled(frame, rows, rows)
+        def denoise_above(half, start, count):
+            first, second, pooled = coarse_above(half)
+            return _of_stripe((second, first), start, count), _pooled_of(pooled, start, count)
 
-        @compiled(frame, frame, rows, rows)
-        def encode_stripe(frame, coarse_output, start, count):
+        @compiled(*_signature(coarse_below.inputs))
+        def denoise_below(pooled):
+            return coarse_below(pooled)
+
+        @compiled(*_signature(coarse_upper.inputs), rows, rows)
+        def denoise_stripe(below, second, first, half, start, count):
+            return coarse_upper([below, second, first, half])[:, start : start + count]
+
+        @compiled(frame, frame, upper_levels, rows, rows)
+        def encode_stripe(frame, coarse_output, maxima, start, count):
             first, second, pooled = above([frame, coarse_output])
-            fused = [second[:, start // 2 : (start + count + 1) // 2]]
-            if not self.refers:
-                fused.append(first[:, start : start + count])
-            return fused, pooled[:, start // 4 : (start + count + 3) // 4]
+            levels = (second,) if refers else (second, first)
+            raised = _raised(maxima, _of_stripe(levels, start, count))
+            return raised, _pooled_of(pooled, start, count)
 
-        @compiled(pooled)
-        def encode_below(pooled):
-            return below(pooled)
+        @compiled(pooled, deeper)
+        def encode_below(pooled, maxima):
+            return _raised(maxima, below(pooled))
 
         @compiled(deeper)
         def decode_below(levels):
             *skips, deepest = levels
             return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, second, *([frame, frame] if self.refers else [first]), rows, rows)
+        @compiled(level7, second, *([frame, frame] if refers else [first]), rows, rows)
         def decode_stripe(below, second, *rest):
             *finest, start, count = rest
-            first = first_level(finest) if self.refers else finest[0]
+            first = first_level(finest) if refers else finest[0]
             picture = upper([below, second, first])
-            scale = spec.scale
             return picture[0, scale * start : scale * (start + count)]
 
-        self.denoise = denoise
+        self._denoise_above = denoise_above
+        self._denoise_below = denoise_below
+        self._denoise_stripe = denoise_stripe
         self.encode_stripe = encode_stripe
         self.encode_below = encode_below
         self.decode_below = decode_below
         self.decode_stripe = decode_stripe
+        # What the maxima of no frame are: less than anything, of any size.
+        self.no_upper = [_lowest(level) for level in upper_levels]
+        self.no_deeper = [_lowest(level) for level in deeper]
+
+    def denoise(self, frame, stripe_rows=STRIPE_ROWS):
+        """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
+        half = half_size(frame)
+        stripes = _stripes(half.shape[1], stripe_rows)
+        levels, pooled, output = _UpperLevels(), [], []
+        for stripe in stripes:
+            fused, deeper = self._denoise_above(stripe.of(half), *stripe.inner)
+            levels.put(stripe, fused)
+            pooled.append(deeper)
+        below = self._denoise_below(_joined(pooled))
+        for stripe in stripes:
+            skips = [levels.rows(level, stripe) for level in (2, 1)]
+            output.append(
+                self._denoise_stripe(stripe.of(below, 3), *skips, stripe.of(half), *stripe.inner)
+            )
+            levels.forget(stripe)
+        return _joined(output)
 
 
 def _signature(tensors):
     """The `tf.TensorSpec`s of one picture's tensors, of any size."""
     return [tf.TensorSpec((1, None, None, t.shape[-1]), t.dtype) for t in tensors]
+
+
+def _lowest(level):
+    return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
+
+
+def _of_stripe(levels, start, count):
+    """A stripe of the levels (2,) or (2, 1) without its halo."""
+    second, *first = levels
+    return [
+        second[:, start // 2 : (start + count + 1) // 2],
+        *(level[:, start : start + count] for level in first),
+    ]
+
+
+def _pooled_of(pooled, start, count):
+    return pooled[:, start // 4 : (start + count + 3) // 4]
+
+
+def _raised(maxima, levels):
+    return [tf.maximum(level, before) for level, before in zip(levels, maxima, strict=True)]
 
 
 def half_size(frames):
@@ -99,6 +161,20 @@ def half_size(frames):
     What the published bilinear resize with half-pixel centres comes to for even sizes.
     """
     return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
+
+
+def _split_coarse(network):
+    """As the encoder and the decoder: to (level 1, level 2, pooled); to block 7; to the end."""
+    first, second, pooled, block7 = (
+        network.get_layer(name).output
+        for name in ("g_conv1_2_leaky", "g_conv2_2_leaky", "g_pool2", "g_conv7_2_leaky")
+    )
+    (half,) = network.inputs
+    return (
+        keras.Model(half, [first, second, pooled]),
+        keras.Model(pooled, block7),
+        keras.Model([block7, second, first, half], network.output),
+    )
 
 
 def _split_encoder(encoder):
@@ -115,6 +191,80 @@ def _split_decoder(decoder):
     return keras.Model(deeper, block7), keras.Model([block7, second, first], decoder.output)
 
 
+class _Stripe(NamedTuple):
+    """Rows top..bottom of level 1, computed from start..end."""
+
+    top: int
+    bottom: int
+    start: int
+    end: int
+
+    @property
+    def inner(self):
+        """Where, in what is computed, the stripe itself begins, and how many rows it has."""
+        return tf.constant(self.top - self.start), tf.constant(self.bottom - self.top)
+
+    def of(self, tensor, level=1):
+        """The rows of a whole level [1, rows, columns, channels] to compute from."""
+        start, end = self.at(level)
+        return tensor[:, start:end]
+
+    def at(self, level):
+        """(start, end) in rows of a level."""
+        size = 2 ** (level - 1)
+        return self.start // size, -(-self.end // size)
+
+
+def _stripes(rows, height):
+    """The `_Stripe`s of so many rows, None for one of all."""
+    height = height or rows
+    return [
+        _Stripe(top, min(top + height, rows), max(top - HALO, 0), min(top + height + HALO, rows))
+        for top in range(0, rows, height)
+    ]
+
+
+class _UpperLevels:
+    """Levels 2 and 1, or 2 alone, in stripes: none is ever there twice at its full size."""
+
+    def __init__(self):
+        self._stripes = {}  # {(level, top): features}, each level's from the top downwards
+
+    def put(self, stripe, levels):
+        for level, features in zip((2, 1), levels, strict=False):
+            self._stripes[level, stripe.top] = features
+
+    def get(self, stripe):
+        """What was put there, or None."""
+        return [
+            self._stripes[at] for at in ((2, stripe.top), (1, stripe.top)) if at in self._stripes
+        ]
+
+    def rows(self, wanted, stripe):
+        """The rows of a level that a stripe is computed from."""
+        start, end = stripe.at(wanted)
+        pieces, top = [], 0
+        for (level, _), features in self._stripes.items():
+            if level != wanted:
+                continue
+            bottom = top + features.shape[1]
+            if top < end and bottom > start:
+                pieces.append(features[:, max(start - top, 0) : end - top])
+            top = bottom
+        return _joined(pieces)
+
+    def forget(self, stripe):
+        """Empties what no stripe after this one is computed from."""
+        height = stripe.bottom - stripe.top
+        for level, top in self._stripes:
+            if top + height <= stripe.bottom - HALO:
+                self._stripes[level, top] = self._stripes[level, top][:, :, :0]
+
+
+def _joined(stripes):
+    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 1)
+
+
 class BurstStream:
     """The fused levels of the frames so far; a picture can be had after every frame.
 
@@ -127,7 +277,7 @@ class BurstStream:
           steps: `Steps`.
           keep: indices of the frames that will be references, None for all. Without effect in
             the first version, whose first level is a maximum like the others.
-          stripe_rows: packed rows computed at once at the two upper levels; None for all.
+          stripe_rows: rows computed at once at the two upper levels; None for all.
         """
         if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
             raise InputError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
@@ -135,41 +285,30 @@ class BurstStream:
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_rows = stripe_rows
-        self._rows = None
+        self._stripes = None  # those of the burst's frames
         self._kept = {}  # {frame: (packed frame, its coarse output)}
-        self._upper = {}  # {(level, top row): stripe of a level that is fused}
-        self._deeper = {}  # {level: features}
+        self._upper = _UpperLevels()
+        self._deeper = steps.no_deeper
         self._below = None  # what the decoder makes of them, for pictures of several references
-
-    def _stripes(self):
-        height = self._stripe_rows or self._rows
-        for top in range(0, self._rows, height):
-            bottom = min(top + height, self._rows)
-            yield top, bottom, max(top - HALO, 0), min(bottom + HALO, self._rows)
 
     def add(self, frame):
         """Takes the next frame in, packed [1, H, W, C] float32 in 0..1, H and W even."""
         steps, index = self._steps, self.count
         self._below = None
-        self._rows = frame.shape[1]
-        coarse = steps.denoise(frame)
+        self._stripes = _stripes(frame.shape[1], self._stripe_rows)
+        coarse = steps.denoise(frame, self._stripe_rows)
         if steps.refers and (self._keep is None or index in self._keep):
             self._kept[index] = frame, coarse
         pooled = []
-        for top, bottom, start, end in self._stripes():
+        for stripe in self._stripes:
+            maxima = self._upper.get(stripe) or steps.no_upper
             fused, deeper = steps.encode_stripe(
-                frame[:, start:end],
-                coarse[:, start // 2 : end // 2],
-                tf.constant(top - start),
-                tf.constant(bottom - top),
+                stripe.of(frame), stripe.of(coarse, 2), maxima, *stripe.inner
             )
-            # Stripe by stripe, so that no level is there twice at its full size.
-            for level, features in zip((2, 1), fused, strict=False):
-                _raise_to(self._upper, (level, top), features)
+            self._upper.put(stripe, fused)
             pooled.append(deeper)
-        del coarse, fused
-        for level, features in enumerate(steps.encode_below(_joined(pooled)), 3):
-            _raise_to(self._deeper, level, features)
+        del frame, coarse, maxima, fused
+        self._deeper = steps.encode_below(_joined(pooled), self._deeper)
         self.count += 1
 
     def picture(self, reference=0, last=False):
@@ -180,56 +319,27 @@ class BurstStream:
           last: nothing more is wanted of this burst, so that the levels can go as the picture
             comes.
         """
-        steps, rows = self._steps, self._rows
+        steps, scale = self._steps, self._steps.scale
         upper, kept = self._upper, self._kept[reference] if steps.refers else None
         if self._below is None:
-            self._below = steps.decode_below(list(self._deeper.values()))
+            self._below = steps.decode_below(self._deeper)
         below = self._below
         if last:
             self._kept = self._upper = self._deeper = self._below = None
         picture = None
-        for top, bottom, start, end in self._stripes():
+        for stripe in self._stripes:
             if steps.refers:
                 frame, coarse = kept
-                finest = [frame[:, start:end], coarse[:, start // 2 : end // 2]]
+                finest = [stripe.of(frame), stripe.of(coarse, 2)]
             else:
-                finest = [_rows_of(upper, 1, start, end)]
-            stripe = steps.decode_stripe(
-                below[:, start // 4 : (end + 3) // 4],
-                _rows_of(upper, 2, start // 2, end // 2),
-                *finest,
-                tf.constant(top - start),
-                tf.constant(bottom - top),
+                finest = [upper.rows(1, stripe)]
+            part = steps.decode_stripe(
+                stripe.of(below, 3), upper.rows(2, stripe), *finest, *stripe.inner
             )
             if picture is None:
-                picture = np.empty((steps.scale * rows, *stripe.shape[1:]), np.float32)
-            picture[steps.scale * top : steps.scale * bottom] = stripe
+                rows = self._stripes[-1].bottom
+                picture = np.empty((scale * rows, *part.shape[1:]), np.float32)
+            picture[scale * stripe.top : scale * stripe.bottom] = part
             if last:
-                # All of a stripe that no later one reaches into.
-                for level, at in upper:
-                    if at + bottom - top <= bottom - HALO:
-                        upper[level, at] = upper[level, at][:, :, :0]
+                upper.forget(stripe)
         return picture
-
-
-def _joined(stripes):
-    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 1)
-
-
-def _rows_of(stripes, wanted, start, end):
-    """Rows start..end of a level [1, rows, columns, channels] that is held in stripes."""
-    pieces, top = [], 0
-    for (level, _), stripe in stripes.items():
-        if level != wanted:
-            continue
-        bottom = top + stripe.shape[1]
-        if top < end and bottom > start:
-            pieces.append(stripe[:, max(start - top, 0) : end - top])
-        top = bottom
-    return _joined(pieces)
-
-
-def _raise_to(maxima, key, features):
-    """Raises maxima[key] to at least `features`, element by element."""
-    before = maxima.get(key)
-    maxima[key] = features if before is None else tf.maximum(before, features)

@@ -110,7 +110,7 @@ def test_other_sizes_and_lengths_trace_nothing_anew(models):
         for name, step in vars(steps).items()
         if hasattr(step, "experimental_get_tracing_count")
     }
-    assert len(traced) == 5
+    assert len(traced) == 7
     for count, rows, columns in ((1, 64, 32), (5, 36, 50), (2, 20, 20)):
         for stripe_rows in (None, 16):
             model.enhance(burst_of(count, rows, columns, 4), "center", stripe_rows=stripe_rows)
