@@ -85,7 +85,10 @@ class Steps:
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
-            return _raised(maxima, below(pooled))
+            levels = below(pooled)
+            # The last level done, no other needs the first, and its maximum can take its place.
+            with tf.control_dependencies(levels[-1:]):
+                return _raised(maxima, levels)
 
         @compiled(deeper)
         def decode_below(levels):
@@ -111,9 +114,13 @@ class Steps:
         self.no_deeper = [_lowest(level) for level in deeper]
 
     def denoise(self, frame, stripe_rows=STRIPE_ROWS):
-        """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
+        """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C].
+
+        In stripes of half as many rows: what it needs comes on top of the fused levels.
+        """
         half = half_size(frame)
-        stripes = _stripes(half.shape[1], stripe_rows)
+        rows = stripe_rows and _up_to_whole(stripe_rows // 2)
+        stripes = _stripes(half.shape[1], rows)
         levels, pooled, output = _UpperLevels(), [], []
         for stripe in stripes:
             fused, deeper = self._denoise_above(stripe.of(half), *stripe.inner)
@@ -213,6 +220,11 @@ class _Stripe(NamedTuple):
         """(start, end) in rows of a level."""
         size = 2 ** (level - 1)
         return self.start // size, -(-self.end // size)
+
+
+def _up_to_whole(rows):
+    """So many rows of level 1 or a few more, whole ones of level 3."""
+    return -(-rows // _LEVEL3) * _LEVEL3
 
 
 def _stripes(rows, height):
