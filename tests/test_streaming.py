@@ -1,9 +1,12 @@
 """Frames streamed and levels striped against the batched graph of the whole burst."""
 
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from dbp_tf import modes
 from dbp_tf.errors import InputError
 from dbp_tf.pretrained import untrained
 from dbp_tf.spec import NetworkSpec, build
@@ -90,6 +93,35 @@ def test_frames_are_taken_one_at_a_time(models):
         stream.add(frame)
     assert taken == [0, 1, 2, 3]
     np.testing.assert_array_equal(stream.picture(2), model.enhance(frames, 2))
+
+
+@pytest.mark.parametrize("restore", [lambda m, f: m.enhance(f), modes.restore])
+def test_a_frame_is_let_go_while_the_networks_work_on_it(models, monkeypatch, restore):
+    model, seen, alive = models("v2"), [], []
+
+    class Frames:
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            return map(self.frame, burst_of(3, 16, 24, 4))
+
+        def frame(self, view):
+            copy = view.copy()
+            seen.append(weakref.ref(copy))
+            return copy
+
+    steps = model._steps("float32")
+    encode = steps.encode_below
+
+    def watched(*arguments):
+        alive.append(sum(frame() is not None for frame in seen))
+        return encode(*arguments)
+
+    monkeypatch.setattr(steps, "encode_below", watched)
+    restore(model, Frames())
+    assert len(seen) == 3
+    assert alive == [0, 0, 0]
 
 
 def test_a_growing_burst_gives_the_picture_of_each_length(models):
