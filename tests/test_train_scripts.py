@@ -256,6 +256,12 @@ class TestMistakes:
             (train_burst, "--fine={data}/sony_v1_d2 --width=3", "--width is 3, .* have 2"),
             (train_coarse, "--width=2 --patch=64 --epochs=1", "give --patch 24 or less"),
             (train_coarse, "--patch=0", "--patch"),
+            (train_coarse, "--precision=mixed_bfloat16 --patch=8", "give --patch 9 or more"),
+            (
+                train_burst,
+                "--fine={data}/sony_v2_d2 --precision=mixed_bfloat16 --patch=16",
+                "--patch 16 leaves a single pixel .* give --patch 18 or more",
+            ),
             (train_coarse, "--strategy=multi_worker", "TF_CONFIG, which is not set"),
             (train_coarse, "--checkpoint_dir={data}/README.md", "cannot be written to"),
             (train_coarse, "--camera=fuji", "holds no .RAF files"),

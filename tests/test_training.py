@@ -21,8 +21,9 @@ ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
 TINY = NetworkSpec(width=2, residual_blocks=1)
 
-# A patch need not be square here, and is not, so that no axis can stand in for the other.
-P, Q = 32, 16
+# A patch need not be square here, and is not, so that no axis can stand in for the other. The
+# coarse network's fourth level is two pixels wide: one, and bfloat16 may give wrong gradients.
+P, Q = 32, 24
 
 
 def made_up_burst(number, frames, stage="coarse", broken=()):
