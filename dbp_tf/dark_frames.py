@@ -40,10 +40,12 @@ class DarkFrames:
     def __iter__(self):
         ahead = None
         for index in range(len(self)):
-            frame = ahead.result() if index else self.first.packed(self._ratio)
+            held = [ahead.result() if index else self.first.packed(self._ratio)]
+            ahead = None
             if index + 1 < len(self):
                 ahead = self._background.submit(self._packed, self._paths[index + 1])
-            yield frame
+            # A variable would hold the frame while the networks work on it.
+            yield held.pop()
 
     def _packed(self, path):
         frame, first = raws.read_raw(path, self._camera), self.first

@@ -70,9 +70,9 @@ class Enhancer:
         if self.single is not None:
             return self._enhance_single(frames, precision)
         stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
-        for frame in self.checked(frames):
-            stream.add(frame)
-            del frame  # Before the next one is read.
+        frames = self.checked(frames)
+        while stream.take(frames):
+            pass
         if not stream.count:
             raise InputError("a burst needs at least one frame")
         if not 0 <= reference_frame < stream.count:

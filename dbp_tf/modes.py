@@ -50,8 +50,9 @@ def _ensemble(model, frames, reference, **compute):
 
 def _rotate(model, frames, reference, **compute):
     stream = model.stream(keep=None, **compute)
-    for frame in model.checked(frames):
-        stream.add(frame)
+    frames = model.checked(frames)
+    while stream.take(frames):
+        pass
     last = stream.count - 1
     return _mean(stream.picture(index, last=index == last) for index in range(last + 1))
 
@@ -167,3 +168,4 @@ def grow(model, frames, counts, reference_frame="first", padded_columns=0, **com
             started = time.monotonic()
             picture = stream.picture(references[count], last=count == max(counts))
             yield count, picture, spent + time.monotonic() - started
+            del picture  # Before the next one is made.

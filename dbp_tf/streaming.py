@@ -10,6 +10,7 @@ packed pixel. Rows are counted in rows of level 1 unless said otherwise: packed 
 network, those of the half-size frame in the coarse one.
 """
 
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -19,10 +20,10 @@ import tensorflow as tf
 from dbp_tf import networks
 from dbp_tf.errors import InputError
 
-# Rows that a stripe's border may spoil. Going in: two convolutions at level 2 see 2 of its rows
-# or 4 of level 1, two at level 1 see 2, the enlarged coarse output 1. Coming out: 2 at level 9,
-# 2 rows of level 8 or 4 of level 1, and 1 row of level 7 or 4 of level 1. Both round up to
-# whole rows of level 3, 4 of level 1 each.
+# Rows of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
+# 2 by the convolutions of level 1, which reach into 2 rows of level 2; those of level 2 make 4 of
+# them, 8 of level 1. Coming out: 2 rows of block 8, 4 of level 1, and 2 by block 9, rounded up to
+# whole rows of level 3.
 HALO = 8
 _LEVEL3 = 4
 
@@ -126,7 +127,10 @@ class Steps:
             fused, deeper = self._denoise_above(stripe.of(half), *stripe.inner)
             levels.put(stripe, fused)
             pooled.append(deeper)
-        below = self._denoise_below(_joined(pooled))
+        del fused, deeper
+        pooled = _joined(pooled)
+        below = self._denoise_below(pooled)
+        del pooled
         for stripe in stripes:
             skips = [levels.rows(level, stripe) for level in (2, 1)]
             output.append(
@@ -240,7 +244,8 @@ class _UpperLevels:
     """Levels 2 and 1, or 2 alone, in stripes: none is ever there twice at its full size."""
 
     def __init__(self):
-        self._stripes = {}  # {(level, top): features}, each level's from the top downwards
+        # {(level, top in rows of level 1): features}, each level's from the top downwards
+        self._stripes = {}
 
     def put(self, stripe, levels):
         for level, features in zip((2, 1), levels, strict=False):
@@ -255,22 +260,19 @@ class _UpperLevels:
     def rows(self, wanted, stripe):
         """The rows of a level that a stripe is computed from."""
         start, end = stripe.at(wanted)
-        pieces, top = [], 0
-        for (level, _), features in self._stripes.items():
-            if level != wanted:
-                continue
-            bottom = top + features.shape[1]
-            if top < end and bottom > start:
+        pieces = []
+        for (level, top), features in self._stripes.items():
+            top //= 2 ** (level - 1)
+            if level == wanted and top < end and top + features.shape[1] > start:
                 pieces.append(features[:, max(start - top, 0) : end - top])
-            top = bottom
         return _joined(pieces)
 
     def forget(self, stripe):
-        """Empties what no stripe after this one is computed from."""
+        """Lets go what no stripe after this one is computed from."""
         height = stripe.bottom - stripe.top
-        for level, top in self._stripes:
-            if top + height <= stripe.bottom - HALO:
-                self._stripes[level, top] = self._stripes[level, top][:, :, :0]
+        for at in list(self._stripes):
+            if at[1] + height <= stripe.bottom - HALO:
+                del self._stripes[at]
 
 
 def _joined(stripes):
@@ -292,8 +294,10 @@ class BurstStream:
           stripe_rows: rows computed at once at the two upper levels; None for all.
         """
         if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
-            raise InputError(f"stripe_rows is a multiple of {_LEVEL3}, not {stripe_rows}")
+            raise InputError(f"stripe_rows is {_LEVEL3} or a multiple of it, not {stripe_rows}")
         self.count = 0
+        self._size = None  # [1, H, W, C] of all frames
+        self._finished = False
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_rows = stripe_rows
@@ -304,9 +308,38 @@ class BurstStream:
         self._below = None  # what the decoder makes of them, for pictures of several references
 
     def add(self, frame):
-        """Takes the next frame in, packed [1, H, W, C] float32 in 0..1, H and W even."""
+        """Takes the next frame in.
+
+        Args:
+          frame: packed [1, H, W, C] float32 in 0..1, H and W even.
+
+        Raises:
+          InputError: its size is not that of the frames before, or the burst was finished.
+        """
+        self._add([frame])
+
+    def take(self, frames):
+        """Takes in the next of an iterator's frames, see `add`; returns whether there was one.
+
+        The frame is held no longer than it is needed, while `add` leaves it with the caller.
+        """
+        held = [*itertools.islice(frames, 1)]
+        if held:
+            self._add(held)
+            return True
+        return False
+
+    def _add(self, held):
+        """Takes the frame in that is the only one of a list, and off the list."""
+        frame = held.pop()
+        self._check_goes_on()
+        if self._size not in (None, frame.shape):
+            raise InputError(
+                f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
+                f"{list(self._size[1:])}: a burst's frames are of one size"
+            )
         steps, index = self._steps, self.count
-        self._below = None
+        self._size, self._below = frame.shape, None
         self._stripes = _stripes(frame.shape[1], self._stripe_rows)
         coarse = steps.denoise(frame, self._stripe_rows)
         if steps.refers and (self._keep is None or index in self._keep):
@@ -319,9 +352,14 @@ class BurstStream:
             )
             self._upper.put(stripe, fused)
             pooled.append(deeper)
-        del frame, coarse, maxima, fused
-        self._deeper = steps.encode_below(_joined(pooled), self._deeper)
+        del frame, coarse, maxima, fused, deeper
+        pooled = _joined(pooled)
+        self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
+
+    def _check_goes_on(self):
+        if self._finished:
+            raise InputError("the last picture of this burst was made: begin another one")
 
     def picture(self, reference=0, last=False):
         """The picture of the frames so far: [S*H, S*W, 3] float32, not clipped.
@@ -330,13 +368,24 @@ class BurstStream:
           reference: index of the reference frame, one of `keep`.
           last: nothing more is wanted of this burst, so that the levels can go as the picture
             comes.
+
+        Raises:
+          InputError: there is no frame yet, the reference was not kept, or the burst was finished.
         """
+        self._check_goes_on()
+        if not self.count:
+            raise InputError("a burst needs at least one frame")
+        if self._steps.refers and reference not in self._kept:
+            raise InputError(
+                f"the reference frame {reference} is not one of those kept: {sorted(self._kept)}"
+            )
         steps, scale = self._steps, self._steps.scale
         upper, kept = self._upper, self._kept[reference] if steps.refers else None
         if self._below is None:
             self._below = steps.decode_below(self._deeper)
         below = self._below
         if last:
+            self._finished = True
             self._kept = self._upper = self._deeper = self._below = None
         picture = None
         for stripe in self._stripes:

@@ -344,13 +344,15 @@ def open_job(values, stage):
 
 
 def _check_use(values, stage, camera):
-    least = 9 if stage == "coarse" else 18
+    # The fourth level of a network in training, an eighth of its frames, has to have two columns.
+    # The coarse network sees half-size frames and is not trained in the burst stage.
+    least = {"coarse": 9, "fine": 18, "burst": 10}[stage]
     if values.precision == "mixed_bfloat16" and values.patch < least:
         # oneDNN 3.7 (of TensorFlow 2.21) on processors with bfloat16 reads past such rows for the
         # gradient of the up-convolution's kernel and gives anything up to infinity.
         raise InputError(
-            f"--patch {values.patch} leaves a single pixel a row in the coarse network's fourth "
-            f"level, whose gradients TensorFlow gets wrong in bfloat16: give --patch {least} or "
+            f"--patch {values.patch} leaves a single pixel a row in the fourth level, whose "
+            f"gradients TensorFlow gets wrong on processors with bfloat16: give --patch {least} or "
             f"more, or another --precision"
         )
     if values["drop_at"].present and values.schedule == "cosine":

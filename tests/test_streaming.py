@@ -1,12 +1,14 @@
 """Frames streamed and levels striped against the batched graph of the whole burst."""
 
+import concurrent.futures
+import types
 import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dbp_tf import modes
+from dbp_tf import dark_frames, modes
 from dbp_tf.errors import InputError
 from dbp_tf.pretrained import untrained
 from dbp_tf.spec import NetworkSpec, build
@@ -95,9 +97,12 @@ def test_frames_are_taken_one_at_a_time(models):
     np.testing.assert_array_equal(stream.picture(2), model.enhance(frames, 2))
 
 
-@pytest.mark.parametrize("restore", [lambda m, f: m.enhance(f), modes.restore])
-def test_a_frame_is_let_go_while_the_networks_work_on_it(models, monkeypatch, restore):
-    model, seen, alive = models("v2"), [], []
+@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize(
+    "restore", [lambda m, f: m.enhance(f, 1), lambda m, f: modes.restore(m, f, "burst", "center")]
+)
+def test_a_frame_is_let_go_before_the_networks_are_done_with_it(models, monkeypatch, restore, name):
+    model, arrays, tensors, alive = models(name), [], [], []
 
     class Frames:
         def __len__(self):
@@ -108,29 +113,85 @@ def test_a_frame_is_let_go_while_the_networks_work_on_it(models, monkeypatch, re
 
         def frame(self, view):
             copy = view.copy()
-            seen.append(weakref.ref(copy))
+            arrays.append(weakref.ref(copy))
             return copy
 
-    steps = model._steps("float32")
+    def noted(tensor):
+        tensors.append(weakref.ref(tensor))
+        return tensor
+
+    steps, checked = model._steps("float32"), model.checked
     encode = steps.encode_below
 
     def watched(*arguments):
-        alive.append(sum(frame() is not None for frame in seen))
+        alive.append([sum(one() is not None for one in seen) for seen in (arrays, tensors)])
         return encode(*arguments)
 
     monkeypatch.setattr(steps, "encode_below", watched)
+    monkeypatch.setattr(model, "checked", lambda frames: map(noted, checked(frames)))
     restore(model, Frames())
-    assert len(seen) == 3
-    assert alive == [0, 0, 0]
+    # Of the tensors, the revised version keeps the reference frame.
+    kept = int(model.spec.refers)
+    assert alive == [[0, 0], [0, kept], [0, kept]]
 
 
-def test_a_growing_burst_gives_the_picture_of_each_length(models):
-    model, frames = models("v2"), burst_of(4, 16, 24, 4)
-    stream = model.stream(keep=(0, 1, 2))
+def test_the_dataset_s_frames_are_let_go(monkeypatch):
+    class Raw:
+        mosaic, offset = np.zeros((8, 8)), (0, 0)
+
+        def packed(self, ratio):
+            return np.full((4, 4, 4), ratio, np.float32)
+
+    monkeypatch.setattr(dark_frames.raws, "read_raw", lambda path, camera: Raw())
+    burst = types.SimpleNamespace(frames=["a", "b", "c"], ratio=100)
+    with concurrent.futures.ThreadPoolExecutor(1) as background:
+        frames = iter(dark_frames.DarkFrames(burst, None, background))
+        for _ in range(3):
+            seen = weakref.ref(next(frames))
+            assert seen() is None
+
+
+@pytest.mark.parametrize("stripe_rows", [None, 4])
+@pytest.mark.parametrize("name", ["v1", "v2"])
+def test_a_growing_burst_gives_the_picture_of_each_length(models, name, stripe_rows):
+    model, frames = models(name), burst_of(4, 16, 24, 4)
+    stream = model.stream(keep=None, stripe_rows=stripe_rows)
     for count, frame in enumerate(model.checked(frames), 1):
         stream.add(frame)
-        expected = model.enhance(frames[:count], "center")
+        expected = model.enhance(frames[:count], "center", stripe_rows=stripe_rows)
         np.testing.assert_array_equal(stream.picture(count // 2), expected)
+    np.testing.assert_array_equal(stream.picture(2, last=True), expected)
+    for more in (stream.picture, lambda: stream.add(frame)):
+        with pytest.raises(InputError, match="begin another one"):
+            more()
+
+
+def test_the_coarse_network_in_stripes_gives_its_whole_output(models):
+    model = models("v2")
+    for rows in (20, 46, 64):
+        (frame,) = model.checked(burst_of(1, rows, 24, 4))
+        expected = model.coarse(half_size(frame))
+        for stripe_rows in (None, 4, 16, 24):
+            output = model._steps("float32").denoise(frame, stripe_rows)
+            np.testing.assert_allclose(output, expected, atol=1e-5)
+            assert np.std(output) > 1e-3
+
+
+def test_a_stream_goes_on_after_a_frame_that_does_not_fit(models):
+    model, frames = models("v2"), burst_of(2, 16, 24, 4)
+    stream = model.stream()
+    with pytest.raises(InputError, match="at least one frame"):
+        stream.picture()
+    first, second = model.checked(frames)
+    stream.add(first)
+    # A picture of one row or column at the deepest level would broadcast.
+    for rows, columns in ((2, 2), (32, 24)):
+        with pytest.raises(InputError, match=r"frame 1 has the shape .* first one \[16, 24, 4\]"):
+            stream.add(tf.zeros((1, rows, columns, 4)))
+    stream.add(second)
+    with pytest.raises(InputError, match=r"1 is not one of those kept: \[0\]"):
+        stream.picture(1)
+    np.testing.assert_array_equal(stream.picture(), model.enhance(frames))
 
 
 def test_other_sizes_and_lengths_trace_nothing_anew(models):

@@ -259,7 +259,12 @@ class TestMistakes:
             (train_coarse, "--precision=mixed_bfloat16 --patch=8", "give --patch 9 or more"),
             (
                 train_burst,
-                "--fine={data}/sony_v2_d2 --precision=mixed_bfloat16 --patch=16",
+                "--fine={data}/sony_v2_d2 --precision=mixed_bfloat16 --patch=8",
+                "--patch 8 leaves a single pixel .* give --patch 10 or more",
+            ),
+            (
+                train_fine,
+                "--coarse={data}/sony_v2_d2 --precision=mixed_bfloat16 --patch=16",
                 "--patch 16 leaves a single pixel .* give --patch 18 or more",
             ),
             (train_coarse, "--strategy=multi_worker", "TF_CONFIG, which is not set"),
