@@ -70,15 +70,7 @@ class Enhancer:
         if self.single is not None:
             return self._enhance_single(frames, precision)
         stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
-        frames = self.checked(frames)
-        while stream.take(frames):
-            pass
-        if not stream.count:
-            raise InputError("a burst needs at least one frame")
-        if not 0 <= reference_frame < stream.count:
-            raise InputError(
-                f"the reference frame {reference_frame} is not one of the {stream.count} frames"
-            )
+        stream.extend(self.checked(frames))
         return stream.picture(reference_frame, last=True)
 
     def _reference_index(self, reference_frame, frames):
@@ -129,10 +121,9 @@ class Enhancer:
 
     def checked(self, frames):
         """The frames as [1, H, W, C] float32 tensors, one by one; InputError on a bad one."""
-        size, indices = None, itertools.count()
+        indices = itertools.count()
 
         def tensor(frame):
-            nonlocal size
             frame, index = np.asarray(frame, np.float32), next(indices)
             if frame.ndim != 3 or frame.shape[-1] != self.spec.channels:
                 raise InputError(
@@ -144,12 +135,6 @@ class Enhancer:
                     f"frame {index} has {frame.shape[0]} x {frame.shape[1]} packed pixels, an odd "
                     f"number: cut or pad it to even ones"
                 )
-            if size not in (None, frame.shape):
-                raise InputError(
-                    f"frame {index} has the shape {list(frame.shape)}, the first one {list(size)}: "
-                    f"a burst's frames are of one size"
-                )
-            size = frame.shape
             return tf.constant(frame[None])
 
         # Not a generator, whose variables would hold frames while the networks work.

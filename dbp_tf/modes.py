@@ -50,9 +50,7 @@ def _ensemble(model, frames, reference, **compute):
 
 def _rotate(model, frames, reference, **compute):
     stream = model.stream(keep=None, **compute)
-    frames = model.checked(frames)
-    while stream.take(frames):
-        pass
+    stream.extend(model.checked(frames))
     last = stream.count - 1
     return _mean(stream.picture(index, last=index == last) for index in range(last + 1))
 

@@ -10,7 +10,6 @@ packed pixel. Rows are counted in rows of level 1 unless said otherwise: packed 
 network, those of the half-size frame in the coarse one.
 """
 
-import itertools
 from typing import NamedTuple
 
 import keras
@@ -296,12 +295,11 @@ class BurstStream:
         if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
             raise InputError(f"stripe_rows is {_LEVEL3} or a multiple of it, not {stripe_rows}")
         self.count = 0
-        self._size = None  # [1, H, W, C] of all frames
-        self._finished = False
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_rows = stripe_rows
-        self._stripes = None  # those of the burst's frames
+        self._size = None  # [1, H, W, C] of all the burst's frames
+        self._stripes = None  # theirs
         self._kept = {}  # {frame: (packed frame, its coarse output)}
         self._upper = _UpperLevels()
         self._deeper = steps.no_deeper
@@ -316,31 +314,29 @@ class BurstStream:
         Raises:
           InputError: its size is not that of the frames before, or the burst was finished.
         """
-        self._add([frame])
+        self._take(iter([frame]))
 
-    def take(self, frames):
-        """Takes in the next of an iterator's frames, see `add`; returns whether there was one.
+    def extend(self, frames):
+        """Takes all of an iterator's frames in, see `add`, each let go once it is not needed."""
+        while self._take(frames):
+            pass
 
-        The frame is held no longer than it is needed, while `add` leaves it with the caller.
-        """
-        held = [*itertools.islice(frames, 1)]
-        if held:
-            self._add(held)
-            return True
-        return False
-
-    def _add(self, held):
-        """Takes the frame in that is the only one of a list, and off the list."""
-        frame = held.pop()
+    def _take(self, frames):
+        """Takes in the next of an iterator's frames; returns whether there was one."""
         self._check_goes_on()
-        if self._size not in (None, frame.shape):
+        frame = next(frames, None)
+        if frame is None:
+            return False
+        if self._size is None:
+            self._size = frame.shape
+            self._stripes = _stripes(frame.shape[1], self._stripe_rows)
+        if frame.shape != self._size:
             raise InputError(
                 f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
                 f"{list(self._size[1:])}: a burst's frames are of one size"
             )
         steps, index = self._steps, self.count
-        self._size, self._below = frame.shape, None
-        self._stripes = _stripes(frame.shape[1], self._stripe_rows)
+        self._below = None
         coarse = steps.denoise(frame, self._stripe_rows)
         if steps.refers and (self._keep is None or index in self._keep):
             self._kept[index] = frame, coarse
@@ -356,9 +352,10 @@ class BurstStream:
         pooled = _joined(pooled)
         self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
+        return True
 
     def _check_goes_on(self):
-        if self._finished:
+        if self._upper is None:
             raise InputError("the last picture of this burst was made: begin another one")
 
     def picture(self, reference=0, last=False):
@@ -370,11 +367,16 @@ class BurstStream:
             comes.
 
         Raises:
-          InputError: there is no frame yet, the reference was not kept, or the burst was finished.
+          InputError: there is no frame yet, the reference is none of them or was not kept, or the
+            burst was finished.
         """
         self._check_goes_on()
         if not self.count:
             raise InputError("a burst needs at least one frame")
+        if not 0 <= reference < self.count:
+            raise InputError(
+                f"the reference frame {reference} is not one of the {self.count} frames"
+            )
         if self._steps.refers and reference not in self._kept:
             raise InputError(
                 f"the reference frame {reference} is not one of those kept: {sorted(self._kept)}"
@@ -385,7 +387,6 @@ class BurstStream:
             self._below = steps.decode_below(self._deeper)
         below = self._below
         if last:
-            self._finished = True
             self._kept = self._upper = self._deeper = self._below = None
         picture = None
         for stripe in self._stripes:

@@ -318,8 +318,8 @@ def open_job(values, stage):
       `Job`.
 
     Raises:
-      InputError: no training scene, something in the dataset is off, or a flag would have no
-        effect beside the others.
+      InputError: no training scene, something in the dataset is off, or flags do not go
+        together.
     """
     camera = cameras.camera_named(values.camera)
     _check_use(values, stage, camera)

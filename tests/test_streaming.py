@@ -191,6 +191,8 @@ def test_a_stream_goes_on_after_a_frame_that_does_not_fit(models):
     stream.add(second)
     with pytest.raises(InputError, match=r"1 is not one of those kept: \[0\]"):
         stream.picture(1)
+    with pytest.raises(InputError, match="2 is not one of the 2 frames"):
+        stream.picture(2)
     np.testing.assert_array_equal(stream.picture(), model.enhance(frames))
 
 
