@@ -132,7 +132,7 @@ _define(
     flags.DEFINE_bool,
     "stripes",
     True,
-    "Compute the two large levels of the networks in stripes of rows: much less memory for the "
+    "Compute the two large levels of the networks in stripes: much less memory for the "
     "same picture. Without effect on the SID baseline.",
 )
 _define(
@@ -300,7 +300,7 @@ def load_model(camera):
 
 def compute():
     """What of the flags says how the networks compute, see `Enhancer.enhance`."""
-    return {} if FLAGS.stripes else {"stripe_rows": None}
+    return {} if FLAGS.stripes else {"stripe_columns": None}
 
 
 def restore_photographs(camera, folder, n_burst):

@@ -25,7 +25,9 @@ from machine import processors  # noqa: E402
 _SIZES = flags.DEFINE_list("sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
 _FRAMES = flags.DEFINE_list("frames", ["1", "8"], "Frames of a burst.")
 _PRECISIONS = flags.DEFINE_list("precisions", ["float32"], "float32 and bfloat16.")
-_STRIPES = flags.DEFINE_integer("stripe_rows", 256, "Rows of a stripe; 0: no stripes.")
+_STRIPES = flags.DEFINE_integer(
+    "stripe_columns", 384, "Columns of a stripe at the most; 0: no stripes."
+)
 _CAMERA = flags.DEFINE_enum("camera", "sony", ["sony", "fuji"], "Camera of the weights.")
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of the first level.")
 _CSV = flags.DEFINE_string("csv", None, "Also write the table here.")
@@ -110,7 +112,7 @@ def measure(case):
     model = dbp_tf.load_pretrained(case["weights"], case["precision"])
     load = time.monotonic() - STARTED
     rows, columns, frames = case["rows"], case["columns"], case["frames"]
-    stripe_rows = case["stripe_rows"] or None
+    stripe_columns = case["stripe_columns"] or None
 
     def burst(seed):
         rng = np.random.default_rng(seed)
@@ -126,7 +128,7 @@ def measure(case):
             pass
         making = time.monotonic() - started
         started = time.monotonic()
-        model.enhance(burst(seed), reference_frame=0, stripe_rows=stripe_rows)
+        model.enhance(burst(seed), reference_frame=0, stripe_columns=stripe_columns)
         seconds.append(time.monotonic() - started - making)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     work = flops(model.spec, rows, columns, frames) / 1e9
@@ -200,7 +202,7 @@ def main(_):
                         columns=columns,
                         frames=frames,
                         precision=precision,
-                        stripe_rows=_STRIPES.value,
+                        stripe_columns=_STRIPES.value,
                     )
                     out = subprocess.run(
                         [sys.executable, __file__, "--worker", json.dumps(case)],

@@ -43,7 +43,7 @@ class Enhancer:
         frames,
         reference_frame="first",
         precision=None,
-        stripe_rows=streaming.STRIPE_ROWS,
+        stripe_columns=streaming.STRIPE_COLUMNS,
     ):
         """Restores one burst.
 
@@ -56,8 +56,9 @@ class Enhancer:
             `len(frames)`.
           precision: "float32" or "bfloat16", what the networks compute in; None for that
             in which they were loaded.
-          stripe_rows: packed rows that the two large levels compute at once, a multiple of
-            4; None for the whole picture, which takes more memory for the same result.
+          stripe_columns: the most packed columns that the two large levels compute at once, at
+            least 8 and a multiple of 4; None for the whole picture, which takes more memory for
+            the same result.
 
         Returns:
           [S*H, S*W, 3] float32, sRGB with the camera's white balance, not clipped.
@@ -69,7 +70,7 @@ class Enhancer:
         reference_frame = self._reference_index(reference_frame, frames)
         if self.single is not None:
             return self._enhance_single(frames, precision)
-        stream = self.stream(precision, keep=(reference_frame,), stripe_rows=stripe_rows)
+        stream = self.stream(precision, keep=(reference_frame,), stripe_columns=stripe_columns)
         stream.extend(self.checked(frames))
         return stream.picture(reference_frame, last=True)
 
@@ -92,7 +93,7 @@ class Enhancer:
                 f"the reference frame is first, center or a whole number, not {reference_frame!r}"
             ) from None
 
-    def stream(self, precision=None, keep=(0,), stripe_rows=streaming.STRIPE_ROWS):
+    def stream(self, precision=None, keep=(0,), stripe_columns=streaming.STRIPE_COLUMNS):
         """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""
         if self.burst is None:
             raise InputError(
@@ -101,7 +102,7 @@ class Enhancer:
                 if self.coarse
                 else "the SID baseline restores one frame at a time, not a burst"
             )
-        return streaming.BurstStream(self._steps(precision), keep, stripe_rows)
+        return streaming.BurstStream(self._steps(precision), keep, stripe_columns)
 
     def coarse_output(self, frame):
         """What the coarse network makes of a packed frame [H, W, C]: [H/2, W/2, C] float32.

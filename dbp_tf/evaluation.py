@@ -181,7 +181,7 @@ class Work:
       lpips: function of two pictures or None.
       bits: of the pictures, 8 or 16.
       figure: drawn of each burst as well, see `figures`; the mode is "burst".
-      compute: `precision` and `stripe_rows` of the model's `enhance`.
+      compute: `precision` and `stripe_columns` of the model's `enhance`.
     """
 
     mode: str = "burst"

@@ -103,7 +103,7 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       reference_frame: "first" or "center"; without effect where the mode or the network has none.
       padded_columns: how many of the last columns are appended once more at the right, as the
         published evaluation does for the Fuji camera (`Camera.padded_columns`).
-      **compute: `precision` and `stripe_rows` of the model's `enhance`.
+      **compute: `precision` and `stripe_columns` of the model's `enhance`.
 
     Returns:
       [S*H, S*(W + padded_columns), 3] float32 sRGB, not clipped (the means' are). The columns

@@ -157,7 +157,7 @@ def restore_burst(
       align, motion_mask, keep_all: see `alignment.align_burst`.
       kind: a key of `pictures.FORMATS`.
       overwrite: replace a picture that is there.
-      **compute: `precision` and `stripe_rows` of the model's `enhance`.
+      **compute: `precision` and `stripe_columns` of the model's `enhance`.
 
     Returns:
       list of lines for the log: what was used, what was done, where the picture is.

@@ -1,13 +1,14 @@
-"""A burst through the networks one frame and one stripe of rows at a time, exactly.
+"""A burst through the networks one frame and one stripe of columns at a time, exactly.
 
 The fusion is a maximum, so the encoder never needs two frames at once. Only the two upper levels
-are large, and their 3x3 convolutions look a few rows around: they run in stripes with a halo,
+are large, and their 3x3 convolutions look a few columns around: they run in stripes with a halo,
 wide enough that what a stripe's border spoils is cut off. Below them the whole picture is seen,
-as instance norm and squeeze-excite need it.
+as instance norm and squeeze-excite need it. Stripes go from top to bottom, as sensors are wider
+than high: from side to side, stripes of the same size would have half as much halo again.
 
 Axis letters: H W packed rows and columns, C packed channels, d the width, S output pixels per
-packed pixel. Rows are counted in rows of level 1 unless said otherwise: packed rows in the fine
-network, those of the half-size frame in the coarse one.
+packed pixel. Columns are counted in columns of level 1 unless said otherwise: packed columns in
+the fine network, those of the half-size frame in the coarse one.
 """
 
 from typing import NamedTuple
@@ -19,15 +20,15 @@ import tensorflow as tf
 from dbp_tf import networks
 from dbp_tf.errors import InputError
 
-# Rows of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
-# 2 by the convolutions of level 1, which reach into 2 rows of level 2; those of level 2 make 4 of
-# them, 8 of level 1. Coming out: 2 rows of block 8, 4 of level 1, and 2 by block 9, rounded up to
-# whole rows of level 3.
+# Columns of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
+# 2 by the convolutions of level 1, which reach into 2 columns of level 2; those of level 2 make 4
+# of them, 8 of level 1. Coming out: 2 columns of block 8, 4 of level 1, and 2 by block 9, rounded
+# up to whole columns of level 3.
 HALO = 8
 _LEVEL3 = 4
 
-# At 4256 raw columns and width 32 a stripe's tensors are 70 MB each, and its halo is 6 %.
-STRIPE_ROWS = 256
+# The widest stripe: six for 1424 x 2128 packed pixels, whose tensors at width 32 are 68 MB each.
+STRIPE_COLUMNS = 384
 
 
 class Steps:
@@ -54,34 +55,38 @@ class Steps:
         coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
 
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
-        rows = tf.TensorSpec((), tf.int32)
+        stripe = tf.TensorSpec((4,), tf.int32)
         first, second, *deeper = _signature(encoder.outputs)
         (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
         upper_levels = [second] if refers else [second, first]
+        coarse_level7, *coarse_levels, _ = _signature(coarse_upper.inputs)
 
         def compiled(*signature):
             # Without autograph: the steps have no branch or loop that depends on a tensor.
             return lambda step: tf.function(step, input_signature=signature, autograph=False)
 
-        @compiled(frame, rows, rows)
-        def denoise_above(half, start, count):
-            first, second, pooled = coarse_above(half)
-            return _of_stripe((second, first), start, count), _pooled_of(pooled, start, count)
+        @compiled(frame, stripe)
+        def denoise_above(half, stripe):
+            first, second, pooled = coarse_above(_with_halo(half, stripe))
+            return _inner((second, first), stripe), _inner_columns(pooled, stripe, 3)
 
         @compiled(*_signature(coarse_below.inputs))
         def denoise_below(pooled):
             return coarse_below(pooled)
 
-        @compiled(*_signature(coarse_upper.inputs), rows, rows)
-        def denoise_stripe(below, second, first, half, start, count):
-            return coarse_upper([below, second, first, half])[:, start : start + count]
+        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, stripe)
+        def denoise_stripe(below, second, first, half, stripe):
+            skips = _joined_with_halo(second, 2), _joined_with_halo(first, 1)
+            output = coarse_upper([_with_halo(below, stripe, 3), *skips, _with_halo(half, stripe)])
+            return _inner_columns(output, stripe)
 
-        @compiled(frame, frame, upper_levels, rows, rows)
-        def encode_stripe(frame, coarse_output, maxima, start, count):
-            first, second, pooled = above([frame, coarse_output])
-            levels = (second,) if refers else (second, first)
-            raised = _raised(maxima, _of_stripe(levels, start, count))
-            return raised, _pooled_of(pooled, start, count)
+        @compiled(frame, frame, upper_levels, stripe)
+        def encode_stripe(frame, coarse_output, maxima, stripe):
+            first, second, pooled = above(
+                [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
+            )
+            levels = _inner((second,) if refers else (second, first), stripe)
+            return _raised(maxima, levels), _inner_columns(pooled, stripe, 3)
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
@@ -95,12 +100,18 @@ class Steps:
             *skips, deepest = levels
             return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, second, *([frame, frame] if refers else [first]), rows, rows)
-        def decode_stripe(below, second, *rest):
-            *finest, start, count = rest
-            first = first_level(finest) if refers else finest[0]
-            picture = upper([below, second, first])
-            return picture[0, scale * start : scale * (start + count)]
+        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, stripe)
+        def decode_stripe(below, second, finest, stripe):
+            if refers:
+                frame, coarse_output = finest
+                first = first_level(
+                    [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
+                )
+            else:
+                first = _joined_with_halo(finest, 1)
+            picture = upper([_with_halo(below, stripe, 3), _joined_with_halo(second, 2), first])
+            left, right, start, _ = tf.unstack(stripe)
+            return picture[0, :, scale * (left - start) : scale * (right - start)]
 
         self._denoise_above = denoise_above
         self._denoise_below = denoise_below
@@ -113,29 +124,24 @@ class Steps:
         self.no_upper = [_lowest(level) for level in upper_levels]
         self.no_deeper = [_lowest(level) for level in deeper]
 
-    def denoise(self, frame, stripe_rows=STRIPE_ROWS):
-        """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C].
-
-        In stripes of half as many rows: what it needs comes on top of the fused levels.
-        """
+    def denoise(self, frame, stripe_columns=STRIPE_COLUMNS):
+        """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
         half = half_size(frame)
-        rows = stripe_rows and _up_to_whole(stripe_rows // 2)
-        stripes = _stripes(half.shape[1], rows)
-        levels, pooled, output = _UpperLevels(), [], []
+        stripes = _stripes(half.shape[2], stripe_columns)
+        levels, pooled, output = [], [], []
         for stripe in stripes:
-            fused, deeper = self._denoise_above(stripe.of(half), *stripe.inner)
-            levels.put(stripe, fused)
+            upper, deeper = self._denoise_above(half, stripe.columns)
+            levels.append(upper)
             pooled.append(deeper)
-        del fused, deeper
+        del upper, deeper
         pooled = _joined(pooled)
         below = self._denoise_below(pooled)
         del pooled
-        for stripe in stripes:
-            skips = [levels.rows(level, stripe) for level in (2, 1)]
-            output.append(
-                self._denoise_stripe(stripe.of(below, 3), *skips, stripe.of(half), *stripe.inner)
-            )
-            levels.forget(stripe)
+        for index, stripe in enumerate(stripes):
+            skips = _with_neighbours(levels, index)
+            output.append(self._denoise_stripe(below, *skips, half, stripe.columns))
+            del skips
+            _forget(levels, index)
         return _joined(output)
 
 
@@ -148,17 +154,37 @@ def _lowest(level):
     return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
 
 
-def _of_stripe(levels, start, count):
-    """A stripe of the levels (2,) or (2, 1) without its halo."""
-    second, *first = levels
+def _columns(features, start, end, level):
+    """The columns start..end of level 1 in the features of a level, or those that hold them."""
+    size = 2 ** (level - 1)
+    return features[:, :, start // size : (end + size - 1) // size]
+
+
+def _with_halo(features, stripe, level=1):
+    """What a stripe is computed from, of a whole level."""
+    _, _, start, end = tf.unstack(stripe)
+    return _columns(features, start, end, level)
+
+
+def _inner_columns(features, stripe, level=1):
+    """The stripe itself, of what was computed with its halo."""
+    left, right, start, _ = tf.unstack(stripe)
+    return _columns(features, left - start, right - start, level)
+
+
+def _inner(levels, stripe):
+    """The stripes themselves of the levels (2,) or (2, 1)."""
     return [
-        second[:, start // 2 : (start + count + 1) // 2],
-        *(level[:, start : start + count] for level in first),
+        _inner_columns(features, stripe, level)
+        for level, features in zip((2, 1), levels, strict=False)
     ]
 
 
-def _pooled_of(pooled, start, count):
-    return pooled[:, start // 4 : (start + count + 3) // 4]
+def _joined_with_halo(stripes, level):
+    """What a stripe is computed from, of the one before it, itself and the one after it."""
+    before, here, after = stripes
+    halo = HALO // 2 ** (level - 1)
+    return tf.concat([before[:, :, -halo:], here, after[:, :, :halo]], 2)
 
 
 def _raised(maxima, levels):
@@ -202,80 +228,52 @@ def _split_decoder(decoder):
 
 
 class _Stripe(NamedTuple):
-    """Rows top..bottom of level 1, computed from start..end."""
+    """The columns left..right of level 1; `columns` is what steps get, [left, right, start, end].
 
-    top: int
-    bottom: int
-    start: int
-    end: int
+    It is computed from the columns start..end.
+    """
 
-    @property
-    def inner(self):
-        """Where, in what is computed, the stripe itself begins, and how many rows it has."""
-        return tf.constant(self.top - self.start), tf.constant(self.bottom - self.top)
-
-    def of(self, tensor, level=1):
-        """The rows of a whole level [1, rows, columns, channels] to compute from."""
-        start, end = self.at(level)
-        return tensor[:, start:end]
-
-    def at(self, level):
-        """(start, end) in rows of a level."""
-        size = 2 ** (level - 1)
-        return self.start // size, -(-self.end // size)
+    left: int
+    right: int
+    columns: tf.Tensor
 
 
-def _up_to_whole(rows):
-    """So many rows of level 1 or a few more, whole ones of level 3."""
-    return -(-rows // _LEVEL3) * _LEVEL3
+def _stripes(columns, widest):
+    """The `_Stripe`s of so many columns, of about one width; None for one of all."""
+    count = -(-columns // widest) if widest else 1
+    width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.
+    stripes = []
+    for left in range(0, columns, width):
+        right = min(left + width, columns)
+        halo = max(left - HALO, 0), min(right + HALO, columns)
+        stripes.append(_Stripe(left, right, tf.constant([left, right, *halo])))
+    return stripes
 
 
-def _stripes(rows, height):
-    """The `_Stripe`s of so many rows, None for one of all."""
-    height = height or rows
-    return [
-        _Stripe(top, min(top + height, rows), max(top - HALO, 0), min(top + height + HALO, rows))
-        for top in range(0, rows, height)
-    ]
+def _with_neighbours(stripes, index):
+    """For each level, the stripe before one, itself and the one after it; none is an empty one.
+
+    Args:
+      stripes: from left to right, a list of levels each.
+    """
+
+    def neighbours(level):
+        here = stripes[index][level]
+        none = here[:, :, :0]
+        before = stripes[index - 1][level] if index else none
+        return [before, here, stripes[index + 1][level] if index + 1 < len(stripes) else none]
+
+    return [neighbours(level) for level in range(len(stripes[index]))]
 
 
-class _UpperLevels:
-    """Levels 2 and 1, or 2 alone, in stripes: none is ever there twice at its full size."""
-
-    def __init__(self):
-        # {(level, top in rows of level 1): features}, each level's from the top downwards
-        self._stripes = {}
-
-    def put(self, stripe, levels):
-        for level, features in zip((2, 1), levels, strict=False):
-            self._stripes[level, stripe.top] = features
-
-    def get(self, stripe):
-        """What was put there, or None."""
-        return [
-            self._stripes[at] for at in ((2, stripe.top), (1, stripe.top)) if at in self._stripes
-        ]
-
-    def rows(self, wanted, stripe):
-        """The rows of a level that a stripe is computed from."""
-        start, end = stripe.at(wanted)
-        pieces = []
-        for (level, top), features in self._stripes.items():
-            top //= 2 ** (level - 1)
-            if level == wanted and top < end and top + features.shape[1] > start:
-                pieces.append(features[:, max(start - top, 0) : end - top])
-        return _joined(pieces)
-
-    def forget(self, stripe):
-        """Lets go what no stripe after this one is computed from."""
-        height = stripe.bottom - stripe.top
-        for at in list(self._stripes):
-            if at[1] + height <= stripe.bottom - HALO:
-                del self._stripes[at]
+def _forget(stripes, index):
+    """Lets go what no stripe after this one is computed from."""
+    if index:
+        stripes[index - 1] = None
 
 
 def _joined(stripes):
-    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 1)
+    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 2)
 
 
 class BurstStream:
@@ -284,24 +282,27 @@ class BurstStream:
     Memory does not grow with the number of frames, save for those in `keep` themselves.
     """
 
-    def __init__(self, steps, keep=(0,), stripe_rows=STRIPE_ROWS):
+    def __init__(self, steps, keep=(0,), stripe_columns=STRIPE_COLUMNS):
         """
         Args:
           steps: `Steps`.
           keep: indices of the frames that will be references, None for all. Without effect in
             the first version, whose first level is a maximum like the others.
-          stripe_rows: rows computed at once at the two upper levels; None for all.
+          stripe_columns: columns computed at once at the two upper levels; None for all.
         """
-        if stripe_rows is not None and (stripe_rows < _LEVEL3 or stripe_rows % _LEVEL3):
-            raise InputError(f"stripe_rows is {_LEVEL3} or a multiple of it, not {stripe_rows}")
+        if stripe_columns is not None and (stripe_columns < HALO or stripe_columns % _LEVEL3):
+            raise InputError(
+                f"stripe_columns is at least {HALO} and a multiple of {_LEVEL3}, "
+                f"not {stripe_columns}"
+            )
         self.count = 0
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
-        self._stripe_rows = stripe_rows
+        self._stripe_columns = stripe_columns
         self._size = None  # [1, H, W, C] of all the burst's frames
         self._stripes = None  # theirs
-        self._kept = {}  # {frame: (packed frame, its coarse output)}
-        self._upper = _UpperLevels()
+        self._kept = {}  # {frame: [packed frame, its coarse output]}
+        self._upper = []  # of each stripe, the maxima of levels 2 and 1, or of 2 alone
         self._deeper = steps.no_deeper
         self._below = None  # what the decoder makes of them, for pictures of several references
 
@@ -324,31 +325,30 @@ class BurstStream:
     def _take(self, frames):
         """Takes in the next of an iterator's frames; returns whether there was one."""
         self._check_goes_on()
-        frame = next(frames, None)
+        frame, steps = next(frames, None), self._steps
         if frame is None:
             return False
         if self._size is None:
             self._size = frame.shape
-            self._stripes = _stripes(frame.shape[1], self._stripe_rows)
+            self._stripes = _stripes(frame.shape[2], self._stripe_columns)
+            self._upper = [steps.no_upper] * len(self._stripes)
         if frame.shape != self._size:
             raise InputError(
                 f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
                 f"{list(self._size[1:])}: a burst's frames are of one size"
             )
-        steps, index = self._steps, self.count
+        index = self.count
         self._below = None
-        coarse = steps.denoise(frame, self._stripe_rows)
+        coarse = steps.denoise(frame, self._stripe_columns)
         if steps.refers and (self._keep is None or index in self._keep):
-            self._kept[index] = frame, coarse
+            self._kept[index] = [frame, coarse]
         pooled = []
-        for stripe in self._stripes:
-            maxima = self._upper.get(stripe) or steps.no_upper
-            fused, deeper = steps.encode_stripe(
-                stripe.of(frame), stripe.of(coarse, 2), maxima, *stripe.inner
+        for number, stripe in enumerate(self._stripes):
+            self._upper[number], deeper = steps.encode_stripe(
+                frame, coarse, self._upper[number], stripe.columns
             )
-            self._upper.put(stripe, fused)
             pooled.append(deeper)
-        del frame, coarse, maxima, fused, deeper
+        del frame, coarse, deeper
         pooled = _joined(pooled)
         self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
@@ -389,19 +389,15 @@ class BurstStream:
         if last:
             self._kept = self._upper = self._deeper = self._below = None
         picture = None
-        for stripe in self._stripes:
-            if steps.refers:
-                frame, coarse = kept
-                finest = [stripe.of(frame), stripe.of(coarse, 2)]
-            else:
-                finest = [upper.rows(1, stripe)]
-            part = steps.decode_stripe(
-                stripe.of(below, 3), upper.rows(2, stripe), *finest, *stripe.inner
-            )
+        for number, stripe in enumerate(self._stripes):
+            second, *first = _with_neighbours(upper, number)
+            finest = kept if steps.refers else first[0]
+            part = steps.decode_stripe(below, second, finest, stripe.columns)
             if picture is None:
-                rows = self._stripes[-1].bottom
-                picture = np.empty((scale * rows, *part.shape[1:]), np.float32)
-            picture[scale * stripe.top : scale * stripe.bottom] = part
+                columns = scale * self._stripes[-1].right
+                picture = np.empty((part.shape[0], columns, part.shape[2]), np.float32)
+            picture[:, scale * stripe.left : scale * stripe.right] = part
+            del second, first, finest
             if last:
-                upper.forget(stripe)
+                _forget(upper, number)
         return picture

@@ -384,17 +384,17 @@ def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
     )
 
 
-@pytest.mark.parametrize("flag, rows", [("--stripes", 256), ("--nostripes", None)])
-def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, rows):
+@pytest.mark.parametrize("flag, columns", [("--stripes", 384), ("--nostripes", None)])
+def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, columns):
     seen, real = [], streaming.BurstStream
 
-    def stream(steps, keep, stripe_rows):
-        seen.append(stripe_rows)
-        return real(steps, keep, stripe_rows)
+    def stream(steps, keep, stripe_columns):
+        seen.append(stripe_columns)
+        return real(steps, keep, stripe_columns)
 
     monkeypatch.setattr(streaming, "BurstStream", stream)
     assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", flag) == 0
-    assert seen == [rows]
+    assert seen == [columns]
 
 
 def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(

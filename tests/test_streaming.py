@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dbp_tf import dark_frames, modes
+from dbp_tf import dark_frames, modes, streaming
+from dbp_tf.enhancer import Enhancer
 from dbp_tf.errors import InputError
 from dbp_tf.pretrained import untrained
 from dbp_tf.spec import NetworkSpec, build
@@ -63,21 +64,41 @@ def batched(model, reference):
 def test_streaming_equals_the_batched_graph(models, name, reference):
     model = models(name)
     whole = batched(model, reference)
-    # 46 rows halve to 23, 12, 6, 3: odd at the level where stripes meet.
-    for count, rows, columns in ((1, 32, 48), (3, 46, 34), (5, 50, 38)):
+    # 46 columns halve to 23, 12, 6, 3: odd at the level where stripes meet.
+    for count, rows, columns in ((1, 48, 32), (3, 34, 46), (5, 38, 50)):
         frames = burst_of(count, rows, columns, model.spec.channels)
         expected = whole(frames)
-        for stripe_rows in (None, 4, 12, 16, 44):
-            streamed = model.enhance(frames, reference, stripe_rows=stripe_rows)
-            assert np.abs(streamed - expected).max() < 1e-5, (count, rows, stripe_rows)
+        for stripe_columns in (None, 8, 12, 16, 44):
+            streamed = model.enhance(frames, reference, stripe_columns=stripe_columns)
+            assert np.abs(streamed - expected).max() < 1e-5, (count, columns, stripe_columns)
 
 
 def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
-    model, frames = models("v2"), burst_of(2, 48, 32, 4)
-    whole = model.enhance(frames, stripe_rows=None)
-    assert np.abs(model.enhance(frames, stripe_rows=16) - whole).max() < 1e-5
+    model, frames = models("v2"), burst_of(2, 32, 48, 4)
+    whole = model.enhance(frames, stripe_columns=None)
+    assert np.abs(model.enhance(frames, stripe_columns=16) - whole).max() < 1e-5
     monkeypatch.setattr("dbp_tf.streaming.HALO", 4)
-    assert np.abs(model.enhance(frames, stripe_rows=16) - whole).max() > 1e-4
+    model = Enhancer(model.spec, model.models)  # Its steps are compiled anew.
+    assert np.abs(model.enhance(frames, stripe_columns=16) - whole).max() > 1e-4
+
+
+def test_stripes_are_of_one_width_and_wide_enough_for_their_neighbours_halo():
+    for columns in range(1, 140):
+        for widest in range(streaming.HALO, 48, 4):
+            stripes = streaming._stripes(columns, widest)
+            lefts, rights = [s.left for s in stripes], [s.right for s in stripes]
+            assert [0, *rights] == [*lefts, columns]
+            assert len(stripes) <= -(-columns // widest)
+            widths = {right - left for right, left in zip(rights[:-1], lefts, strict=False)}
+            assert len(widths) <= 1 and all(w % 4 == 0 for w in widths)
+            assert all(streaming.HALO <= w <= widest for w in widths)
+            assert rights[-1] - lefts[-1] <= min([widest, *widths])
+
+
+@pytest.mark.parametrize("columns", [0, 4, 10, -8])
+def test_stripes_that_cannot_be_are_refused(models, columns):
+    with pytest.raises(InputError, match=f"at least 8 and a multiple of 4, not {columns}"):
+        models("v2").enhance(burst_of(1, 16, 24, 4), stripe_columns=columns)
 
 
 def test_frames_are_taken_one_at_a_time(models):
@@ -151,14 +172,14 @@ def test_the_dataset_s_frames_are_let_go(monkeypatch):
             assert seen() is None
 
 
-@pytest.mark.parametrize("stripe_rows", [None, 4])
+@pytest.mark.parametrize("stripe_columns", [None, 8])
 @pytest.mark.parametrize("name", ["v1", "v2"])
-def test_a_growing_burst_gives_the_picture_of_each_length(models, name, stripe_rows):
+def test_a_growing_burst_gives_the_picture_of_each_length(models, name, stripe_columns):
     model, frames = models(name), burst_of(4, 16, 24, 4)
-    stream = model.stream(keep=None, stripe_rows=stripe_rows)
+    stream = model.stream(keep=None, stripe_columns=stripe_columns)
     for count, frame in enumerate(model.checked(frames), 1):
         stream.add(frame)
-        expected = model.enhance(frames[:count], "center", stripe_rows=stripe_rows)
+        expected = model.enhance(frames[:count], "center", stripe_columns=stripe_columns)
         np.testing.assert_array_equal(stream.picture(count // 2), expected)
     np.testing.assert_array_equal(stream.picture(2, last=True), expected)
     for more in (stream.picture, lambda: stream.add(frame)):
@@ -168,11 +189,11 @@ def test_a_growing_burst_gives_the_picture_of_each_length(models, name, stripe_r
 
 def test_the_coarse_network_in_stripes_gives_its_whole_output(models):
     model = models("v2")
-    for rows in (20, 46, 64):
-        (frame,) = model.checked(burst_of(1, rows, 24, 4))
+    for columns in (20, 46, 64):
+        (frame,) = model.checked(burst_of(1, 24, columns, 4))
         expected = model.coarse(half_size(frame))
-        for stripe_rows in (None, 4, 16, 24):
-            output = model._steps("float32").denoise(frame, stripe_rows)
+        for stripe_columns in (None, 8, 16, 24):
+            output = model._steps("float32").denoise(frame, stripe_columns)
             np.testing.assert_allclose(output, expected, atol=1e-5)
             assert np.std(output) > 1e-3
 
@@ -198,7 +219,7 @@ def test_a_stream_goes_on_after_a_frame_that_does_not_fit(models):
 
 def test_other_sizes_and_lengths_trace_nothing_anew(models):
     model = models("v2")
-    model.enhance(burst_of(2, 32, 32, 4), stripe_rows=16)
+    model.enhance(burst_of(2, 32, 32, 4), stripe_columns=16)
     steps = model._compiled["float32"]
     traced = {
         name: step.experimental_get_tracing_count()
@@ -207,8 +228,10 @@ def test_other_sizes_and_lengths_trace_nothing_anew(models):
     }
     assert len(traced) == 7
     for count, rows, columns in ((1, 64, 32), (5, 36, 50), (2, 20, 20)):
-        for stripe_rows in (None, 16):
-            model.enhance(burst_of(count, rows, columns, 4), "center", stripe_rows=stripe_rows)
+        for stripe_columns in (None, 16):
+            model.enhance(
+                burst_of(count, rows, columns, 4), "center", stripe_columns=stripe_columns
+            )
     # The first step of a picture of one stripe is the same as that of many.
     for name in traced:
         assert getattr(steps, name).experimental_get_tracing_count() == 1, name
