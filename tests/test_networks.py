@@ -187,7 +187,8 @@ def test_enlarging_is_the_resize_of_tensorflow_1():
 
 
 def test_instance_norm_against_numpy():
-    features = np.random.default_rng(2).normal(3, 2, (2, 7, 5, 3)).astype(np.float32)
+    features = np.random.default_rng(2).normal(3, 2, (1, 7, 5, 3)).astype(np.float32)
+    features[..., 2] *= 1e-3  # whose variance is of epsilon's size
     layer = layers.InstanceNorm()
     layer.build(features.shape)
     layer.gamma.assign([1, 2, 3])
@@ -195,6 +196,12 @@ def test_instance_norm_against_numpy():
     mean, variance = features.mean((1, 2), keepdims=True), features.var((1, 2), keepdims=True)
     expected = (features - mean) / np.sqrt(variance + 1e-6) * [1, 2, 3] + [0, -1, 1]
     np.testing.assert_allclose(layer(features), expected, atol=1e-5)
+    half = layers.InstanceNorm(dtype="mixed_bfloat16")
+    half.build(features.shape)
+    half.set_weights(layer.get_weights())
+    np.testing.assert_allclose(tf.cast(half(features), tf.float32), expected, atol=0.05)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected shape"):
+        layer(np.concatenate([features, features]))
 
 
 def test_squeeze_excite_gates_lie_between_a_half_and_one():
