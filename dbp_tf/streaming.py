@@ -11,7 +11,7 @@ packed pixel. Columns are counted in columns of level 1 unless said otherwise: p
 the fine network, those of the half-size frame in the coarse one.
 """
 
-from typing import NamedTuple
+import itertools
 
 import keras
 import numpy as np
@@ -55,7 +55,7 @@ class Steps:
         coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
 
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
-        stripe = tf.TensorSpec((4,), tf.int32)
+        stripe, three = tf.TensorSpec((4,), tf.int32), tf.TensorSpec((3, 4), tf.int32)
         first, second, *deeper = _signature(encoder.outputs)
         (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
         upper_levels = [second] if refers else [second, first]
@@ -68,25 +68,26 @@ class Steps:
         @compiled(frame, stripe)
         def denoise_above(half, stripe):
             first, second, pooled = coarse_above(_with_halo(half, stripe))
-            return _inner((second, first), stripe), _inner_columns(pooled, stripe, 3)
+            return [second, first], _without_halo(pooled, stripe, 3)
 
         @compiled(*_signature(coarse_below.inputs))
         def denoise_below(pooled):
             return coarse_below(pooled)
 
-        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, stripe)
-        def denoise_stripe(below, second, first, half, stripe):
-            skips = _joined_with_halo(second, 2), _joined_with_halo(first, 1)
+        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, three)
+        def denoise_stripe(below, second, first, half, stripes):
+            stripe = stripes[1]
+            skips = _joined(second, stripes, 2), _joined(first, stripes, 1)
             output = coarse_upper([_with_halo(below, stripe, 3), *skips, _with_halo(half, stripe)])
-            return _inner_columns(output, stripe)
+            return _without_halo(output, stripe, 1)
 
         @compiled(frame, frame, upper_levels, stripe)
         def encode_stripe(frame, coarse_output, maxima, stripe):
             first, second, pooled = above(
                 [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
             )
-            levels = _inner((second,) if refers else (second, first), stripe)
-            return _raised(maxima, levels), _inner_columns(pooled, stripe, 3)
+            raised = _raised(maxima, [second] if refers else [second, first])
+            return raised, _without_halo(pooled, stripe, 3)
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
@@ -100,16 +101,17 @@ class Steps:
             *skips, deepest = levels
             return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, stripe)
-        def decode_stripe(below, second, finest, stripe):
+        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, three)
+        def decode_stripe(below, second, finest, stripes):
+            stripe = stripes[1]
             if refers:
                 frame, coarse_output = finest
                 first = first_level(
                     [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
                 )
             else:
-                first = _joined_with_halo(finest, 1)
-            picture = upper([_with_halo(below, stripe, 3), _joined_with_halo(second, 2), first])
+                first = _joined(finest, stripes, 1)
+            picture = upper([_with_halo(below, stripe, 3), _joined(second, stripes, 2), first])
             left, right, start, _ = tf.unstack(stripe)
             return picture[0, :, scale * (left - start) : scale * (right - start)]
 
@@ -127,22 +129,22 @@ class Steps:
     def denoise(self, frame, stripe_columns=STRIPE_COLUMNS):
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
         half = half_size(frame)
-        stripes = _stripes(half.shape[2], stripe_columns)
+        stripes = _Stripes(half.shape[2], stripe_columns)
         levels, pooled, output = [], [], []
-        for stripe in stripes:
-            upper, deeper = self._denoise_above(half, stripe.columns)
+        for stripe in stripes.each:
+            upper, deeper = self._denoise_above(half, stripe)
             levels.append(upper)
             pooled.append(deeper)
         del upper, deeper
-        pooled = _joined(pooled)
+        pooled = tf.concat(pooled, 2)
         below = self._denoise_below(pooled)
         del pooled
-        for index, stripe in enumerate(stripes):
-            skips = _with_neighbours(levels, index)
-            output.append(self._denoise_stripe(below, *skips, half, stripe.columns))
+        for number, three in enumerate(stripes.threes):
+            skips = _threes(levels, number)
+            output.append(self._denoise_stripe(below, *skips, half, three))
             del skips
-            _forget(levels, index)
-        return _joined(output)
+            _forget(levels, number)
+        return tf.concat(output, 2)
 
 
 def _signature(tensors):
@@ -166,25 +168,22 @@ def _with_halo(features, stripe, level=1):
     return _columns(features, start, end, level)
 
 
-def _inner_columns(features, stripe, level=1):
+def _without_halo(features, stripe, level):
     """The stripe itself, of what was computed with its halo."""
     left, right, start, _ = tf.unstack(stripe)
     return _columns(features, left - start, right - start, level)
 
 
-def _inner(levels, stripe):
-    """The stripes themselves of the levels (2,) or (2, 1)."""
-    return [
-        _inner_columns(features, stripe, level)
-        for level, features in zip((2, 1), levels, strict=False)
-    ]
-
-
-def _joined_with_halo(stripes, level):
+def _joined(three, stripes, level):
     """What a stripe is computed from, of the one before it, itself and the one after it."""
-    before, here, after = stripes
-    halo = HALO // 2 ** (level - 1)
-    return tf.concat([before[:, :, -halo:], here, after[:, :, :halo]], 2)
+    _, _, start, end = tf.unstack(stripes[1])
+
+    def part(features, stripe):
+        left, right, begin, _ = tf.unstack(stripe)
+        left, right = tf.maximum(left, start), tf.minimum(right, end)
+        return _columns(features, left - begin, right - begin, level)
+
+    return tf.concat([part(*each) for each in zip(three, tf.unstack(stripes), strict=True)], 2)
 
 
 def _raised(maxima, levels):
@@ -227,53 +226,51 @@ def _split_decoder(decoder):
     return keras.Model(deeper, block7), keras.Model([block7, second, first], decoder.output)
 
 
-class _Stripe(NamedTuple):
-    """The columns left..right of level 1; `columns` is what steps get, [left, right, start, end].
+class _Stripes:
+    """So many columns of level 1 in stripes of about one width.
 
-    It is computed from the columns start..end.
+    Attributes:
+      edges: where they begin, and where the last one ends.
+      each: what steps get of a stripe: [left, right, start, end], its own columns left..right and
+        start..end with its halo, from which it is computed.
+      threes: of each stripe, the one before it, itself and the one after it. There is none of no
+        columns where there is none.
     """
 
-    left: int
-    right: int
-    columns: tf.Tensor
+    def __init__(self, columns, widest):
+        """With None as the widest, one of all columns."""
+        count = -(-columns // widest) if widest else 1
+        width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.
+        self.edges = [*range(0, columns, width), columns]
+        stripes = [
+            (left, right, max(left - HALO, 0), min(right + HALO, columns))
+            for left, right in itertools.pairwise(self.edges)
+        ]
+        self.each = [tf.constant(stripe) for stripe in stripes]
+        stripes = [(0, 0, 0, 0), *stripes, (0, 0, 0, 0)]
+        self.threes = [tf.constant(stripes[i : i + 3]) for i in range(len(self.each))]
 
 
-def _stripes(columns, widest):
-    """The `_Stripe`s of so many columns, of about one width; None for one of all."""
-    count = -(-columns // widest) if widest else 1
-    width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.
-    stripes = []
-    for left in range(0, columns, width):
-        right = min(left + width, columns)
-        halo = max(left - HALO, 0), min(right + HALO, columns)
-        stripes.append(_Stripe(left, right, tf.constant([left, right, *halo])))
-    return stripes
-
-
-def _with_neighbours(stripes, index):
-    """For each level, the stripe before one, itself and the one after it; none is an empty one.
+def _threes(stripes, number):
+    """Of each level, a stripe between its two neighbours, empty ones where there are none.
 
     Args:
       stripes: from left to right, a list of levels each.
     """
 
-    def neighbours(level):
-        here = stripes[index][level]
+    def of_level(level):
+        here = stripes[number][level]
         none = here[:, :, :0]
-        before = stripes[index - 1][level] if index else none
-        return [before, here, stripes[index + 1][level] if index + 1 < len(stripes) else none]
+        before = stripes[number - 1][level] if number else none
+        return [before, here, stripes[number + 1][level] if number + 1 < len(stripes) else none]
 
-    return [neighbours(level) for level in range(len(stripes[index]))]
+    return [of_level(level) for level in range(len(stripes[number]))]
 
 
-def _forget(stripes, index):
+def _forget(stripes, number):
     """Lets go what no stripe after this one is computed from."""
-    if index:
-        stripes[index - 1] = None
-
-
-def _joined(stripes):
-    return stripes[0] if len(stripes) == 1 else tf.concat(stripes, 2)
+    if number:
+        stripes[number - 1] = None
 
 
 class BurstStream:
@@ -330,8 +327,8 @@ class BurstStream:
             return False
         if self._size is None:
             self._size = frame.shape
-            self._stripes = _stripes(frame.shape[2], self._stripe_columns)
-            self._upper = [steps.no_upper] * len(self._stripes)
+            self._stripes = _Stripes(frame.shape[2], self._stripe_columns)
+            self._upper = [steps.no_upper] * len(self._stripes.each)
         if frame.shape != self._size:
             raise InputError(
                 f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
@@ -343,13 +340,13 @@ class BurstStream:
         if steps.refers and (self._keep is None or index in self._keep):
             self._kept[index] = [frame, coarse]
         pooled = []
-        for number, stripe in enumerate(self._stripes):
+        for number, stripe in enumerate(self._stripes.each):
             self._upper[number], deeper = steps.encode_stripe(
-                frame, coarse, self._upper[number], stripe.columns
+                frame, coarse, self._upper[number], stripe
             )
             pooled.append(deeper)
         del frame, coarse, deeper
-        pooled = _joined(pooled)
+        pooled = tf.concat(pooled, 2)
         self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
         return True
@@ -388,16 +385,14 @@ class BurstStream:
         below = self._below
         if last:
             self._kept = self._upper = self._deeper = self._below = None
-        picture = None
-        for number, stripe in enumerate(self._stripes):
-            second, *first = _with_neighbours(upper, number)
-            finest = kept if steps.refers else first[0]
-            part = steps.decode_stripe(below, second, finest, stripe.columns)
+        picture, edges = None, [scale * edge for edge in self._stripes.edges]
+        for number, three in enumerate(self._stripes.threes):
+            second, *first = _threes(upper, number)
+            part = steps.decode_stripe(below, second, kept or first[0], three)
             if picture is None:
-                columns = scale * self._stripes[-1].right
-                picture = np.empty((part.shape[0], columns, part.shape[2]), np.float32)
-            picture[:, scale * stripe.left : scale * stripe.right] = part
-            del second, first, finest
+                picture = np.empty((part.shape[0], edges[-1], part.shape[2]), np.float32)
+            picture[:, edges[number] : edges[number + 1]] = part
+            del second, first
             if last:
                 _forget(upper, number)
         return picture

@@ -85,14 +85,13 @@ def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
 def test_stripes_are_of_one_width_and_wide_enough_for_their_neighbours_halo():
     for columns in range(1, 140):
         for widest in range(streaming.HALO, 48, 4):
-            stripes = streaming._stripes(columns, widest)
-            lefts, rights = [s.left for s in stripes], [s.right for s in stripes]
-            assert [0, *rights] == [*lefts, columns]
-            assert len(stripes) <= -(-columns // widest)
-            widths = {right - left for right, left in zip(rights[:-1], lefts, strict=False)}
-            assert len(widths) <= 1 and all(w % 4 == 0 for w in widths)
-            assert all(streaming.HALO <= w <= widest for w in widths)
-            assert rights[-1] - lefts[-1] <= min([widest, *widths])
+            edges = streaming._Stripes(columns, widest).edges
+            assert edges[0] == 0 and edges[-1] == columns
+            assert len(edges) - 1 <= -(-columns // widest)
+            *widths, last = np.diff(edges)
+            assert len(set(widths)) <= 1 and all(width % 4 == 0 for width in widths)
+            assert all(streaming.HALO <= width <= widest for width in widths)
+            assert 0 < last <= min([widest, *widths])
 
 
 @pytest.mark.parametrize("columns", [0, 4, 10, -8])
