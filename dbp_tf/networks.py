@@ -196,7 +196,8 @@ def _conv_norm(features, filters, name):
 
 
 def _squeeze_excite(features, filters, name):
-    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(features)
+    # Without the axes H and W, where a dense layer would be twenty operations instead of two.
+    gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
     initial = layers.initial_kernel()
     gate = keras.layers.Dense(
         max(filters // 16, 1), "relu", kernel_initializer=initial, name=f"{name}_fc_1"
@@ -206,7 +207,8 @@ def _squeeze_excite(features, filters, name):
     gate = keras.layers.Dense(filters, "relu", kernel_initializer=initial, name=f"{name}_fc_2")(
         gate
     )
-    gate = keras.layers.Activation("sigmoid", name=f"{name}_gate")(gate)
+    gate = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
+    gate = keras.layers.Reshape((1, 1, filters), name=f"{name}_gate")(gate)
     return keras.layers.Multiply(name=f"{name}_scale")([features, gate])
 
 

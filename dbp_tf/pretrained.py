@@ -83,8 +83,8 @@ class _NamedArrays(keras.layers.Layer):
             store[name.replace("/", ".")] = array
 
     def load_own_variables(self, store):
-        # Behind a function, as the arrays of large networks should not all be in memory at once.
-        self.read({name.replace(".", "/"): store[name] for name in store.keys()})
+        # One at a time, as the arrays of large networks should not all be in memory at once.
+        self.read((name.replace(".", "/"), store[name]) for name in store.keys())
 
 
 def _weights_model(**how):
@@ -132,17 +132,13 @@ def _load_own(folder, precision):
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
     model = empty(spec, precision)
     variables = released.published_variables(model.models)
-    misfits = []
+    shapes = {}
 
     def read(arrays):
-        shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-        try:
-            released.check(variables, shapes, weights_file)
-        except InputError as error:
-            misfits.append(error)  # Keras would put its own words around it.
-            return
-        for name, variable in variables.items():
-            variable.assign(np.asarray(arrays[name], np.float32))
+        for name, array in arrays:
+            shapes[name] = array.shape
+            if name in variables and variables[name].shape == array.shape:
+                variables[name].assign(np.asarray(array, np.float32))
 
     try:
         _weights_model(read=read).load_weights(weights_file)
@@ -151,6 +147,6 @@ def _load_own(folder, precision):
             f"{weights_file} is damaged or no weights file ({str(error).splitlines()[0]}): copy it "
             f"again"
         ) from None
-    if misfits:
-        raise misfits[0]
+    # Behind Keras, which would put its own words around it.
+    released.check(variables, shapes, weights_file)
     return model

@@ -12,6 +12,7 @@ the fine network, those of the half-size frame in the coarse one.
 """
 
 import itertools
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ class Steps:
 
     def __init__(self, coarse, fine, spec):
         encoder, bottleneck, decoder = networks.parts(fine)
-        self.scale = scale = spec.scale
+        self.scale = spec.scale
         self.refers = refers = spec.refers
         above, below = _split_encoder(encoder)
         lower, upper = _split_decoder(decoder)
@@ -55,7 +56,7 @@ class Steps:
         coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
 
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
-        stripe, three = tf.TensorSpec((4,), tf.int32), tf.TensorSpec((3, 4), tf.int32)
+        cuts = tf.nest.map_structure(tf.type_spec_from_value, _Stripes(1, None).cuts[0])
         first, second, *deeper = _signature(encoder.outputs)
         (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
         upper_levels = [second] if refers else [second, first]
@@ -65,29 +66,28 @@ class Steps:
             # Without autograph: the steps have no branch or loop that depends on a tensor.
             return lambda step: tf.function(step, input_signature=signature, autograph=False)
 
-        @compiled(frame, stripe)
-        def denoise_above(half, stripe):
-            first, second, pooled = coarse_above(_with_halo(half, stripe))
-            return [second, first], _without_halo(pooled, stripe, 3)
+        @compiled(frame, cuts)
+        def denoise_above(half, cuts):
+            first, second, pooled = coarse_above(_cut(half, cuts.whole[1]))
+            return [second, first], _cut(pooled, cuts.own[3])
 
         @compiled(*_signature(coarse_below.inputs))
         def denoise_below(pooled):
             return coarse_below(pooled)
 
-        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, three)
-        def denoise_stripe(below, second, first, half, stripes):
-            stripe = stripes[1]
-            skips = _joined(second, stripes, 2), _joined(first, stripes, 1)
-            output = coarse_upper([_with_halo(below, stripe, 3), *skips, _with_halo(half, stripe)])
-            return _without_halo(output, stripe, 1)
+        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, cuts)
+        def denoise_stripe(below, second, first, half, cuts):
+            skips = _joined(second, cuts.three[2]), _joined(first, cuts.three[1])
+            output = coarse_upper([_cut(below, cuts.whole[3]), *skips, _cut(half, cuts.whole[1])])
+            return _cut(output, cuts.own[1])
 
-        @compiled(frame, frame, upper_levels, stripe)
-        def encode_stripe(frame, coarse_output, maxima, stripe):
+        @compiled(frame, frame, upper_levels, cuts)
+        def encode_stripe(frame, coarse_output, maxima, cuts):
             first, second, pooled = above(
-                [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
+                [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
             )
             raised = _raised(maxima, [second] if refers else [second, first])
-            return raised, _without_halo(pooled, stripe, 3)
+            return raised, _cut(pooled, cuts.own[3])
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
@@ -101,19 +101,16 @@ class Steps:
             *skips, deepest = levels
             return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, three)
-        def decode_stripe(below, second, finest, stripes):
-            stripe = stripes[1]
+        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, cuts)
+        def decode_stripe(below, second, finest, cuts):
             if refers:
                 frame, coarse_output = finest
                 first = first_level(
-                    [_with_halo(frame, stripe), _with_halo(coarse_output, stripe, 2)]
+                    [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
                 )
             else:
-                first = _joined(finest, stripes, 1)
-            picture = upper([_with_halo(below, stripe, 3), _joined(second, stripes, 2), first])
-            left, right, start, _ = tf.unstack(stripe)
-            return picture[0, :, scale * (left - start) : scale * (right - start)]
+                first = _joined(finest, cuts.three[1])
+            return upper([_cut(below, cuts.whole[3]), _joined(second, cuts.three[2]), first])
 
         self._denoise_above = denoise_above
         self._denoise_below = denoise_below
@@ -131,17 +128,17 @@ class Steps:
         half = half_size(frame)
         stripes = _Stripes(half.shape[2], stripe_columns)
         levels, pooled, output = [], [], []
-        for stripe in stripes.each:
-            upper, deeper = self._denoise_above(half, stripe)
+        for cuts in stripes.cuts:
+            upper, deeper = self._denoise_above(half, cuts)
             levels.append(upper)
             pooled.append(deeper)
         del upper, deeper
         pooled = tf.concat(pooled, 2)
         below = self._denoise_below(pooled)
         del pooled
-        for number, three in enumerate(stripes.threes):
+        for number, cuts in enumerate(stripes.cuts):
             skips = _threes(levels, number)
-            output.append(self._denoise_stripe(below, *skips, half, three))
+            output.append(self._denoise_stripe(below, *skips, half, cuts))
             del skips
             _forget(levels, number)
         return tf.concat(output, 2)
@@ -156,34 +153,14 @@ def _lowest(level):
     return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
 
 
-def _columns(features, start, end, level):
-    """The columns start..end of level 1 in the features of a level, or those that hold them."""
-    size = 2 ** (level - 1)
-    return features[:, :, start // size : (end + size - 1) // size]
+def _cut(features, cut):
+    begin, size = tf.unstack(cut)
+    return tf.slice(features, begin, size)
 
 
-def _with_halo(features, stripe, level=1):
-    """What a stripe is computed from, of a whole level."""
-    _, _, start, end = tf.unstack(stripe)
-    return _columns(features, start, end, level)
-
-
-def _without_halo(features, stripe, level):
-    """The stripe itself, of what was computed with its halo."""
-    left, right, start, _ = tf.unstack(stripe)
-    return _columns(features, left - start, right - start, level)
-
-
-def _joined(three, stripes, level):
+def _joined(three, cuts):
     """What a stripe is computed from, of the one before it, itself and the one after it."""
-    _, _, start, end = tf.unstack(stripes[1])
-
-    def part(features, stripe):
-        left, right, begin, _ = tf.unstack(stripe)
-        left, right = tf.maximum(left, start), tf.minimum(right, end)
-        return _columns(features, left - begin, right - begin, level)
-
-    return tf.concat([part(*each) for each in zip(three, tf.unstack(stripes), strict=True)], 2)
+    return tf.concat([_cut(*each) for each in zip(three, cuts, strict=True)], 2)
 
 
 def _raised(maxima, levels):
@@ -226,29 +203,63 @@ def _split_decoder(decoder):
     return keras.Model(deeper, block7), keras.Model([block7, second, first], decoder.output)
 
 
+class _Cuts(NamedTuple):
+    """Where steps cut a stripe out of features: {level: [begin, size] of `tf.slice`}.
+
+    Attributes:
+      whole: out of a whole level, what the stripe is computed from: itself and its halo.
+      own: out of what was so computed, the stripe itself.
+      three: the same as `whole` out of three stripes with their halos, that before it, itself and
+        that after it: three cuts a level, to be joined.
+    """
+
+    whole: dict
+    own: dict
+    three: dict
+
+
 class _Stripes:
     """So many columns of level 1 in stripes of about one width.
 
     Attributes:
-      edges: where they begin, and where the last one ends.
-      each: what steps get of a stripe: [left, right, start, end], its own columns left..right and
+      spans: of each stripe (left, right, start, end): its own columns left..right, and
         start..end with its halo, from which it is computed.
-      threes: of each stripe, the one before it, itself and the one after it. There is none of no
-        columns where there is none.
+      cuts: `_Cuts` of each.
     """
 
     def __init__(self, columns, widest):
         """With None as the widest, one of all columns."""
         count = -(-columns // widest) if widest else 1
         width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.
-        self.edges = [*range(0, columns, width), columns]
-        stripes = [
+        edges = [*range(0, columns, width), columns]
+        self.spans = [
             (left, right, max(left - HALO, 0), min(right + HALO, columns))
-            for left, right in itertools.pairwise(self.edges)
+            for left, right in itertools.pairwise(edges)
         ]
-        self.each = [tf.constant(stripe) for stripe in stripes]
-        stripes = [(0, 0, 0, 0), *stripes, (0, 0, 0, 0)]
-        self.threes = [tf.constant(stripes[i : i + 3]) for i in range(len(self.each))]
+        padded = [None, *self.spans, None]
+        self.cuts = [_cuts(*padded[i : i + 3]) for i in range(len(self.spans))]
+
+
+def _cuts(before, here, after):
+    left, right, start, end = here
+    none = (start,) * 4
+
+    def cut(level, start, end):
+        size = 2 ** (level - 1)
+        begin, end = start // size, -(-end // size)
+        return tf.constant([(0, 0, begin, 0), (-1, -1, end - begin, -1)])
+
+    def shared(level):
+        return [
+            cut(level, max(left, start) - begin, min(right, end) - begin)
+            for left, right, begin, _ in (before or none, here, after or none)
+        ]
+
+    return _Cuts(
+        whole={level: cut(level, start, end) for level in (1, 2, 3)},
+        own={level: cut(level, left - start, right - start) for level in (1, 3)},
+        three={level: shared(level) for level in (1, 2)},
+    )
 
 
 def _threes(stripes, number):
@@ -328,7 +339,7 @@ class BurstStream:
         if self._size is None:
             self._size = frame.shape
             self._stripes = _Stripes(frame.shape[2], self._stripe_columns)
-            self._upper = [steps.no_upper] * len(self._stripes.each)
+            self._upper = [steps.no_upper] * len(self._stripes.cuts)
         if frame.shape != self._size:
             raise InputError(
                 f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
@@ -340,9 +351,9 @@ class BurstStream:
         if steps.refers and (self._keep is None or index in self._keep):
             self._kept[index] = [frame, coarse]
         pooled = []
-        for number, stripe in enumerate(self._stripes.each):
+        for number, cuts in enumerate(self._stripes.cuts):
             self._upper[number], deeper = steps.encode_stripe(
-                frame, coarse, self._upper[number], stripe
+                frame, coarse, self._upper[number], cuts
             )
             pooled.append(deeper)
         del frame, coarse, deeper
@@ -385,14 +396,16 @@ class BurstStream:
         below = self._below
         if last:
             self._kept = self._upper = self._deeper = self._below = None
-        picture, edges = None, [scale * edge for edge in self._stripes.edges]
-        for number, three in enumerate(self._stripes.threes):
+        picture, stripes = None, self._stripes
+        for number, (span, cuts) in enumerate(zip(stripes.spans, stripes.cuts, strict=True)):
             second, *first = _threes(upper, number)
-            part = steps.decode_stripe(below, second, kept or first[0], three)
+            part = steps.decode_stripe(below, second, kept or first[0], cuts)[0].numpy()
             if picture is None:
-                picture = np.empty((part.shape[0], edges[-1], part.shape[2]), np.float32)
-            picture[:, edges[number] : edges[number + 1]] = part
-            del second, first
+                columns = scale * stripes.spans[-1][1]
+                picture = np.empty((part.shape[0], columns, part.shape[2]), np.float32)
+            left, right, start, _ = (scale * column for column in span)
+            picture[:, left:right] = part[:, left - start : right - start]
+            del second, first, part
             if last:
                 _forget(upper, number)
         return picture

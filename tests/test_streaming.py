@@ -85,8 +85,9 @@ def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
 def test_stripes_are_of_one_width_and_wide_enough_for_their_neighbours_halo():
     for columns in range(1, 140):
         for widest in range(streaming.HALO, 48, 4):
-            edges = streaming._Stripes(columns, widest).edges
-            assert edges[0] == 0 and edges[-1] == columns
+            spans = streaming._Stripes(columns, widest).spans
+            edges = [0, *(right for _, right, _, _ in spans)]
+            assert edges == [*(left for left, _, _, _ in spans), columns]
             assert len(edges) - 1 <= -(-columns // widest)
             *widths, last = np.diff(edges)
             assert len(set(widths)) <= 1 and all(width % 4 == 0 for width in widths)
