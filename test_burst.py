@@ -414,4 +414,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, FLAGS))
+    cli.leave(cli.run(main, FLAGS))

@@ -10,7 +10,7 @@ from concurrent import futures
 
 import numpy as np
 
-from dbp_tf import __version__, cameras, metrics, modes, pictures, progress, results, sid
+from dbp_tf import __version__, cameras, files, metrics, modes, pictures, progress, results, sid
 from dbp_tf import raw as raws
 from dbp_tf.dark_frames import DarkFrames
 from dbp_tf.errors import InputError
@@ -126,13 +126,13 @@ def _as_json(name, value):
     return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
 
 
-def _read_truth(burst, first, common):
-    """The truth [rows, columns, 3] uint16, of the common size, or None if there is none.
+def _read_truth(burst, first, common, bits):
+    """The truth [rows, columns, 3] uint16, of the common size, and it as a PNG file; None, None.
 
     It may exceed the mosaic, which has whole periods only.
     """
     if not burst.truth:
-        return None
+        return None, None
     truth = raws.read_truth_16bit(burst.truth, first.offset)
     if truth.shape[:2] != first.visible:
         raise InputError(
@@ -140,7 +140,8 @@ def _read_truth(burst, first, common):
             f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a truth "
             f"is of its burst's size"
         )
-    return truth[: common[0], : common[1]]
+    truth = truth[: common[0], : common[1]]
+    return truth, pictures.png_bytes(truth, bits)
 
 
 def score(picture, truth, lpips=None):
@@ -198,6 +199,7 @@ class _Restored:
 
     picture: np.ndarray
     truth: np.ndarray | None  # uint16
+    truth_file: bytes | None  # PNG
     levels: str
     frames: int
     seconds: float
@@ -205,7 +207,7 @@ class _Restored:
 
 
 def _restore(model, burst, frames, camera, work, background):
-    """Runs the networks; `background` reads the truth meanwhile."""
+    """Runs the networks; `background` develops and packs the truth meanwhile."""
     progress.status(f"{burst.name}: reading")
     if burst.truth:
         # It is decoded while the networks work; that it is no raw file is to be known before.
@@ -215,7 +217,7 @@ def _restore(model, burst, frames, camera, work, background):
     rows, columns = first.mosaic.shape
     # The picture's size; with padding it has columns that only a truth can be compared with.
     padded = rows, columns + camera.padded_columns * camera.scale
-    truth = background.submit(_read_truth, burst, first, padded)
+    truth = background.submit(_read_truth, burst, first, padded, work.bits)
     if work.figure:
         picture, seconds, looks = work.figure.restore(
             model, camera, first, frames, work.reference_frame, **work.compute
@@ -226,26 +228,24 @@ def _restore(model, burst, frames, camera, work, background):
             model, frames, work.mode, work.reference_frame, camera.padded_columns, **work.compute
         )
         seconds = time.monotonic() - started
-    truth = truth.result()
+    truth, file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
-    return _Restored(picture[:rows, :columns], truth, first.levels, len(frames), seconds, looks)
+    picture = picture[:rows, :columns]
+    return _Restored(picture, truth, file, first.levels, len(frames), seconds, looks)
 
 
 def _finish(restored, burst, folder, work, background):
     """Writes, scores and draws; `background` does the writing."""
     picture, truth = restored.picture, restored.truth
-    looks = {"out": picture}
+    path = picture_path(folder, burst)
+    writing = background.submit(pictures.write_png, path, picture, work.bits)
     if truth is not None:
-        looks["gt"] = truth = raws.as_float(truth)
-    written = [
-        background.submit(pictures.write_png, picture_path(folder, burst, what), look, work.bits)
-        for what, look in looks.items()
-    ]
+        truth = raws.as_float(truth)
+        files.write_whole(picture_path(folder, burst, "gt"), restored.truth_file)
     figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored:
         figures = score(picture, truth, work.lpips)
-    for writing in written:
-        writing.result()
+    writing.result()
     result = results.Result(
         scene=burst.scene,
         exposure=burst.exposure,

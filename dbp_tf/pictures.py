@@ -22,10 +22,10 @@ _STRIP_BYTES = 1 << 20
 
 
 def quantised(rgb, bits=8):
-    """Float picture to whole numbers, rounded to the nearest and clipped.
+    """A picture to whole numbers, rounded to the nearest and clipped.
 
     Args:
-      rgb: [rows, columns, 3] float, 0..1; values outside are clipped.
+      rgb: [rows, columns, 3] float, 0..1, values outside are clipped; or uint16, 65535 for 1.
       bits: 8 or 16.
 
     Returns:
@@ -40,6 +40,8 @@ def quantised(rgb, bits=8):
     top = np.iinfo(whole.dtype).max
     # Row by row: a 12-megapixel picture is not copied as floats as a whole.
     for row, values in enumerate(rgb):
+        if rgb.dtype == np.uint16:
+            values = values / np.float32(65535)
         if not np.isfinite(values).all():
             raise InputError(
                 f"the picture has values that are not finite numbers (the first in row {row}), "
@@ -68,7 +70,7 @@ def upright(picture, flip):
 
 
 def png_bytes(rgb, bits=8):
-    """A float picture [rows, columns, 3] in 0..1 as a PNG file of 8 or 16 bit; see `quantised`."""
+    """A picture [rows, columns, 3] in 0..1 as a PNG file of 8 or 16 bit; see `quantised`."""
     whole = quantised(rgb, bits)
     if bits == 8:
         plain = iio.imwrite("<bytes>", whole, extension=".png", compress_level=_ZLIB_LEVEL)

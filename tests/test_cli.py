@@ -1,6 +1,7 @@
 """What scripts share: exit codes, one sentence for the user's mistakes, progress."""
 
 import io
+import subprocess
 import sys
 import time
 
@@ -150,3 +151,23 @@ def test_progress_replaces_its_line_on_a_terminal_only():
 )
 def test_time_left(elapsed, done, total, said):
     assert progress.time_left(time.monotonic() - elapsed, done, total) == said
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_leaving_says_everything_and_the_code(code):
+    script = f"from dbp_tf import cli; print('said', end=''); cli.leave({code})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "said", "")
+
+
+def test_leaving_with_nobody_to_read_is_no_success():
+    script = "from dbp_tf import cli; input(); print('said'); cli.leave(0)"
+    # Isolated (-I) from PYTHONUNBUFFERED, with which nothing is left for the end.
+    command = [sys.executable, "-I", "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.wait(timeout=30) == 1
+        assert process.stderr.read() == b""

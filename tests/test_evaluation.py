@@ -794,7 +794,7 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
     simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
     first = raw.read_raw(burst.frames[0], cameras.SONY)
     with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
-        evaluation._read_truth(dataclasses.replace(burst, truth=path), first, size)
+        evaluation._read_truth(dataclasses.replace(burst, truth=path), first, size, 8)
 
 
 def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree, tmp_path):

@@ -54,6 +54,13 @@ def test_values_beyond_the_range_are_clipped(bits):
     )
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_16_bit_pictures_give_what_they_give_as_floats(bits):
+    every = np.arange(2**16, dtype=np.uint16)[: 3 * 21845].reshape(-1, 5, 3)
+    expected = np.rint(every * ((2**bits - 1) / 65535))
+    np.testing.assert_array_equal(pictures.quantised(every, bits), expected)
+
+
 def test_the_picture_handed_over_stays_as_it_is():
     values = np.array([[[-0.2, 1.3, 0.5]]], np.float32)
     before = values.copy()
