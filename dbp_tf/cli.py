@@ -60,10 +60,11 @@ def leave(code):
     """
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except OSError:
-            # Nobody reads any more what was printed last.
-            code = code or 1
+            # Nobody reads what was printed last, or there is no room for it.
+            code = code or EXIT_BAD_INPUT
     os._exit(code)
 
 

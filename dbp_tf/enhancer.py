@@ -166,7 +166,7 @@ class Enhancer:
 
 
 def empty(description, precision="float32"):
-    """An `Enhancer` whose weights are all zero, to be filled; raises InputError as `enhance` does.
+    """An `Enhancer` whose kernels are undefined, to be filled; raises InputError as `enhance` does.
 
     Args:
       description: `spec.NetworkSpec`.

@@ -127,7 +127,7 @@ def _as_json(name, value):
 
 
 def _read_truth(burst, first, common, bits):
-    """The truth [rows, columns, 3] uint16, of the common size, and it as a PNG file; None, None.
+    """(truth [rows, columns, 3] uint16 of the common size, its PNG file); (None, None) without.
 
     It may exceed the mosaic, which has whole periods only.
     """
@@ -228,14 +228,14 @@ def _restore(model, burst, frames, camera, work, background):
             model, frames, work.mode, work.reference_frame, camera.padded_columns, **work.compute
         )
         seconds = time.monotonic() - started
-    truth, file = truth.result()
+    truth, truth_file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
     picture = picture[:rows, :columns]
-    return _Restored(picture, truth, file, first.levels, len(frames), seconds, looks)
+    return _Restored(picture, truth, truth_file, first.levels, len(frames), seconds, looks)
 
 
 def _finish(restored, burst, folder, work, background):
-    """Writes, scores and draws; `background` does the writing."""
+    """Writes, scores and draws; `background` packs and writes the picture meanwhile."""
     picture, truth = restored.picture, restored.truth
     path = picture_path(folder, burst)
     writing = background.submit(pictures.write_png, path, picture, work.bits)

@@ -35,6 +35,7 @@ def initial_kernel(initializer="glorot_uniform"):
     return _unwritten if _EMPTY.get() else initializer
 
 
+@keras.saving.register_keras_serializable("dbp_tf")
 def _unwritten(shape, dtype):
     return tf.raw_ops.Empty(shape=shape, dtype=dtype)
 
@@ -84,7 +85,7 @@ class InstanceNorm(keras.layers.Layer):
     """Every channel of one picture to mean 0 and variance 1 over H and W, then gamma, beta.
 
     [1, H, W, C] to the same shape. Epsilon 1e-6 is the published one. Statistics are taken in
-    float32 whatever the layer computes in: a sum over a whole picture overflows half precision.
+    float32 in half precision, too, which a sum over a whole picture would overflow.
     """
 
     EPSILON = 1e-6

@@ -221,7 +221,9 @@ class _Cuts(NamedTuple):
 
 
 class _Stripes:
-    """So many columns of level 1 in stripes of about one width.
+    """So many columns of level 1 in stripes of one width, but for the last, which may be narrower.
+
+    That width is at least `HALO`: a halo reaches no further than into the stripe beside.
 
     Attributes:
       spans: of each stripe (left, right, start, end): its own columns left..right, and
@@ -244,7 +246,7 @@ class _Stripes:
 
 def _cuts(before, here, after):
     left, right, start, end = here
-    none = (start,) * 4
+    nothing = (start,) * 4
 
     def cut(level, start, end):
         size = 2 ** (level - 1)
@@ -253,7 +255,7 @@ def _cuts(before, here, after):
     def shared(level):
         return [
             cut(level, max(left, start) - begin, min(right, end) - begin)
-            for left, right, begin, _ in (before or none, here, after or none)
+            for left, right, begin, _ in (before or nothing, here, after or nothing)
         ]
 
     return _Cuts(
@@ -269,18 +271,15 @@ def _threes(stripes, number):
     Args:
       stripes: from left to right, a list of levels each.
     """
-
-    def of_level(level):
-        here = stripes[number][level]
-        none = here[:, :, :0]
-        before = stripes[number - 1][level] if number else none
-        return [before, here, stripes[number + 1][level] if number + 1 < len(stripes) else none]
-
-    return [of_level(level) for level in range(len(stripes[number]))]
+    here = stripes[number]
+    empty = [features[:, :, :0] for features in here]
+    before = stripes[number - 1] if number else empty
+    after = stripes[number + 1] if number + 1 < len(stripes) else empty
+    return [list(three) for three in zip(before, here, after, strict=True)]
 
 
 def _forget(stripes, number):
-    """Lets go what no stripe after this one is computed from."""
+    """Lets go the stripe before this one: those after it are computed from it and later ones."""
     if number:
         stripes[number - 1] = None
 
@@ -334,9 +333,10 @@ class BurstStream:
     def _take(self, frames):
         """Takes in the next of an iterator's frames; returns whether there was one."""
         self._check_goes_on()
-        frame, steps = next(frames, None), self._steps
+        frame = next(frames, None)
         if frame is None:
             return False
+        steps = self._steps
         if self._size is None:
             self._size = frame.shape
             self._stripes = _Stripes(frame.shape[2], self._stripe_columns)
@@ -346,11 +346,10 @@ class BurstStream:
                 f"frame {self.count} has the shape {list(frame.shape[1:])}, the first one "
                 f"{list(self._size[1:])}: a burst's frames are of one size"
             )
-        index = self.count
         self._below = None
         coarse = steps.denoise(frame, self._stripe_columns)
-        if steps.refers and (self._keep is None or index in self._keep):
-            self._kept[index] = [frame, coarse]
+        if steps.refers and (self._keep is None or self.count in self._keep):
+            self._kept[self.count] = [frame, coarse]
         pooled = []
         for number, cuts in enumerate(self._stripes.cuts):
             self._upper[number], deeper = steps.encode_stripe(
@@ -404,6 +403,7 @@ class BurstStream:
             if picture is None:
                 columns = scale * stripes.spans[-1][1]
                 picture = np.empty((part.shape[0], columns, part.shape[2]), np.float32)
+            # Here and not by `cuts.own`: it has S columns of pixels for one.
             left, right, start, _ = (scale * column for column in span)
             picture[:, left:right] = part[:, left - start : right - start]
             del second, first, part

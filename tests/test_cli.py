@@ -169,5 +169,5 @@ def test_leaving_with_nobody_to_read_is_no_success():
         process.stdout.close()
         process.stdin.write(b"\n")
         process.stdin.close()
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=30) == cli.EXIT_BAD_INPUT
         assert process.stderr.read() == b""

@@ -173,6 +173,15 @@ def test_saving_and_loading_is_exact(spec, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
+def test_keras_saves_and_clones_loaded_networks(v1, tmp_path):
+    for name, model in dbp_tf.load_pretrained(v1).models.items():
+        model.save(tmp_path / f"{name}.keras")
+        again = keras.models.load_model(tmp_path / f"{name}.keras")
+        assert len(again.weights) == len(keras.models.clone_model(model).weights)
+        for ours, theirs in zip(model.weights, again.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_loaded_in_bfloat16_they_restore_as_when_turned_into_it(data, tmp_path, own):
     # The first version, whose few layers are traced in a fraction of the time.
