@@ -26,7 +26,7 @@ _SIZES = flags.DEFINE_list("sizes", ["712x1064", "1424x2128"], "Packed rows x co
 _FRAMES = flags.DEFINE_list("frames", ["1", "8"], "Frames of a burst.")
 _PRECISIONS = flags.DEFINE_list("precisions", ["float32"], "float32 and bfloat16.")
 _STRIPES = flags.DEFINE_integer(
-    "stripe_columns", 384, "Columns of a stripe at the most; 0: no stripes."
+    "stripe_columns", 272, "Columns of a stripe at the most; 0: no stripes."
 )
 _CAMERA = flags.DEFINE_enum("camera", "sony", ["sony", "fuji"], "Camera of the weights.")
 _WIDTH = flags.DEFINE_integer("width", 32, "Channels of the first level.")

@@ -384,7 +384,7 @@ def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
     )
 
 
-@pytest.mark.parametrize("flag, columns", [("--stripes", 384), ("--nostripes", None)])
+@pytest.mark.parametrize("flag, columns", [("--stripes", 272), ("--nostripes", None)])
 def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, columns):
     seen, real = [], streaming.BurstStream
 
