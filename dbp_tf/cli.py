@@ -7,6 +7,7 @@ import tempfile
 
 from absl import flags
 
+from dbp_tf import memory
 from dbp_tf.errors import InputError
 
 EXIT_BAD_INPUT = 2
@@ -97,11 +98,12 @@ def import_tensorflow():
     """Imports TensorFlow without the lines about CPU features and missing GPU drivers.
 
     Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see them. With a GPU, memory is taken as needed, not
-    all at once.
+    all at once. The processor's memory is kept once it was taken, see `memory.keep_freed`.
 
     Returns:
       The `tensorflow` module.
     """
+    memory.keep_freed()
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
         import tensorflow as tf
     else:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import networks
+from dbp_tf import memory, networks
 from dbp_tf.errors import InputError
 
 # Columns of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
@@ -361,6 +361,7 @@ class BurstStream:
             pooled.append(deeper)
         del frame, coarse, deeper
         pooled = tf.concat(pooled, 2)
+        memory.give_back()
         self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
         return True
@@ -395,6 +396,7 @@ class BurstStream:
         steps, scale = self._steps, self._steps.scale
         upper, kept = self._upper, self._kept[reference] if steps.refers else None
         if self._below is None:
+            memory.give_back()
             self._below = steps.decode_below(self._deeper)
         below = self._below
         if last:
