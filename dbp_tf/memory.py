@@ -11,6 +11,9 @@ _NEVER = -1
 # leave gaps between them: 0.3 GB, for no time that could be measured.
 _LARGEST_KEPT = 64 << 20
 
+# The most that glibc before 2.35 takes.
+_LARGEST_KEPT_BEFORE = 32 << 20
+
 
 def keep_freed():
     """Keeps what is freed for the next tensor, where the C library is glibc; else does nothing.
@@ -24,7 +27,9 @@ def keep_freed():
     if _is_glibc():
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_ARENA_MAX, 1)
-        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+        # One of them must be taken: once told anything, glibc leaves it at the 128 kB it begins with.
+        if not mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT):
+            mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BEFORE)
         mallopt(_TRIM_THRESHOLD, _NEVER)
 
 
@@ -34,7 +39,7 @@ def give_back():
     Else the gaps that the tensors before have left stay beside it: 0.2 GB of a burst's peak.
     """
     if _is_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 def _is_glibc():

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,3 +56,18 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("it was asked for"))
     memory.keep_freed()
     memory.give_back()
+
+
+def test_glibc_before_2_35_keeps_less(monkeypatch):
+    settings = {}
+
+    def mallopt(parameter, value):
+        refused = parameter == memory._MMAP_THRESHOLD and value > 32 << 20
+        if not refused:
+            settings[parameter] = value
+        return int(not refused)
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.34"))
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    memory.keep_freed()
+    assert settings[memory._MMAP_THRESHOLD] == 32 << 20
