@@ -27,7 +27,7 @@ def keep_freed():
     if _is_glibc():
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_ARENA_MAX, 1)
-        # One of them must be taken: once told anything, glibc leaves it at the 128 kB it begins with.
+        # One must be taken: once told anything, glibc leaves it at the 128 kB it begins with.
         if not mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT):
             mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BEFORE)
         mallopt(_TRIM_THRESHOLD, _NEVER)
