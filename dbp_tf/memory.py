@@ -21,7 +21,7 @@ def keep_freed():
     """Keeps what is freed for the next tensor, where the C library is glibc; else does nothing.
 
     By itself glibc asks the kernel for every tensor above 32 MB anew and gives it back at once, and
-    the kernel fills it with zeros, page by page: a tenth of a burst's time. All threads share one
+    the kernel fills it with zeros, page by page: 5 to 12 % of a burst. All threads share one
     arena, as each of several would keep what another could use. The process stays large between
     two bursts, and what MALLOC_... variables say of this is overruled.
 
