@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dbp_tf" / "__init__.py").read_text())[1]
@@ -26,8 +26,8 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["dbp_tf", "dbp_tf.samples"],
-    package_data={"dbp_tf": ["report.html"], "dbp_tf.samples": ["*"]},
+    packages=find_packages(include=["dbp_tf", "dbp_tf.*"]),
+    package_data={"dbp_tf.report": ["report.html"], "dbp_tf.simulate.samples": ["*"]},
     python_requires=">=3.10,<3.14",
     # 2.16 is the first TensorFlow whose Keras is Keras 3.
     # imageio brings Pillow along; the figures' text needs 10.1 of it.

@@ -18,20 +18,13 @@ import sys
 
 from absl import flags
 
-from dbp_tf import (
-    alignment,
-    cameras,
-    cli,
-    evaluation,
-    figures,
-    modes,
-    photograph_flags,
-    photographs,
-    progress,
-    results,
-    sid,
-)
+from dbp_tf import cli, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import figures, protocol, results
+from dbp_tf.photos import alignment, photo_options, photographs
+from dbp_tf.raw import cameras
+from dbp_tf.restore import modes
 
 CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"
 
@@ -86,7 +79,7 @@ _define(
     None,
     "Exposure ratio of bursts without a long exposure, which cannot do without; they are restored "
     "but not scored. With --burst auto by default: found in the raw signal.",
-    parser=photograph_flags.RatioParser(1, sid.MAX_RATIO),
+    parser=photo_options.RatioParser(1, sid.MAX_RATIO),
 )
 cli.finite("ratio", FLAGS)
 _define(
@@ -192,7 +185,7 @@ _define(
     False,
     "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
 )
-photograph_flags.define(FLAGS)
+photo_options.define(FLAGS)
 
 
 def _is_folder(path):
@@ -267,7 +260,7 @@ def make_figure(camera, box, counts, lpips):
     if FLAGS.figure == "teaser":
         sid_baseline = None
         if FLAGS.sid_checkpoint:
-            from dbp_tf import pretrained
+            from dbp_tf.restore import pretrained
 
             sid_baseline = pretrained.load_pretrained(FLAGS.sid_checkpoint, FLAGS.precision)
             figures.check_baseline(sid_baseline, camera)
@@ -286,10 +279,10 @@ def load_model(camera):
     progress.status("loading TensorFlow and the weights")
     cli.import_tensorflow()
     # It imports TensorFlow, which is slow and, if not told otherwise, talkative.
-    from dbp_tf import pretrained
+    from dbp_tf.restore import pretrained
 
     model = pretrained.load_pretrained(checkpoint, FLAGS.precision)
-    evaluation.check_model(model, camera, FLAGS.mode)
+    protocol.check_model(model, camera, FLAGS.mode)
     if FLAGS["reference_frame"].present and not FLAGS.burst and not model.spec.refers:
         raise InputError(
             f"--reference_frame means nothing to the weights in {checkpoint}: they are of the "
@@ -307,7 +300,7 @@ def restore_photographs(camera, folder, n_burst):
     """What --burst does; returns the exit code."""
     results.check_writable(folder)
     problems, failures = [], []
-    bursts, how = photograph_flags.find(FLAGS, folder, problems if FLAGS.keep_going else None)
+    bursts, how = photo_options.find(FLAGS, folder, problems if FLAGS.keep_going else None)
     if bursts:
         model, _ = load_model(camera)
         failures = photographs.restore_all(
@@ -328,14 +321,14 @@ def restore_photographs(camera, folder, n_burst):
 def report_failures(failures, bursts, problems):
     """Lists what --keep_going passed over, of so many bursts; returns the exit code."""
     if failures:
-        progress.say("\n" + evaluation.failure_list(failures, bursts), sys.stderr)
+        progress.say("\n" + protocol.failure_list(failures, bursts), sys.stderr)
     if problems:
-        progress.say("\n" + evaluation.problem_list(problems), sys.stderr)
+        progress.say("\n" + protocol.problem_list(problems), sys.stderr)
     return 1 if failures or problems else 0
 
 
 def main():
-    photograph_flags.check(FLAGS, DATASET_FLAGS)
+    photo_options.check(FLAGS, DATASET_FLAGS)
     camera = cameras.camera_named(FLAGS.camera)
     folder = result_folder(camera)
     counts = figures.DEFAULT_COUNTS if FLAGS.figure == "frames" else (8,)
@@ -361,13 +354,13 @@ def main():
             problems=problems if FLAGS.keep_going else None,
         )
     else:
-        bursts = evaluation.sample_bursts(folder / results.SAMPLE, camera, n_burst)
-    pictures = evaluation.pictures_of(folder, bursts)
+        bursts = protocol.sample_bursts(folder / results.SAMPLE, camera, n_burst)
+    pictures = protocol.pictures_of(folder, bursts)
     if FLAGS.figure == "frames":
         figures.check_frames(bursts)
 
     model, checkpoint = load_model(camera)
-    from dbp_tf import lpips
+    from dbp_tf.evaluation import lpips
 
     graph = lpips.find_graph(FLAGS.lpips_graph)
     if graph is None:
@@ -383,17 +376,17 @@ def main():
         "checkpoint": checkpoint,
         "lpips_graph": graph,
     }
-    settings = evaluation.settings_of(used, model)
+    settings = protocol.settings_of(used, model)
     redo = figure.unfinished(folder, bursts) if figure else ()
     done = results.begin(folder, settings, pictures, FLAGS.resume, redo)
-    rows, failures = evaluation.evaluate(
+    rows, failures = protocol.evaluate(
         model,
         bursts,
         camera,
         folder,
         done,
         keep_going=FLAGS.keep_going,
-        work=evaluation.Work(
+        work=protocol.Work(
             mode=FLAGS.mode,
             reference_frame=reference_frame,
             lpips=distance,
@@ -403,13 +396,13 @@ def main():
         ),
     )
     progress.say("\n" + results.table(rows))
-    progress.say(evaluation.where_to_look(folder, bursts))
+    progress.say(protocol.where_to_look(folder, bursts))
     if figure:
         progress.say(figure.finish(folder))
     if FLAGS.report and rows:
-        from dbp_tf import report
+        from dbp_tf.report import result_page
 
-        progress.say(f"The report is {report.write(folder, bursts, camera)}")
+        progress.say(f"The report is {result_page.write(folder, bursts, camera)}")
     return report_failures(failures, len(bursts), problems)
 
 

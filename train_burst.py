@@ -12,16 +12,17 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cli, train_flags
+from dbp_tf import cli
+from dbp_tf.training import train_options
 
 FLAGS = flags.FlagValues()
 # The published burst stage ran at the low rate throughout: the script that survives goes on at
 # an epoch past half of all.
-train_flags.define(
+train_options.define(
     FLAGS, "burst", epochs=1000, patch=512, learning_rate=1e-5, final_learning_rate=1e-5
 )
-train_flags.define_network(FLAGS, "width", "residual_blocks", "reference_frame")
-train_flags.define_loss(FLAGS)
+train_options.define_network(FLAGS, "width", "residual_blocks", "reference_frame")
+train_options.define_loss(FLAGS)
 flags.DEFINE_string(
     "fine", None, "Weights to start from: of train_fine.py or released.", flag_values=FLAGS
 )
@@ -29,13 +30,13 @@ flags.mark_flag_as_required("fine", FLAGS)
 
 
 def main():
-    job = train_flags.open_job(FLAGS, "burst")
-    strategy = train_flags.start_tensorflow(FLAGS)
-    start = train_flags.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
-    train_flags.same_or(FLAGS, "width", start.spec.width, None)
-    train_flags.same_or(FLAGS, "residual_blocks", start.spec.residual_blocks, None)
-    train_flags.check_fusion(FLAGS, start.spec.fusion)
-    train_flags.train(
+    job = train_options.open_job(FLAGS, "burst")
+    strategy = train_options.start_tensorflow(FLAGS)
+    start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
+    train_options.same_or(FLAGS, "width", start.spec.width, None)
+    train_options.same_or(FLAGS, "residual_blocks", start.spec.residual_blocks, None)
+    train_options.check_fusion(FLAGS, start.spec.fusion)
+    train_options.train(
         FLAGS, job, strategy, start.spec, start, reference_frame=FLAGS.reference_frame
     )
 

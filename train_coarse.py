@@ -12,13 +12,14 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cli, train_flags
+from dbp_tf import cli
+from dbp_tf.training import train_options
 
 FLAGS = flags.FlagValues()
-train_flags.define(
+train_options.define(
     FLAGS, "coarse", epochs=4000, patch=256, learning_rate=1e-4, final_learning_rate=1e-5
 )
-train_flags.define_network(FLAGS, "width", "initial_weights")
+train_options.define_network(FLAGS, "width", "initial_weights")
 flags.DEFINE_string(
     "coarse",
     None,
@@ -28,14 +29,14 @@ flags.DEFINE_string(
 
 
 def main():
-    job = train_flags.open_job(FLAGS, "coarse")
-    strategy = train_flags.start_tensorflow(FLAGS)
-    from dbp_tf.spec import NetworkSpec
+    job = train_options.open_job(FLAGS, "coarse")
+    strategy = train_options.start_tensorflow(FLAGS)
+    from dbp_tf.models.network_spec import NetworkSpec
 
-    start = train_flags.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
-    width = train_flags.same_or(FLAGS, "width", start and start.spec.width, 32)
+    start = train_options.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
+    width = train_options.same_or(FLAGS, "width", start and start.spec.width, 32)
     spec = NetworkSpec(family="coarse", channels=job.camera.channels, width=width, scale=1)
-    train_flags.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
+    train_options.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,18 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cli, train_flags
+from dbp_tf import cli
 from dbp_tf.errors import InputError
+from dbp_tf.training import train_options
 
 FLAGS = flags.FlagValues()
-train_flags.define(
+train_options.define(
     FLAGS, "fine", epochs=4000, patch=512, learning_rate=1e-4, final_learning_rate=1e-5
 )
-train_flags.define_network(
+train_options.define_network(
     FLAGS, "width", "fusion", "residual_blocks", "noise_map", "initial_weights"
 )
-train_flags.define_loss(FLAGS)
+train_options.define_loss(FLAGS)
 flags.DEFINE_string(
     "coarse",
     None,
@@ -44,32 +45,32 @@ def main():
             "train_fine.py starts from the weights of train_coarse.py: give --coarse, or --fine to "
             "go on with a fine network"
         )
-    job = train_flags.open_job(FLAGS, "fine")
-    strategy = train_flags.start_tensorflow(FLAGS)
-    from dbp_tf.pretrained import Enhancer
-    from dbp_tf.spec import NetworkSpec
+    job = train_options.open_job(FLAGS, "fine")
+    strategy = train_options.start_tensorflow(FLAGS)
+    from dbp_tf.models.network_spec import NetworkSpec
+    from dbp_tf.restore.pretrained import Enhancer
 
     if FLAGS.fine:
-        start = train_flags.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
+        start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
         spec = start.spec
     else:
-        start = train_flags.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
+        start = train_options.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
         start = Enhancer(start.spec, {"coarse": start.coarse})
         spec = None
     network = {
-        "width": train_flags.same_or(FLAGS, "width", start.spec.width, 32),
-        "fusion": train_flags.same_or(FLAGS, "fusion", spec and spec.fusion, "reference"),
-        "residual_blocks": train_flags.same_or(
+        "width": train_options.same_or(FLAGS, "width", start.spec.width, 32),
+        "fusion": train_options.same_or(FLAGS, "fusion", spec and spec.fusion, "reference"),
+        "residual_blocks": train_options.same_or(
             FLAGS, "residual_blocks", spec and spec.residual_blocks, 16
         ),
-        "noise_map": train_flags.same_or(FLAGS, "noise_map", spec and spec.noise_map, True),
+        "noise_map": train_options.same_or(FLAGS, "noise_map", spec and spec.noise_map, True),
     }
-    train_flags.check_fusion(FLAGS, network["fusion"])
+    train_options.check_fusion(FLAGS, network["fusion"])
     if network["fusion"] == "max":
         # The first version has no bottleneck; released weights of it are described so, too.
         network |= {"residual_blocks": 0, "squeeze_excite": False}
     spec = spec or NetworkSpec(channels=job.camera.channels, scale=job.camera.scale, **network)
-    train_flags.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
+    train_options.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
 
 
 if __name__ == "__main__":

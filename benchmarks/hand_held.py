@@ -25,18 +25,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from dbp_tf import (  # noqa: E402
-    alignment,
-    cameras,
-    evaluation,
-    files,
-    metrics,
-    packing,
-    pictures,
-    pretrained,
-    raw,
-    simulate,
-)
+from dbp_tf import files, pictures
+from dbp_tf.evaluation import metrics, protocol
+from dbp_tf.photos import alignment
+from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.restore import pretrained
+from dbp_tf.simulate import simulator
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Weights of a fine or burst stage.")
 _CAMERA = flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera of the weights.")
@@ -94,7 +88,7 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
     """(packed frames, truth of the first [rows, columns, 3], the object's path [rows, columns])."""
     count, layout = _FRAMES.value, packing.LAYOUTS[camera.mosaic]
     # Frames are simulated one by one, and a burst's frames have one black level.
-    noise = simulate.Noise(offset_spread=0)
+    noise = simulator.Noise(offset_spread=0)
     frames, truth, path = [], None, np.zeros(photo.shape[:2], bool)
     for number in range(count):
         picture = photo
@@ -103,15 +97,15 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
             path |= inside
         if shaken and number:
             shift = rng.integers(-_SHAKE.value, _SHAKE.value, 2, endpoint=True)
-            picture = simulate.shifted(picture, shift)
-        scene = simulate.simulate_scene(picture, camera, rng, frames=1, ratio=ratio, noise=noise)
+            picture = simulator.shifted(picture, shift)
+        scene = simulator.simulate_scene(picture, camera, rng, frames=1, ratio=ratio, noise=noise)
         samples = packing.pack(scene.frames[0], layout)
         frames.append(packing.normalise(samples, camera.black, camera.white, ratio))
         if truth is None:
             with tempfile.TemporaryDirectory() as folder:
                 file = pathlib.Path(folder) / f"truth{camera.suffix}"
-                simulate.write_dng(file, scene.truth, camera)
-                truth = raw.read_truth(file)
+                simulator.write_dng(file, scene.truth, camera)
+                truth = reading.read_truth(file)
     return frames, truth, path
 
 
@@ -126,7 +120,7 @@ def restorations(model, frames, layout, steps):
 
 def scores(picture, truth, path):
     """PSNR of a picture, and of the object's path alone (None without one)."""
-    picture, truth = evaluation.crop_to_common(np.clip(picture, 0, 1), truth)
+    picture, truth = protocol.crop_to_common(np.clip(picture, 0, 1), truth)
     path = path[: picture.shape[0], : picture.shape[1]]
     yield metrics.psnr(picture, truth, data_range=1)
     yield metrics.psnr(picture[None, path], truth[None, path], data_range=1) if path.any() else None
@@ -193,13 +187,13 @@ def verdict(rows):
 def main(photos):
     camera = cameras.camera_named(_CAMERA.value)
     model = pretrained.load_pretrained(_CHECKPOINT.value)
-    evaluation.check_model(model, camera, "burst")
+    protocol.check_model(model, camera, "burst")
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for path in photos[1:] or [simulate.SAMPLE]:
-        photo = simulate.load_photo(path)
-        (tile,) = simulate.tiles(photo, camera, _SIZE.value, name=path)
+    for path in photos[1:] or [simulator.SAMPLE]:
+        photo = simulator.load_photo(path)
+        (tile,) = simulator.tiles(photo, camera, _SIZE.value, name=path)
         for row in measure(model, tile, pathlib.Path(path).stem, camera, folder):
             rows.append(row)
             print(

@@ -25,8 +25,11 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from machine import processors  # noqa: E402
 
-from dbp_tf import cameras, cli, progress, sid, simulate  # noqa: E402
+from dbp_tf import cli, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
+from dbp_tf.raw import cameras
+from dbp_tf.simulate import simulator  # noqa: E402
 
 # Rows and columns of the visible areas, see `cameras`.
 FULL_SIZE = {"sony": (2848, 4256), "fuji": (4032, 6032)}
@@ -71,47 +74,47 @@ def write_noise(folder, camera):
             progress.status(f"writing frame {frame} of scene {scene}")
             dark = rng.integers(camera.black, camera.black + 60, FULL_SIZE[camera.name], np.uint16)
             path = folder / f"short/{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
-            simulate.write_dng(path, dark, camera)
+            simulator.write_dng(path, dark, camera)
         bright = rng.integers(camera.black, camera.white, FULL_SIZE[camera.name], np.uint16)
-        simulate.write_dng(folder / f"long/{scene:05d}_00_10s{camera.suffix}", bright, camera)
+        simulator.write_dng(folder / f"long/{scene:05d}_00_10s{camera.suffix}", bright, camera)
     return folder / "short", folder / "long"
 
 
 def measure(bursts, camera, cache):
     """Yields the rows of the table."""
-    from dbp_tf import training_data
+    from dbp_tf.data import patches
 
     with PeakMemory() as memory:
         started = time.monotonic()
-        sources = training_data.prepare(bursts, cache, camera)
+        sources = patches.prepare(bursts, cache, camera)
         seconds = (time.monotonic() - started) / len(bursts)
     yield FLAGS.camera, "bursts decoded into the cache", 1 / seconds, seconds, memory.peak
 
-    recipe = training_data.Recipe(
+    recipe = patches.Recipe(
         "burst", FLAGS.patch, FLAGS.n_burst, shift=4 if camera.name == "sony" else 0
     )
-    scenes = training_data.group_scenes(sources)
-    draws = (training_data.draw(scenes, recipe, 0, number) for number in itertools.count())
+    scenes = patches.group_scenes(sources)
+    draws = (patches.draw(scenes, recipe, 0, number) for number in itertools.count())
     most = min(FLAGS.n_burst, max(len(one.frames) for one in sources))
     full = (drawn for drawn in draws if len(drawn.frames) == most)
     with PeakMemory() as memory:
-        training_data.load_patch(next(full), recipe, camera.scale)
+        patches.load_patch(next(full), recipe, camera.scale)
         spent = []
         for drawn in itertools.islice(full, FLAGS.patches):
             started = time.monotonic()
-            training_data.load_patch(drawn, recipe, camera.scale)
+            patches.load_patch(drawn, recipe, camera.scale)
             spent.append(time.monotonic() - started)
     what = f"patches of {FLAGS.patch}, {most} frames, one thread"
     yield FLAGS.camera, what, 1 / np.mean(spent), np.mean(spent), memory.peak
 
     with PeakMemory() as memory:
-        patches = iter(training_data.training_dataset(bursts, cache, camera, recipe, seed=0))
+        stream = iter(patches.training_dataset(bursts, cache, camera, recipe, seed=0))
         # What was made ahead before the clock started is not counted.
         for _ in range(8):
-            next(patches)
+            next(stream)
         started = time.monotonic()
         for _ in range(FLAGS.patches):
-            next(patches)
+            next(stream)
         seconds = (time.monotonic() - started) / FLAGS.patches
     what = f"patches of {FLAGS.patch}, 1 to {FLAGS.n_burst} frames, tf.data"
     yield FLAGS.camera, what, 1 / seconds, seconds, memory.peak

@@ -40,23 +40,13 @@ import imageio.v3 as iio  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from dbp_tf import (  # noqa: E402
-    cameras,
-    cli,
-    developed,
-    evaluation,
-    figures,
-    files,
-    metrics,
-    modes,
-    packing,
-    pictures,
-    progress,
-    raw,
-    sid,
-    simulate,
-)
+from dbp_tf import cli, files, pictures, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
+from dbp_tf.evaluation import developed, figures, metrics, protocol
+from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.restore import modes
+from dbp_tf.simulate import simulator
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -162,7 +152,7 @@ def photograph(name):
     found = importlib.util.find_spec(package)
     if found is None:
         raise InputError(f"the photograph {path} comes with {package}: {INSTALL}")
-    photo = simulate.load_photo(pathlib.Path(found.origin).parent / path)
+    photo = simulator.load_photo(pathlib.Path(found.origin).parent / path)
     columns = photo.shape[1] // count
     return photo[:, place * columns : (place + 1) * columns]
 
@@ -184,7 +174,7 @@ def extended(tile, camera):
 
 def scenes_of(camera, limit):
     """List of `Scene`s, every photograph at every ratio."""
-    numbers = iter(simulate.scene_numbers(FIRST_SCENE, len(PHOTOS) * len(RATIOS)))
+    numbers = iter(simulator.scene_numbers(FIRST_SCENE, len(PHOTOS) * len(RATIOS)))
     scenes = []
     for name in list(PHOTOS)[:limit]:
         tile = photograph(name)
@@ -193,7 +183,7 @@ def scenes_of(camera, limit):
             settings = (
                 (camera.mosaic, camera.black, camera.white),
                 (camera.xyz_to_camera, camera.white_balance),
-                (ratio, number, FRAMES, SEED, simulate.Noise(), tile.shape),
+                (ratio, number, FRAMES, SEED, simulator.Noise(), tile.shape),
             )
             checksum = zlib.crc32(repr(settings).encode(), zlib.crc32(tile.tobytes()))
             scenes.append(Scene(number, name, ratio, tile, f"{checksum:08x}"))
@@ -238,8 +228,8 @@ def simulated(scenes, camera, folder):
             continue
         rng = np.random.default_rng([SEED, scene.number])
         photo = extended(scene.tile, camera)
-        burst = simulate.simulate_scene(photo, camera, rng, FRAMES, scene.ratio)
-        simulate.write_scene(tree, scene.number, burst, camera, scene.ratio, overwrite=True)
+        burst = simulator.simulate_scene(photo, camera, rng, FRAMES, scene.ratio)
+        simulator.write_scene(tree, scene.number, burst, camera, scene.ratio, overwrite=True)
         known[name] = note
         write_table(notes, list(known.values()))
         progress.say(f"Simulated {name}: {scene.photo}, ratio {scene.ratio}.")
@@ -255,7 +245,7 @@ def developed_frames(burst, camera):
     ones would be too bright. It is brightened as fractions of a DN and only then rounded to the
     whole DN of the raw file's buffer, which are 1 / 15871 of the range (Sony; Fuji 1 / 15359).
     """
-    frames = [raw.read_raw(path, camera) for path in burst.frames]
+    frames = [reading.read_raw(path, camera) for path in burst.frames]
     mean = np.mean([frame.signal() for frame in frames], axis=0)
     single = developed.develop_packed(frames[0], frames[0].packed(burst.ratio))
     return single, developed.develop_packed(frames[0], mean * np.float32(burst.ratio))
@@ -326,7 +316,7 @@ def scorer(row, examples, camera):
     cut = []
     for scene, burst in examples:
         _, mean = developed_frames(burst, camera)
-        truth = raw.read_truth(burst.truth)
+        truth = reading.read_truth(burst.truth)
         cut.append((middle(scene.own(mean)), middle(scene.own(truth))))
     return lambda strength: statistics.fmean(
         psnr(denoise(mean, strength), truth) for mean, truth in cut
@@ -340,14 +330,14 @@ def psnr(picture, truth):
 
 def picture_path(folder, burst, row):
     """The file of a burst's picture; `row` is "gt" for the truth's."""
-    return evaluation.picture_path(folder / "pictures", burst, row)
+    return protocol.picture_path(folder / "pictures", burst, row)
 
 
 def measured(scene, burst, row, picture, truth, folder, strength=""):
     """Writes a picture and returns its line of the table."""
     picture = scene.own(picture)
     pictures.write_png(picture_path(folder, burst, row), picture)
-    scores = evaluation.score(picture, truth)
+    scores = protocol.score(picture, truth)
     return {
         "burst": burst.name,
         "photo": scene.photo,
@@ -383,7 +373,7 @@ def classical(pairs, camera, folder):
     for number, (scene, burst, rows) in enumerate(todo, 1):
         progress.status(f"{burst.name}: developing and denoising")
         single, mean = map(scene.own, developed_frames(burst, camera))
-        truth = scene.own(raw.read_truth(burst.truth))
+        truth = scene.own(reading.read_truth(burst.truth))
         pictures.write_png(picture_path(folder, burst, "gt"), truth)
         for row, strength in rows:
             picture = single if row == "single" else mean
@@ -398,7 +388,7 @@ def classical(pairs, camera, folder):
 
 def restorations(model, camera, burst):
     """Yields (row, picture) of `NETWORKS`."""
-    raws = [raw.read_raw(path, camera) for path in burst.frames]
+    raws = [reading.read_raw(path, camera) for path in burst.frames]
     frames = [frame.packed(burst.ratio) for frame in raws]
     yield "coarse", developed.coarse(model, raws[0], frames[0])
     how = camera.reference_frame, camera.padded_columns
@@ -412,7 +402,7 @@ def restored(model, pairs, camera, folder):
     """The lines of `NETWORKS` for every burst."""
     lines, started = [], time.monotonic()
     for number, (scene, burst) in enumerate(pairs, 1):
-        truth = scene.own(raw.read_truth(burst.truth))
+        truth = scene.own(reading.read_truth(burst.truth))
         rows = [
             measured(scene, burst, row, picture, truth, folder)
             for row, picture in restorations(model, camera, burst)
@@ -550,10 +540,10 @@ def main():
     folder = pathlib.Path(FLAGS.out)
     if FLAGS.checkpoint:
         cli.import_tensorflow()
-        from dbp_tf import pretrained
+        from dbp_tf.restore import pretrained
 
         model = pretrained.load_pretrained(FLAGS.checkpoint)
-        evaluation.check_model(model, camera, "rotate" if model.spec.refers else "burst")
+        protocol.check_model(model, camera, "rotate" if model.spec.refers else "burst")
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     pairs = simulated(scenes_of(camera, FLAGS.limit), camera, folder)
     lines = classical(pairs, camera, folder)

@@ -42,7 +42,7 @@ COLUMNS = (
 
 def flops(spec, rows, columns, frames):
     """Floating-point operations of the convolutions for one burst of packed frames."""
-    from dbp_tf.spec import build
+    from dbp_tf.models.network_spec import build
 
     def area(rows, columns, level):
         for _ in range(level - 1):
@@ -178,12 +178,13 @@ def main(_):
     if _WORKER.value:
         print(json.dumps(measure(json.loads(_WORKER.value))))
         return
-    from dbp_tf import cameras, cli
+    from dbp_tf import cli
+    from dbp_tf.raw import cameras
 
     cli.import_tensorflow()
     import dbp_tf
-    from dbp_tf.pretrained import untrained
-    from dbp_tf.spec import NetworkSpec
+    from dbp_tf.models.network_spec import NetworkSpec
+    from dbp_tf.restore.pretrained import untrained
 
     camera = cameras.camera_named(_CAMERA.value)
     spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=_WIDTH.value)

@@ -20,8 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from absl import flags  # noqa: E402
 from machine import processors  # noqa: E402
 
-from dbp_tf import cameras, cli, progress  # noqa: E402
+from dbp_tf import cli, progress
 from dbp_tf.errors import InputError  # noqa: E402
+from dbp_tf.raw import cameras  # noqa: E402
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera.", flag_values=FLAGS)
@@ -40,8 +41,8 @@ flags.DEFINE_string("worker", None, "Used by the script itself: one precision.",
 def measure(precision):
     """First step, median of the following ones in seconds, and peak memory in bytes."""
     tf = cli.import_tensorflow()
-    from dbp_tf import training_step as step_of
-    from dbp_tf.spec import NetworkSpec
+    from dbp_tf.models.network_spec import NetworkSpec
+    from dbp_tf.training import training_step
 
     camera = cameras.camera_named(FLAGS.camera)
     coarse = FLAGS.stage == "coarse"
@@ -65,12 +66,19 @@ def measure(precision):
         for name, shape in shapes.items()
     }
     burst["step"] = tf.constant(0, tf.int64)
-    models = step_of.build_models(spec, precision=precision)
-    optimizer = step_of.build_optimizer(
-        step_of.trainable_variables(FLAGS.stage, models), step_of.Optimisation(), 1000, precision
+    models = training_step.build_models(spec, precision=precision)
+    optimizer = training_step.build_optimizer(
+        training_step.trainable_variables(FLAGS.stage, models),
+        training_step.Optimisation(),
+        1000,
+        precision,
     )
-    step, _ = step_of.make_step(
-        tf.distribute.get_strategy(), models, optimizer, step_of.Objective(FLAGS.stage), element
+    step, _ = training_step.make_step(
+        tf.distribute.get_strategy(),
+        models,
+        optimizer,
+        training_step.Objective(FLAGS.stage),
+        element,
     )
     seconds = []
     for _ in range(1 + FLAGS.steps):

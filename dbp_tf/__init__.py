@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 def __getattr__(name):
     # TensorFlow takes seconds to import, which `python -m dbp_tf.simulate` should not pay.
     if name in ("load_pretrained", "save_pretrained"):
-        from dbp_tf import pretrained
+        from dbp_tf.restore import pretrained
 
         return getattr(pretrained, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

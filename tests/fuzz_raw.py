@@ -15,10 +15,12 @@ import warnings
 
 import numpy as np
 
-from dbp_tf import bursts, files, photographs, raw
-from dbp_tf.cameras import FUJI, SONY
+from dbp_tf import files
 from dbp_tf.errors import InputError
-from dbp_tf.overrides import NOTHING
+from dbp_tf.photos import bursts, photographs
+from dbp_tf.raw import reading
+from dbp_tf.raw.cameras import FUJI, SONY
+from dbp_tf.raw.overrides import NOTHING
 
 FOREIGN = {
     "empty": b"",
@@ -98,9 +100,9 @@ def run_case(folder, path, camera):
     """Every way in which a raw file is read; what `outcome` says of each."""
     burst = bursts.Burst("picture", tuple(bursts.find_bursts(str(path))[0].frames))
     return [
-        outcome(lambda: raw.read_raw(path)),
-        outcome(lambda: raw.read_raw(path, camera)),
-        outcome(lambda: raw.read_truth(path)),
+        outcome(lambda: reading.read_raw(path)),
+        outcome(lambda: reading.read_raw(path, camera)),
+        outcome(lambda: reading.read_truth(path)),
         outcome(
             lambda: photographs.restore_burst(
                 OneFrame(2 if camera is SONY else 3),

@@ -9,11 +9,13 @@ import scipy.ndimage
 import skimage.data
 import skimage.transform
 
-from dbp_tf import alignment, packing, simulate
-from dbp_tf.alignment import Shift
-from dbp_tf.cameras import CAMERAS, SONY
 from dbp_tf.errors import InputError
-from dbp_tf.packing import BAYER, XTRANS
+from dbp_tf.photos import alignment
+from dbp_tf.photos.alignment import Shift
+from dbp_tf.raw import packing
+from dbp_tf.raw.cameras import CAMERAS, SONY
+from dbp_tf.raw.packing import BAYER, XTRANS
+from dbp_tf.simulate import simulator
 
 BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 RATIOS = pytest.mark.parametrize("ratio", [100, 300])
@@ -41,8 +43,8 @@ def burst(photos, camera, ratio=100, shifts=None, seed=0):
     layout = layout_of(camera)
     frames = []
     for picture, shift in itertools.zip_longest(photos, shifts or [], fillvalue=(0, 0)):
-        scene = simulate.simulate_scene(
-            simulate.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
+        scene = simulator.simulate_scene(
+            simulator.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
         )
         samples = packing.pack(scene.frames[0], layout)
         frames.append(packing.normalise(samples, camera.black, camera.white, ratio))
@@ -158,8 +160,8 @@ def test_shift_frame_moves_samples_and_fills_from_the_reference(shift):
 def shaken_mosaic(layout, raw_shift, size=(48, 60)):
     """Packed mosaics of a scene in which every pixel and colour differs: still, and shaken."""
     scene = np.random.default_rng(1).random((*size, 3))
-    still = packing.pack(simulate.mosaic(scene, layout.colours), layout)
-    shaken = simulate.mosaic(simulate.shifted(scene, raw_shift), layout.colours)
+    still = packing.pack(simulator.mosaic(scene, layout.colours), layout)
+    shaken = simulator.mosaic(simulator.shifted(scene, raw_shift), layout.colours)
     return still, packing.pack(shaken, layout)
 
 
@@ -178,7 +180,7 @@ def test_keeps_mosaic_is_what_mosaics_say(layout):
 
 def test_xtrans_samples_keep_their_colour_after_any_shift():
     plain = np.broadcast_to(np.array([0.1, 0.2, 0.3]), (48, 60, 3))
-    still = packing.pack(simulate.mosaic(plain, XTRANS.colours), XTRANS)
+    still = packing.pack(simulator.mosaic(plain, XTRANS.colours), XTRANS)
     for shift in [(1, 0), (0, -1), (2, 3), (-5, 5)]:
         np.testing.assert_array_equal(alignment.shift_frame(still, shift, still), still)
 
@@ -504,9 +506,10 @@ def test_half_size_is_the_mean_of_two_by_two():
 
 
 def test_a_keras_coarse_network_serves():
-    from dbp_tf import pretrained, spec
+    from dbp_tf.models import network_spec
+    from dbp_tf.restore import pretrained
 
-    model = pretrained.untrained(spec.NetworkSpec(family="coarse", width=2, scale=1))
+    model = pretrained.untrained(network_spec.NetworkSpec(family="coarse", width=2, scale=1))
     frames = burst([photo(rows=128, columns=144)] * 2, SONY, 100, [(0, 0), (8, -4)])
     fixed, _, notes = alignment.align_burst(frames, model.coarse, BAYER)
     assert notes[1].shift == (4, -2)

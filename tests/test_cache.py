@@ -13,9 +13,12 @@ import time
 import numpy as np
 import pytest
 
-from dbp_tf import cache, cameras, files, raw, simulate
-from dbp_tf.cache import DEVELOPED, PACKED
+from dbp_tf import files
+from dbp_tf.data import raw_cache
+from dbp_tf.data.raw_cache import DEVELOPED, PACKED
 from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras, reading
+from dbp_tf.simulate import simulator
 
 pytest.importorskip("tifffile")
 
@@ -24,7 +27,7 @@ BAYER_SIZE, XTRANS_SIZE = (68, 100), (516, 534)
 
 def write(path, seed, camera=cameras.SONY, size=BAYER_SIZE, **how):
     samples = np.random.default_rng(seed).integers(400, 16384, size).astype(np.uint16)
-    simulate.write_dng(path, samples, camera, **how)
+    simulator.write_dng(path, samples, camera, **how)
     return path
 
 
@@ -49,7 +52,7 @@ def decoded(monkeypatch):
         return wrapped
 
     for name in ("read_raw", "read_truth_16bit"):
-        monkeypatch.setattr(raw, name, counting(getattr(raw, name)))
+        monkeypatch.setattr(reading, name, counting(getattr(reading, name)))
     return names
 
 
@@ -60,16 +63,16 @@ def decoded(monkeypatch):
 def test_entries_hold_what_the_raw_files_do(tmp_path, camera, size, from_file):
     path = write(tmp_path / f"00001_00_10s{camera.suffix}", 3, camera, size)
     camera = None if from_file else camera
-    entries = cache.fill(tmp_path / "cache", [(PACKED, path), (DEVELOPED, path)], camera)
+    entries = raw_cache.fill(tmp_path / "cache", [(PACKED, path), (DEVELOPED, path)], camera)
     packed, developed = entries[PACKED, path], entries[DEVELOPED, path]
-    frame = raw.read_raw(path, camera)
+    frame = reading.read_raw(path, camera)
     assert packed.open().dtype == developed.open().dtype == np.uint16
     assert packed.shape == packed.open().shape
     assert (packed.offset, packed.black, packed.white) == (frame.offset, frame.black, frame.white)
     scale = frame.layout.scale
     assert np.array_equal(packed.open()[..., 0], _first_channel(frame))
     assert packed.shape[:2] == tuple(size // scale for size in frame.mosaic.shape)
-    assert np.array_equal(developed.open(), raw.read_truth_16bit(path))
+    assert np.array_equal(developed.open(), reading.read_truth_16bit(path))
     assert (developed.offset, developed.black, developed.white) == ((0, 0), (0, 0, 0), 65535)
 
 
@@ -91,29 +94,29 @@ def test_black_levels_of_each_channel_and_the_offset_are_kept(tmp_path):
     path = write(
         tmp_path / "00001_00_1s.ARW", 4, pattern=("GR", "BG"), black=[[500, 510], [520, 530]]
     )
-    (entry,) = cache.fill(tmp_path / "cache", [(PACKED, path)], None).values()
+    (entry,) = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], None).values()
     # Red of GRBG stands in the second column, so the packed frame starts there: R G B G.
     assert entry.offset == (0, 1)
-    reread = cache.fill(tmp_path / "cache", [(PACKED, path)], None)[PACKED, path]
+    reread = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], None)[PACKED, path]
     assert reread == entry
-    assert reread.black == raw.read_raw(path).black
+    assert reread.black == reading.read_raw(path).black
     assert len(set(reread.black)) > 1
 
 
 def test_a_filled_cache_is_not_filled_again(tmp_path, files_wanted, decoded):
-    first = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    first = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     assert len(decoded) == 5
-    second = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    second = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     assert len(decoded) == 5
     assert first == second
 
 
 def test_other_levels_are_another_entry(tmp_path, files_wanted, decoded):
     key = files_wanted[0]
-    table = cache.fill(tmp_path / "cache", [key], cameras.SONY)[key]
-    own = cache.fill(tmp_path / "cache", [key], None)[key]
+    table = raw_cache.fill(tmp_path / "cache", [key], cameras.SONY)[key]
+    own = raw_cache.fill(tmp_path / "cache", [key], None)[key]
     assert own.array_file != table.array_file
-    cache.fill(tmp_path / "cache", [key], cameras.SONY)
+    raw_cache.fill(tmp_path / "cache", [key], cameras.SONY)
     assert len(decoded) == 2
 
 
@@ -193,19 +196,19 @@ def older_record(array_file):
     ],
 )
 def test_a_bad_entry_is_made_again(tmp_path, files_wanted, decoded, harm):
-    entries = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    entries = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     key = files_wanted[1]
     good = entries[key].open().copy()
     harm(entries[key].array_file)
     decoded.clear()
-    again = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    again = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     assert decoded == [key[1].name]
     assert again == entries
     assert np.array_equal(again[key].open(), good)
 
 
 def test_a_changed_raw_file_is_decoded_again(tmp_path, files_wanted, decoded):
-    cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     _, path = key = files_wanted[0]
     kept = path.stat()
     write(path, 77)
@@ -213,9 +216,9 @@ def test_a_changed_raw_file_is_decoded_again(tmp_path, files_wanted, decoded):
     os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))
     assert path.stat().st_size == kept.st_size
     decoded.clear()
-    entry = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)[key]
+    entry = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)[key]
     assert decoded == [path.name]
-    assert np.array_equal(entry.open()[..., 0], raw.read_raw(path).mosaic[::2, ::2])
+    assert np.array_equal(entry.open()[..., 0], reading.read_raw(path).mosaic[::2, ::2])
 
 
 def test_only_abandoned_scratch_files_are_removed(tmp_path, files_wanted):
@@ -225,7 +228,7 @@ def test_only_abandoned_scratch_files_are_removed(tmp_path, files_wanted):
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 4000,) * 2)
-    cache.fill(folder, files_wanted[:1], cameras.SONY)
+    raw_cache.fill(folder, files_wanted[:1], cameras.SONY)
     assert not old.exists()
     # Another process may be writing it.
     assert young.exists()
@@ -233,9 +236,11 @@ def test_only_abandoned_scratch_files_are_removed(tmp_path, files_wanted):
 
 FILL = """
 import sys, pathlib
-from dbp_tf import cache, cameras
+from dbp_tf.data import raw_cache
+from dbp_tf.raw import cameras
 raws = sorted(pathlib.Path(sys.argv[2]).iterdir())
-cache.fill(sys.argv[1], [(kind, p) for p in raws for kind in ("packed", "developed")], cameras.SONY)
+wanted = [(kind, path) for path in raws for kind in ("packed", "developed")]
+raw_cache.fill(sys.argv[1], wanted, cameras.SONY)
 """
 
 
@@ -252,10 +257,10 @@ def many(folder, count=10, size=(300, 400)):
 def assert_complete(folder, paths, decoded):
     decoded.clear()
     keys = [(kind, path) for path in paths for kind in (PACKED, DEVELOPED)]
-    entries = cache.fill(folder, keys, cameras.SONY)
+    entries = raw_cache.fill(folder, keys, cameras.SONY)
     assert not decoded
     for path in paths:
-        first = raw.read_raw(path).mosaic[::2, ::2]
+        first = reading.read_raw(path).mosaic[::2, ::2]
         assert np.array_equal(entries[PACKED, path].open()[..., 0], first)
     assert not [path for path in folder.iterdir() if path.suffix not in (".npy", ".json")]
 
@@ -282,7 +287,7 @@ def test_a_killed_process_leaves_nothing_half_made(tmp_path, decoded):
     for scratch in folder.glob(".*"):
         os.utime(scratch, (0, 0))
     keys = [(kind, path) for path in paths for kind in (PACKED, DEVELOPED)]
-    cache.fill(folder, keys, cameras.SONY)
+    raw_cache.fill(folder, keys, cameras.SONY)
     assert_complete(folder, paths, decoded)
 
 
@@ -294,28 +299,28 @@ def test_a_disk_too_small_is_refused_before_anything_is_decoded(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=need - 1))
     with pytest.raises(InputError, match=r"--cache_dir: 5 decoded raw files take about 0\.1 MB"):
-        cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+        raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     assert not decoded
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=need))
-    entries = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    entries = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     # The estimate holds to the headers of the arrays.
     assert sum(entry.array_file.stat().st_size - 128 for entry in entries.values()) == need
     # What is replaced makes room for what replaces it.
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
     remove_record(entries[files_wanted[0]].array_file)
-    cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
 
 
 @pytest.mark.parametrize("kind", [PACKED, DEVELOPED])
 def test_the_estimate_holds_for_xtrans(tmp_path, kind, monkeypatch):
     path = write(tmp_path / "00001_00_1s.RAF", 1, cameras.FUJI, XTRANS_SIZE)
     asked = []
-    monkeypatch.setattr(cache, "_size", lambda count: asked.append(count) or "")
+    monkeypatch.setattr(raw_cache, "_size", lambda count: asked.append(count) or "")
     usage = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(InputError):
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
-        cache.fill(tmp_path / "cache", [(kind, path)], cameras.FUJI)
-    (entry,) = cache.fill(tmp_path / "cache", [(kind, path)], cameras.FUJI).values()
+        raw_cache.fill(tmp_path / "cache", [(kind, path)], cameras.FUJI)
+    (entry,) = raw_cache.fill(tmp_path / "cache", [(kind, path)], cameras.FUJI).values()
     size = np.prod(entry.shape) * 2
     # Packing may cut off up to a period and a half of rows and columns.
     assert size <= asked[0] <= size * 1.05
@@ -323,7 +328,7 @@ def test_the_estimate_holds_for_xtrans(tmp_path, kind, monkeypatch):
 
 def test_a_disk_that_fills_up_is_one_sentence(tmp_path, files_wanted, monkeypatch):
     folder = tmp_path / "cache"
-    cache.fill(folder, files_wanted[:1], cameras.SONY)
+    raw_cache.fill(folder, files_wanted[:1], cameras.SONY)
     whole, calls = os.fsync, []
 
     def full(descriptor):
@@ -334,10 +339,10 @@ def test_a_disk_that_fills_up_is_one_sentence(tmp_path, files_wanted, monkeypatc
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"--cache_dir: the disk of .*cache is full"):
-        cache.fill(folder, files_wanted, cameras.SONY)
+        raw_cache.fill(folder, files_wanted, cameras.SONY)
     assert not list(folder.glob(".*"))
     monkeypatch.undo()
-    cache.fill(folder, files_wanted, cameras.SONY)
+    raw_cache.fill(folder, files_wanted, cameras.SONY)
 
 
 def test_a_write_that_fails_is_one_sentence(tmp_path, files_wanted):
@@ -345,7 +350,7 @@ def test_a_write_that_fails_is_one_sentence(tmp_path, files_wanted):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(InputError, match=r"--cache_dir: .*cache cannot be written \(File too"):
-            cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+            raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list((tmp_path / "cache").iterdir())
@@ -354,38 +359,38 @@ def test_a_write_that_fails_is_one_sentence(tmp_path, files_wanted):
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, files_wanted):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--cache_dir: .*file/cache cannot be written"):
-        cache.fill(tmp_path / "file" / "cache", files_wanted, cameras.SONY)
+        raw_cache.fill(tmp_path / "file" / "cache", files_wanted, cameras.SONY)
 
 
 def test_a_full_cache_may_be_read_only(tmp_path, files_wanted, monkeypatch):
-    entries = cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    entries = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
 
     def refuse(path, data):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(files, "write_whole", refuse)
-    assert cache.fill(tmp_path / "cache", files_wanted, cameras.SONY) == entries
+    assert raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY) == entries
     entries[files_wanted[0]].array_file.unlink()
     with pytest.raises(InputError, match="cannot be written .Read-only file system"):
-        cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+        raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
 
 
 def test_bad_raw_files_are_named(tmp_path, files_wanted):
     broken = tmp_path / "raw" / "00001_03_0.1s.ARW"
     broken.write_bytes(b"not a raw file, but long enough to look at")
     with pytest.raises(InputError, match="00001_03_0.1s.ARW is damaged or cut short"):
-        cache.fill(tmp_path / "cache", [*files_wanted, (PACKED, broken)], cameras.SONY)
+        raw_cache.fill(tmp_path / "cache", [*files_wanted, (PACKED, broken)], cameras.SONY)
     missing = tmp_path / "raw" / "00001_04_0.1s.ARW"
     with pytest.raises(InputError, match="00001_04_0.1s.ARW cannot be read .No such file"):
-        cache.fill(tmp_path / "cache", [(PACKED, missing)], cameras.SONY)
+        raw_cache.fill(tmp_path / "cache", [(PACKED, missing)], cameras.SONY)
     with pytest.raises(InputError, match="has a bayer mosaic, but --camera fuji"):
-        cache.fill(tmp_path / "cache", files_wanted, cameras.FUJI)
+        raw_cache.fill(tmp_path / "cache", files_wanted, cameras.FUJI)
 
 
 def test_progress_says_how_far_it_is(tmp_path, files_wanted, monkeypatch):
-    monkeypatch.setattr(cache, "_SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(raw_cache, "_SECONDS_BETWEEN_LINES", 0)
     out = io.StringIO()
-    cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, out)
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, out)
     lines = out.getvalue().splitlines()
     assert len(lines) == 5
     for done, line in enumerate(lines[:-1], 1):
@@ -393,5 +398,5 @@ def test_progress_says_how_far_it_is(tmp_path, files_wanted, monkeypatch):
         assert line.endswith(" s left")
     assert lines[-1].startswith("decoded 5 of 5 raw files")
     silent = io.StringIO()
-    cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, silent)
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, silent)
     assert silent.getvalue() == ""

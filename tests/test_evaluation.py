@@ -22,23 +22,14 @@ import rawpy
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import (
-    cameras,
-    cli,
-    dark_frames,
-    enhancer,
-    evaluation,
-    modes,
-    packing,
-    pretrained,
-    raw,
-    results,
-    sid,
-    simulate,
-    spec,
-    streaming,
-)
+from dbp_tf import cli
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import dark_frames, protocol, results
+from dbp_tf.models import network_spec
+from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.restore import enhancer, modes, pretrained, streaming
+from dbp_tf.simulate import simulator
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
 
@@ -59,8 +50,8 @@ def photo(rows, columns, seed):
 def write_tree(folder, camera, scenes, size):
     for number, (frames, ratio) in scenes.items():
         rng = np.random.default_rng(number)
-        scene = simulate.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
-        simulate.write_scene(folder, number, scene, camera, ratio)
+        scene = simulator.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
+        simulator.write_scene(folder, number, scene, camera, ratio)
     return folder
 
 
@@ -83,7 +74,7 @@ def weights(tmp_path_factory):
     folders = {}
     for camera in cameras.CAMERAS.values():
         model = pretrained.untrained(
-            spec.NetworkSpec(
+            network_spec.NetworkSpec(
                 channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1
             )
         )
@@ -303,7 +294,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
 ):
     # Blue first: what the networks know starts at row and column 1.
     tree = tmp_path / "tree"
-    scene = simulate.simulate_scene(
+    scene = simulator.simulate_scene(
         photo(73, 105, 3), cameras.SONY, np.random.default_rng(3), frames=2
     )
     paths = ["short/10003_00_0.1s.ARW", "short/10003_01_0.1s.ARW", "long/10003_00_10s.ARW"]
@@ -311,7 +302,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         # A row and a column that the networks do not see come first.
         samples = np.pad(samples, ((1, 0), (1, 0)), mode="edge")
-        simulate.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
+        simulator.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
     assert run(*dirs(tree)) == 0
     signal = [np.maximum(frame - 512.0, 0)[:72, :104] / (16383 - 512) for frame in scene.frames]
     frames = np.stack([np.minimum(packing.pack(s, packing.BAYER) * 100, 1) for s in signal])
@@ -344,7 +335,7 @@ def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
 
 
 def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
-    model = pretrained.untrained(spec.NetworkSpec(width=2, residual_blocks=1))
+    model = pretrained.untrained(network_spec.NetworkSpec(width=2, residual_blocks=1))
     steps, calls = model._steps("float32"), {}
 
     def counted(name):
@@ -366,9 +357,11 @@ def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
 
 
 def test_rotate_is_refused_where_no_frame_is_the_reference():
-    model = pretrained.untrained(spec.NetworkSpec(width=2, fusion="max", residual_blocks=16))
+    model = pretrained.untrained(
+        network_spec.NetworkSpec(width=2, fusion="max", residual_blocks=16)
+    )
     with pytest.raises(InputError, match="--mode rotate needs a reference frame"):
-        evaluation.check_model(model, cameras.SONY, "rotate")
+        protocol.check_model(model, cameras.SONY, "rotate")
 
 
 def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
@@ -402,7 +395,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
 ):
     """Frame k + 1 of a burst, and only that, is read when the networks get frame k."""
     asked, at = [], []
-    real_read, real_checked = raw.read_raw, enhancer.Enhancer.checked
+    real_read, real_checked = reading.read_raw, enhancer.Enhancer.checked
 
     def read(path, *arguments):
         asked.append(path.name)
@@ -413,7 +406,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
             yield frame
             at.append(len(asked))
 
-    monkeypatch.setattr(dark_frames.raws, "read_raw", read)
+    monkeypatch.setattr(dark_frames.reading, "read_raw", read)
     monkeypatch.setattr(enhancer.Enhancer, "checked", checked)
     assert run(*dirs(sony_tree), "--limit=2", "--n_burst=3") == 0
     first, second = (
@@ -711,7 +704,7 @@ def broken_tree(sony_tree, tmp_path):
     truncated = tree / "short" / "10003_01_0.1s.ARW"
     truncated.write_bytes(truncated.read_bytes()[:700])
     large = np.full((76, 104), 600, np.uint16)
-    simulate.write_dng(tree / "short" / "10011_01_0.1s.ARW", large, cameras.SONY)
+    simulator.write_dng(tree / "short" / "10011_01_0.1s.ARW", large, cameras.SONY)
     return tree
 
 
@@ -791,10 +784,10 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
         *(sony_tree / side for side in ("short", "long")), cameras.SONY, "test", 1, limit=1
     )
     path = tmp_path / "10003_00_10s.ARW"
-    simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
-    first = raw.read_raw(burst.frames[0], cameras.SONY)
+    simulator.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
+    first = reading.read_raw(burst.frames[0], cameras.SONY)
     with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
-        evaluation._read_truth(dataclasses.replace(burst, truth=path), first, size, 8)
+        protocol._read_truth(dataclasses.replace(burst, truth=path), first, size, 8)
 
 
 def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree, tmp_path):
@@ -805,7 +798,7 @@ def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree,
     path.write_text("no raw file\n" * 999)
     without_networks = None
     with pytest.raises(InputError, match="10003_00_10s.ARW is not a raw file"):
-        evaluation.evaluate(
+        protocol.evaluate(
             without_networks, [dataclasses.replace(burst, truth=path)], cameras.SONY, tmp_path
         )
 
@@ -866,9 +859,9 @@ def test_weights_that_do_not_fit_are_named(
 
 
 def test_weights_of_a_coarse_network_alone_are_refused():
-    model = pretrained.untrained(spec.NetworkSpec(family="coarse", width=2, scale=1))
+    model = pretrained.untrained(network_spec.NetworkSpec(family="coarse", width=2, scale=1))
     with pytest.raises(InputError, match="coarse network alone"):
-        evaluation.check_model(model, cameras.SONY, "burst")
+        protocol.check_model(model, cameras.SONY, "burst")
 
 
 def test_the_sid_baseline_restores_single_frames(run, data, sony_tree, tmp_path):
@@ -957,7 +950,7 @@ def test_without_flags_the_sample_is_restored(run, tmp_path, capsys):
     # The sample is the same every time, and what is there is not simulated again.
     before = {p: p.read_bytes() for p in (folder / "sample").rglob("*.ARW")}
     assert run("--n_burst=2", "--checkpoint=", "--resume") == 0
-    again = evaluation.sample_bursts(tmp_path / "again", cameras.SONY)
+    again = protocol.sample_bursts(tmp_path / "again", cameras.SONY)
     assert [p.read_bytes() for p in again[0].frames] == [
         before[folder / "sample" / "short" / p.name] for p in again[0].frames
     ]

@@ -15,20 +15,13 @@ import rawpy
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import (
-    cameras,
-    cli,
-    developed,
-    figures,
-    modes,
-    packing,
-    pretrained,
-    results,
-    simulate,
-    spec,
-)
-from dbp_tf import raw as raws
+from dbp_tf import cli
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.models import network_spec
+from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.restore import modes, pretrained
+from dbp_tf.simulate import simulator
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
 
@@ -50,15 +43,15 @@ def tree(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sony")
     for number, (frames, ratio) in SCENES.items():
         rng = np.random.default_rng(number)
-        scene = simulate.simulate_scene(photo(*SIZE), cameras.SONY, rng, frames, ratio)
-        simulate.write_scene(folder, number, scene, cameras.SONY, ratio)
+        scene = simulator.simulate_scene(photo(*SIZE), cameras.SONY, rng, frames, ratio)
+        simulator.write_scene(folder, number, scene, cameras.SONY, ratio)
     return folder
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Folder of a tiny network whose pictures are neither black nor white."""
-    network = spec.NetworkSpec(width=2, residual_blocks=1)
+    network = network_spec.NetworkSpec(width=2, residual_blocks=1)
     model = pretrained.untrained(network)
     *_, kernel, bias = model.burst.weights
     kernel.assign(kernel * 8)
@@ -145,7 +138,7 @@ def develop(path):
 
 def frames_of(tree, scene, ratio):
     paths = sorted((tree / "short").glob(f"{scene}_*"))
-    return [raws.read_raw(path, cameras.SONY).packed(ratio) for path in paths]
+    return [reading.read_raw(path, cameras.SONY).packed(ratio) for path in paths]
 
 
 def eight_bit(picture):
@@ -157,11 +150,11 @@ def eight_bit(picture):
 
 def test_the_traditional_picture_is_that_of_a_brighter_raw_file(tree, tmp_path):
     path = tree / "short" / "10003_00_0.1s.ARW"
-    frame = raws.read_raw(path, cameras.SONY)
+    frame = reading.read_raw(path, cameras.SONY)
     with rawpy.imread(str(path)) as raw:
         dark = raw.raw_image_visible.astype(np.int64)
     bright = np.minimum(512 + 100 * np.maximum(dark - 512, 0), 16383).astype(np.uint16)
-    simulate.write_dng(tmp_path / "bright.dng", bright, cameras.SONY)
+    simulator.write_dng(tmp_path / "bright.dng", bright, cameras.SONY)
     picture = developed.develop_packed(frame, frame.packed(100))
     np.testing.assert_array_equal(picture, develop(tmp_path / "bright.dng"))
 
@@ -178,10 +171,10 @@ def test_samples_put_back_change_nothing(tmp_path, camera, pattern, black, size)
     rng = np.random.default_rng(1)
     samples = rng.integers(400, 16384, size).astype(np.uint16)
     path = tmp_path / "shot.dng"
-    simulate.write_dng(path, samples, camera, pattern=pattern, black=black)
-    frame = raws.read_raw(path)
+    simulator.write_dng(path, samples, camera, pattern=pattern, black=black)
+    frame = reading.read_raw(path)
     picture = developed.develop_packed(frame, frame.packed())
-    truth = raws.read_truth(path, frame.offset)
+    truth = reading.read_truth(path, frame.offset)
     assert picture.shape == truth.shape
     # Rows and columns beyond whole periods are continued, which shows a few pixels inwards.
     np.testing.assert_array_equal(picture[8:-24, 8:-24], truth[8:-24, 8:-24])
@@ -201,8 +194,8 @@ def test_rows_beyond_the_mosaic_are_of_the_filters_that_stand_there(layout, star
 
 def test_the_edges_of_a_cut_mosaic_are_as_bright_as_the_rest(tmp_path):
     samples = np.full((67, 70), 600, np.uint16)
-    simulate.write_dng(tmp_path / "shot.dng", samples, cameras.SONY, pattern=("GB", "RG"))
-    frame = raws.read_raw(tmp_path / "shot.dng")
+    simulator.write_dng(tmp_path / "shot.dng", samples, cameras.SONY, pattern=("GB", "RG"))
+    frame = reading.read_raw(tmp_path / "shot.dng")
     assert frame.offset != (0, 0)
     picture = developed.develop_packed(frame, frame.packed(20))
     assert 0.05 < picture.min() and picture.max() < 1
@@ -211,7 +204,7 @@ def test_the_edges_of_a_cut_mosaic_are_as_bright_as_the_rest(tmp_path):
 
 def test_the_coarse_picture_worked_out_once_more(tree, model, tmp_path):
     path = tree / "short" / "10016_00_0.1s.ARW"
-    frame = raws.read_raw(path, cameras.SONY)
+    frame = reading.read_raw(path, cameras.SONY)
     packed = frame.packed(250)
     rows, columns, channels = packed.shape
     low = packed.reshape(rows // 2, 2, columns // 2, 2, channels).mean((1, 3))
@@ -221,7 +214,7 @@ def test_the_coarse_picture_worked_out_once_more(tree, model, tmp_path):
     for channel, (row, column) in enumerate(((0, 0), (0, 1), (1, 1), (1, 0))):
         mosaic[row::2, column::2] = enlarged[..., channel]
     samples = np.rint(512 + np.clip(mosaic, 0, 1) * (16383 - 512)).astype(np.uint16)
-    simulate.write_dng(tmp_path / "coarse.dng", samples, cameras.SONY)
+    simulator.write_dng(tmp_path / "coarse.dng", samples, cameras.SONY)
     picture = developed.coarse(model, frame, packed)
     # A sample that lies between two DN may be rounded either way.
     assert np.abs(picture - develop(tmp_path / "coarse.dng")).max() < 2e-3
@@ -413,7 +406,7 @@ def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
     names = ["Traditional", "Coarse", "Fine (1 frame)", "Burst of 8", "Ground truth"]
     assert [view.name for view in views] == names
     frames = frames_of(tree, 10003, 100)
-    frame = raws.read_raw(tree / "short" / "10003_00_0.1s.ARW", cameras.SONY)
+    frame = reading.read_raw(tree / "short" / "10003_00_0.1s.ARW", cameras.SONY)
     truth = develop(tree / "long" / "10003_00_10s.ARW")
     wanted = [
         developed.develop_packed(frame, frames[0]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dbp_tf import losses, vgg
+from dbp_tf.training import losses, vgg
 
 DATA = os.path.join(os.path.dirname(__file__), "data", "losses.npz")
 SEED = (5, 7)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dbp_tf import lpips
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import lpips
 
 KERNEL = np.random.default_rng(3).normal(size=(3, 5)).astype(np.float32)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import metrics
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import metrics
 
 # 64 x 128 windows make a tile: the sizes lie below, at and just beyond one and several tiles.
 SIZES = [(7, 7), (7, 140), (70, 134), (71, 135), (133, 20), (141, 269)]

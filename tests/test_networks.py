@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 import dbp_tf
-from dbp_tf import layers, networks, released
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import untrained
-from dbp_tf.spec import NetworkSpec, build
-from dbp_tf.streaming import half_size
+from dbp_tf.models import layers, networks, released
+from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.restore.pretrained import untrained
+from dbp_tf.restore.streaming import half_size
 
 # The published graphs, rebuilt with plain ops, give these to the last bit on one machine.
 TOLERANCE = 1e-5

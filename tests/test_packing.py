@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbp_tf import cameras, packing
+from dbp_tf.raw import cameras, packing
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,13 @@ import pytest
 import rawpy
 import tifffile
 
-from dbp_tf import bursts, cli, exif, overrides, packing, photographs, raw, simulate
-from dbp_tf.cameras import FUJI, SONY
+from dbp_tf import cli
 from dbp_tf.errors import InputError
-from dbp_tf.overrides import NOTHING, Overrides
+from dbp_tf.photos import bursts, photographs
+from dbp_tf.raw import exif, overrides, packing, reading
+from dbp_tf.raw.cameras import FUJI, SONY
+from dbp_tf.raw.overrides import NOTHING, Overrides
+from dbp_tf.simulate import simulator
 
 NOON = datetime.datetime(2021, 6, 1, 12)
 
@@ -44,7 +47,7 @@ def shoot(path, seconds=None, seed=0, camera=SONY, mosaic=None, **how):
     """Writes a raw file that was taken so many seconds past noon."""
     captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
     mosaic = dark_mosaic(seed) if mosaic is None else mosaic
-    simulate.write_dng(path, mosaic, camera, captured=captured, **how)
+    simulator.write_dng(path, mosaic, camera, captured=captured, **how)
     return path
 
 
@@ -438,24 +441,24 @@ def test_flags_overrule_the_file(tmp_path):
     shoot(tmp_path / "a.dng", mosaic=dark_mosaic(shape=(72, 84)), pattern=("GB", "RG"))
     path = tmp_path / "a.dng"
     given = overrides.parse(["500", "510", "520"], 4095.0, "rggb", ["4", "7", "64", "72"])
-    frame = raw.read_raw(path, overrides=given)
+    frame = reading.read_raw(path, overrides=given)
     assert frame.black == (500, 510, 520, 510)
     assert frame.levels == "black 500/510/520, white 4095 (--black and --white)"
     with rawpy.imread(str(path)) as opened:
         np.testing.assert_array_equal(frame.mosaic, opened.raw_image[4:68, 7:79])
     # The area alone: the filters go on as in the file, whose (1, 0) is RGGB's first.
-    frame = raw.read_raw(path, overrides=overrides.parse(active_area=["4", "7", "64", "72"]))
+    frame = reading.read_raw(path, overrides=overrides.parse(active_area=["4", "7", "64", "72"]))
     assert frame.offset == (1, 1)
-    shifted = raw.read_raw(path, overrides=overrides.parse(pattern="GR/BG"))
+    shifted = reading.read_raw(path, overrides=overrides.parse(pattern="GR/BG"))
     assert shifted.offset == (0, 1)
     four = overrides.parse(black=["1", "2", "3", "4"])
-    assert raw.read_raw(path, overrides=four).black == (1, 2, 3, 4)
+    assert reading.read_raw(path, overrides=four).black == (1, 2, 3, 4)
 
 
 def test_black_of_each_filter_stays_with_its_site_in_an_active_area(tmp_path):
     shoot(tmp_path / "a.dng", black=[[500, 501], [502, 503]])
     area = overrides.parse(active_area=["1", "1", "60", "60"])
-    frame = raw.read_raw(tmp_path / "a.dng", overrides=area)
+    frame = reading.read_raw(tmp_path / "a.dng", overrides=area)
     # The area starts at the blue site, so RGGB starts at the area's (1, 1).
     assert (frame.offset, frame.black) == ((1, 1), (500, 501, 503, 502))
 
@@ -487,7 +490,7 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
         ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
     ):
         with pytest.raises(InputError, match=sentence):
-            raw.read_raw(path, overrides=overrides.parse(**flags))
+            reading.read_raw(path, overrides=overrides.parse(**flags))
     with pytest.raises(InputError, match="^--active_area=0,0,28,76 has 28 x 76 usable pixels"):
         read(tmp_path, overrides.parse(active_area=["0", "0", "28", "76"]))
     with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
@@ -498,9 +501,9 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
 
 def test_levels_are_those_before_libraw_develops(tmp_path):
     shoot(tmp_path / "a.dng")
-    with raw.open_raw(tmp_path / "a.dng") as opened:
+    with reading.open_raw(tmp_path / "a.dng") as opened:
         before = opened.black_level_per_channel
-        raw.develop(opened)
+        reading.develop(opened)
         assert opened.black_level_per_channel == before == [512] * 4
 
 
@@ -551,7 +554,7 @@ def test_packed_frames_reach_the_network_and_the_picture_is_turned_upright(tmp_p
     for number in range(3):
         shoot(tmp_path / f"{number}.dng", number, seed=number, orientation=6)
     (seen,), _ = restore(tmp_path, tmp_path / "out", reference_frame="center", mode="burst")
-    expected = [raw.read_raw(tmp_path / f"{number}.dng").packed(4) for number in (1, 0, 2)]
+    expected = [reading.read_raw(tmp_path / f"{number}.dng").packed(4) for number in (1, 0, 2)]
     np.testing.assert_array_equal(seen, expected)
     picture = iio.imread(tmp_path / "out" / f"{tmp_path.name}.png")
     assert picture.shape == (76, 64, 3)
@@ -575,7 +578,7 @@ def test_colours_are_scaled_and_the_ratio_found(tmp_path, capsys):
     other = dataclasses.replace(SONY, white_balance=(red / 2, 1.0, blue * 2))
     shoot(tmp_path / "a.dng", camera=other)
     ((seen,),), _ = restore(tmp_path / "a.dng", tmp_path / "out", balance="camera", ratio=None)
-    frame = raw.read_raw(tmp_path / "a.dng")
+    frame = reading.read_raw(tmp_path / "a.dng")
     said = capsys.readouterr().out
     assert "colours scaled by 0.5/1/2" in said and "(found in the signal)" in said
     ratio = float(said.split("exposure ratio ")[1].split()[0])
@@ -693,7 +696,7 @@ def test_an_xtrans_burst_goes_the_same_way(tmp_path):
     shape = (516, 522)
     shoot(tmp_path / "a.dng", camera=FUJI, mosaic=dark_mosaic(shape=shape, black=1024))
     ((seen,),), _ = restore(tmp_path, tmp_path / "out", Recorder(3), FUJI, kind="tiff16")
-    np.testing.assert_array_equal(seen, raw.read_raw(tmp_path / "a.dng").packed(4))
+    np.testing.assert_array_equal(seen, reading.read_raw(tmp_path / "a.dng").packed(4))
     (path,) = (tmp_path / "out").iterdir()
     assert tifffile.imread(io.BytesIO(path.read_bytes())).shape == (*shape, 3)
 
@@ -716,9 +719,9 @@ def run(script, *arguments):
 
 
 def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
-    photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
+    photo = simulator.load_photo(simulator.SAMPLE)[150:278, 150:278]
     rng = np.random.default_rng(3)
-    scene = simulate.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
+    scene = simulator.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
     for number, mosaic in enumerate(scene.frames):
         shoot(tmp_path / "in" / f"{number}.dng", number, mosaic=mosaic, orientation=8)
     flags = ["--burst", tmp_path / "in", "--result_dir", tmp_path / "out"]
@@ -788,8 +791,9 @@ def test_flags_that_do_not_go_together_are_one_sentence(script, capsys, tmp_path
 
 MANY = """
 import resource, sys
-from dbp_tf import bursts, photographs, pretrained
-from dbp_tf.cameras import SONY
+from dbp_tf.photos import bursts, photographs
+from dbp_tf.raw.cameras import SONY
+from dbp_tf.restore import pretrained
 from tests.test_photographs import HOW
 
 def resident():

@@ -11,9 +11,10 @@ import tensorflow as tf
 import tifffile
 from PIL import Image, ImageCms
 
-from dbp_tf import files, pictures, simulate
-from dbp_tf.cameras import SONY
+from dbp_tf import files, pictures
 from dbp_tf.errors import InputError
+from dbp_tf.raw.cameras import SONY
+from dbp_tf.simulate import simulator
 
 
 def read(path, bits):
@@ -182,7 +183,7 @@ def test_no_format_is_overwritten_unasked_or_left_half_written(tmp_path, kind):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_as_libraw_turns_it(tmp_path, orientation):
     mosaic = np.random.default_rng(0).integers(512, 16384, (64, 92)).astype(np.uint16)
-    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=orientation)
+    simulator.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=orientation)
     with rawpy.imread(str(tmp_path / "a.dng")) as raw:
         flip = raw.sizes.flip
         turned = raw.postprocess()

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from dbp_tf import cameras, packing
+from dbp_tf.raw import cameras, packing
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks" / "quality.py"
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import dbp_tf
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
-from dbp_tf.spec import NetworkSpec
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.restore.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
 
 
 @pytest.fixture

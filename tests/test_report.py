@@ -12,9 +12,13 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from dbp_tf import cameras, developed, pictures, progress, report, results, sid, simulate
-from dbp_tf import raw as raws
+from dbp_tf import pictures, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import developed, results
+from dbp_tf.raw import cameras, reading
+from dbp_tf.report import result_page
+from dbp_tf.simulate import simulator
 
 needs_browser = pytest.mark.skipif(
     not (browser.DRIVER and browser.CHROMIUM), reason=browser.MISSING
@@ -47,8 +51,8 @@ def flat(colour, rows=24, columns=36):
 
 
 def write_input(folder, name, picture):
-    (folder / report.SMALL).mkdir(exist_ok=True)
-    iio.imwrite(folder / report.SMALL / f"{name}_in.jpg", pictures.quantised(picture))
+    (folder / result_page.SMALL).mkdir(exist_ok=True)
+    iio.imwrite(folder / result_page.SMALL / f"{name}_in.jpg", pictures.quantised(picture))
 
 
 def make_folder(folder, rows, growth=()):
@@ -58,7 +62,7 @@ def make_folder(folder, rows, growth=()):
     if growth:
         results.write(folder / "frames.csv", growth)
     for row in rows:
-        name = report.name_of(row)
+        name = result_page.name_of(row)
         pictures.write_png(folder / f"{name}_out.png", flat(BLUE))
         if row.scored:
             pictures.write_png(folder / f"{name}_gt.png", flat(GREEN))
@@ -76,7 +80,7 @@ def folder(tmp_path_factory):
     ]
     folder = make_folder(tmp_path_factory.mktemp("results") / "sony <b>&", ROWS, growth)
     pictures.write_png(folder / "10003_00_100_panel.png", flat(GREEN))
-    report.write(folder)
+    result_page.write(folder)
     return folder
 
 
@@ -136,10 +140,10 @@ def test_the_averages_are_those_of_the_table(folder):
 
 def test_a_column_that_nothing_has_is_left_out(tmp_path):
     folder = make_folder(tmp_path / "results", [result("10003"), result("10011")])
-    page = Page(report.write(folder))
+    page = Page(result_page.write(folder))
     assert "LPIPS" not in page.text and "SSIM" in page.text
     folder = make_folder(tmp_path / "unscored", [result("10003", psnr=None)])
-    page = Page(report.write(folder))
+    page = Page(result_page.write(folder))
     assert "No burst is scored" in page.text and "svg" not in dict(page.tags)
 
 
@@ -161,7 +165,7 @@ def test_whatever_a_file_says_is_text(tmp_path):
     settings = json.loads((folder / "settings.json").read_text())
     settings["flags"] = {"camera": "{{rows}}", "short_dir": "<script>alert(2)</script>"}
     (folder / "settings.json").write_text(json.dumps(settings))
-    page = Page(report.write(folder))
+    page = Page(result_page.write(folder))
     kinds = [tag for tag, _ in page.tags]
     assert kinds.count("script") == 1 and "i" not in kinds
     assert all("onerror" not in attributes for _, attributes in page.tags)
@@ -177,7 +181,7 @@ def test_a_scene_that_leads_out_of_the_folder_is_refused(tmp_path):
     results.begin(folder, SETTINGS, {})
     results.write(folder / "metrics.csv", [result("../../10003")])
     with pytest.raises(InputError, match="metrics.csv"):
-        report.write(folder)
+        result_page.write(folder)
 
 
 def test_large_pictures_get_small_copies(tmp_path):
@@ -187,7 +191,7 @@ def test_large_pictures_get_small_copies(tmp_path):
     for bits in (8, 16):
         pictures.write_png(folder / "10003_00_100_out.png", gradient + 0.01 * rng.random(), bits)
         os.utime(folder / "10003_00_100_out.png", (time.time() + bits,) * 2)
-        page = Page(report.write(folder))
+        page = Page(result_page.write(folder))
         (row,) = (a for tag, a in page.tags if tag == "tr" and "data-restored" in a)
         assert row["data-restored"] == "report_files/10003_00_100_out.jpg"
         assert row["data-truth"] == "10003_00_100_gt.png"
@@ -202,14 +206,14 @@ def test_large_pictures_get_small_copies(tmp_path):
 def test_small_copies_are_made_again_only_when_the_picture_is_newer(tmp_path):
     folder = make_folder(tmp_path / "results", [result("10003")])
     thumbnail = folder / "report_files" / "10003_00_100_thumb.jpg"
-    report.write(folder)
+    result_page.write(folder)
     os.utime(thumbnail, (time.time() + 5,) * 2)
     before = thumbnail.stat().st_mtime
-    report.write(folder)
+    result_page.write(folder)
     assert thumbnail.stat().st_mtime == before
     pictures.write_png(folder / "10003_00_100_out.png", flat(RED))
     os.utime(folder / "10003_00_100_out.png", (time.time() + 9,) * 2)
-    report.write(folder)
+    result_page.write(folder)
     assert np.abs(iio.imread(thumbnail) - 255 * np.float32(RED)).max() < 4
 
 
@@ -217,8 +221,8 @@ def test_the_brightened_input_is_what_libraw_develops(tmp_path):
     y, x = np.mgrid[:64, :96]
     photo = np.stack([x / 96, y / 64, 0.5 + 0 * x], axis=-1).astype(np.float32)
     rng = np.random.default_rng(0)
-    scene = simulate.simulate_scene(photo, cameras.SONY, rng, frames=1, ratio=100)
-    frames, truth = simulate.write_scene(tmp_path / "tree", 10003, scene, cameras.SONY, 100)
+    scene = simulator.simulate_scene(photo, cameras.SONY, rng, frames=1, ratio=100)
+    frames, truth = simulator.write_scene(tmp_path / "tree", 10003, scene, cameras.SONY, 100)
     burst = sid.Burst("10003", 0.1, 100.0, tuple(frames), truth, True)
     folder = tmp_path / "results"
     results.begin(folder, SETTINGS, {})
@@ -227,11 +231,11 @@ def test_the_brightened_input_is_what_libraw_develops(tmp_path):
         pictures.write_png(folder / name, flat(BLUE, 64, 96))
     # A burst of which there is no row has no place in the report.
     other = sid.Burst("10099", 0.1, 100.0, tuple(frames), truth, True)
-    page = Page(report.write(folder, [burst, other], cameras.SONY))
+    page = Page(result_page.write(folder, [burst, other], cameras.SONY))
     inputs = [a["data-input"] for _, a in page.tags if "data-input" in a]
     assert inputs == ["report_files/10003_00_100_in.jpg"]
     assert not (folder / "report_files" / "10099_00_100_in.jpg").exists()
-    frame = raws.read_raw(frames[0], cameras.SONY)
+    frame = reading.read_raw(frames[0], cameras.SONY)
     wanted = 255 * developed.develop_packed(frame, frame.packed(100))
     picture = iio.imread(folder / inputs[0]).astype(float)
     # JPEG keeps colour at half size: compare what it keeps, means over 8 x 8 pixels.
@@ -242,7 +246,7 @@ def test_the_brightened_input_is_what_libraw_develops(tmp_path):
 def test_a_burst_without_its_picture_keeps_its_row(tmp_path):
     folder = make_folder(tmp_path / "results", [result("10003"), result("10011")])
     (folder / "10003_00_100_out.png").unlink()
-    page = Page(report.write(folder))
+    page = Page(result_page.write(folder))
     assert [a["href"] for _, a in page.tags if a.get("class") == "open"] == ["10011_00_100_out.png"]
     assert len([row for row in page.rows if row[0].startswith("100")]) == 2
 
@@ -262,18 +266,18 @@ def test_a_burst_without_its_picture_keeps_its_row(tmp_path):
 def test_a_folder_that_cannot_be_reported_on_is_named(tmp_path, capsys, harm, said):
     folder = make_folder(tmp_path / "results", [result("10003")])
     harm(folder)
-    assert report.run(["report", str(folder)]) == 2
+    assert result_page.run(["report", str(folder)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
     assert not (folder / "report.html").exists()
 
 
 def test_the_command_line(folder, tmp_path, capsys):
-    assert report.run(["report", str(folder)]) == 0
+    assert result_page.run(["report", str(folder)]) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
-    assert report.run(["report"]) == 2
+    assert result_page.run(["report"]) == 2
     assert "one folder" in capsys.readouterr().err
-    assert report.run(["report", str(tmp_path / "none")]) == 2
+    assert result_page.run(["report", str(tmp_path / "none")]) == 2
     assert "metrics.csv" in capsys.readouterr().err
 
 
@@ -281,7 +285,7 @@ def test_the_time_left_is_said_in_plain_lines(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "_last_line", 0.0)
-    for _ in report._counted(range(6), "bursts looked through"):
+    for _ in result_page._counted(range(6), "bursts looked through"):
         now[0] += 4
     # One every ten seconds, so every third of four seconds each.
     lines = capsys.readouterr().out.splitlines()
@@ -319,7 +323,7 @@ def heights(svg, css):
 
 def test_dots_stand_at_their_height():
     values = {100: [20.0, 30.0, 25.0], 250: [22.0]}
-    dots = heights(report._ratio_plot("PSNR", values), "dot")
+    dots = heights(result_page._ratio_plot("PSNR", values), "dot")
     flat_values = np.array(sum(values.values(), []))
     x, y = np.array(dots).T
     # Linear, greater values higher up; the columns apart.
@@ -329,24 +333,27 @@ def test_dots_stand_at_their_height():
 
 
 def test_the_curve_stands_at_its_height_and_the_octaves_are_even():
-    from dbp_tf.figures import Growth
+    from dbp_tf.evaluation.figures import Growth
 
     growth = Growth("PSNR", (1, 2, 4, 8), (20.0, 23.0, 24.0, 24.5), (1.0, 2.0, 1.0, 0.5), 3)
-    points = np.array(heights(report._growth_plot(growth), "point"))
+    points = np.array(heights(result_page._growth_plot(growth), "point"))
     assert np.ptp(np.diff(points[:, 0])) < 0.2
     slope, offset = np.polyfit(growth.means, points[:, 1], 1)
     assert slope < 0 and np.abs(slope * np.array(growth.means) + offset - points[:, 1]).max() < 0.1
     low, high = points[:, 1].min(), points[:, 1].max()
-    assert 0 < low < high < report._HEIGHT
+    assert 0 < low < high < result_page._HEIGHT
 
 
 @pytest.mark.parametrize("values", [[30.0, 30.0], [0.0, 0.0], [1e-4, 2e-4], [-5.0, 400.0]])
 def test_an_axis_has_a_few_round_numbers(values):
-    grid, y = report._ordinate(values)
+    grid, y = result_page._ordinate(values)
     numbers = [float(text) for text in re.findall(r">([-0-9.]+)</text>", grid)]
     assert 2 <= len(numbers) <= 7 and len(set(numbers)) == len(numbers)
     assert np.allclose(np.diff(numbers), numbers[1] - numbers[0])
-    assert all(report._TOP <= y(value) <= report._HEIGHT - report._BOTTOM for value in values)
+    assert all(
+        result_page._TOP <= y(value) <= result_page._HEIGHT - result_page._BOTTOM
+        for value in values
+    )
 
 
 # In a browser
@@ -501,7 +508,7 @@ def test_nothing_comes_from_a_network_and_large_pictures_not_before_they_are_wan
     page.wait("document.querySelector('#bursts img').naturalWidth")
     before = page.requests()
     names = sorted({name.rpartition("/")[2] for name in before})
-    thumbnails = sorted(f"{report.name_of(row)}_thumb.jpg" for row in ROWS)
+    thumbnails = sorted(f"{result_page.name_of(row)}_thumb.jpg" for row in ROWS)
     assert names == [*thumbnails, "report.html"]
     page.click("#bursts .open")
     page.wait(LOADED)
@@ -579,11 +586,11 @@ def test_six_hundred_bursts_open_at_once(chromium, tmp_path):
     folder = tmp_path / "many"
     results.begin(folder, SETTINGS, {})
     results.write(folder / "metrics.csv", rows)
-    first = folder / f"{report.name_of(rows[0])}_out.png"
+    first = folder / f"{result_page.name_of(rows[0])}_out.png"
     pictures.write_png(first, flat(BLUE))
     for row in rows[1:]:
-        os.link(first, folder / f"{report.name_of(row)}_out.png")
-    path = report.write(folder)
+        os.link(first, folder / f"{result_page.name_of(row)}_out.png")
+    path = result_page.write(folder)
     chromium.requests()
     assert path.stat().st_size < 1_000_000
     chromium.emulate(1280, 900)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dbp_tf import sid
-from dbp_tf.cameras import FUJI, SONY
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.raw.cameras import FUJI, SONY
 
 
 def touch(folder, *names):

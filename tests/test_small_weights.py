@@ -6,7 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from dbp_tf import cameras, evaluation, metrics, modes, pretrained, raw, sid, simulate, spec
+from dbp_tf.data import sid
+from dbp_tf.evaluation import metrics, protocol
+from dbp_tf.models import network_spec
+from dbp_tf.raw import cameras, reading
+from dbp_tf.restore import modes, pretrained
+from dbp_tf.simulate import simulator
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
 
@@ -28,15 +33,15 @@ def model(camera):
 def sample(camera, tmp_path_factory):
     """(packed frames, truth) of the sample at ratio 300."""
     folder = tmp_path_factory.mktemp(camera.name)
-    for _ in simulate.simulate([simulate.SAMPLE], folder, camera, ratios=(300.0,)):
+    for _ in simulator.simulate([simulator.SAMPLE], folder, camera, ratios=(300.0,)):
         pass
     (burst,) = sid.find_bursts(folder / "short", folder / "long", camera, "test", 8)
-    frames = [raw.read_raw(path, camera).packed(burst.ratio) for path in burst.frames]
-    return frames, raw.read_truth(burst.truth)
+    frames = [reading.read_raw(path, camera).packed(burst.ratio) for path in burst.frames]
+    return frames, reading.read_truth(burst.truth)
 
 
 def test_they_are_small_and_say_what_they_are(camera, model):
-    assert model.spec == spec.NetworkSpec(
+    assert model.spec == network_spec.NetworkSpec(
         channels=camera.channels,
         scale=camera.scale,
         width=16,
@@ -56,8 +61,7 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
     frames, truth = sample
     grown = modes.grow(model, frames, (1, 8), camera.reference_frame, camera.padded_columns)
     one, eight = (
-        evaluation.score(*evaluation.crop_to_common(picture, truth))["psnr"]
-        for _, picture, _ in grown
+        protocol.score(*protocol.crop_to_common(picture, truth))["psnr"] for _, picture, _ in grown
     )
     assert (one, eight) == pytest.approx(GOLDEN[camera.name], abs=0.02)
     assert eight > one

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dbp_tf import dark_frames, modes, streaming
-from dbp_tf.enhancer import Enhancer
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import untrained
-from dbp_tf.spec import NetworkSpec, build
-from dbp_tf.streaming import half_size
+from dbp_tf.evaluation import dark_frames
+from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.restore import modes, streaming
+from dbp_tf.restore.enhancer import Enhancer
+from dbp_tf.restore.pretrained import untrained
+from dbp_tf.restore.streaming import half_size
 
 SPECS = {
     "v1": NetworkSpec(width=4, fusion="max", residual_blocks=0, squeeze_excite=False),
@@ -77,7 +78,7 @@ def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
     model, frames = models("v2"), burst_of(2, 32, 48, 4)
     whole = model.enhance(frames, stripe_columns=None)
     assert np.abs(model.enhance(frames, stripe_columns=16) - whole).max() < 1e-5
-    monkeypatch.setattr("dbp_tf.streaming.HALO", 4)
+    monkeypatch.setattr("dbp_tf.restore.streaming.HALO", 4)
     model = Enhancer(model.spec, model.models)  # Its steps are compiled anew.
     assert np.abs(model.enhance(frames, stripe_columns=16) - whole).max() > 1e-4
 
@@ -163,7 +164,7 @@ def test_the_dataset_s_frames_are_let_go(monkeypatch):
         def packed(self, ratio):
             return np.full((4, 4, 4), ratio, np.float32)
 
-    monkeypatch.setattr(dark_frames.raws, "read_raw", lambda path, camera: Raw())
+    monkeypatch.setattr(dark_frames.reading, "read_raw", lambda path, camera: Raw())
     burst = types.SimpleNamespace(frames=["a", "b", "c"], ratio=100)
     with concurrent.futures.ThreadPoolExecutor(1) as background:
         frames = iter(dark_frames.DarkFrames(burst, None, background))

@@ -23,10 +23,14 @@ import test_burst
 import train_burst
 import train_coarse
 import train_fine
-from dbp_tf import cameras, cli, pretrained, simulate, train_flags, training_step, vgg
+from dbp_tf import cli
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import load_pretrained
-from dbp_tf.spec import NetworkSpec
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.raw import cameras
+from dbp_tf.restore import pretrained
+from dbp_tf.restore.pretrained import load_pretrained
+from dbp_tf.simulate import simulator
+from dbp_tf.training import train_options, training_step, vgg
 
 ROOT = pathlib.Path(__file__).parent.parent
 EPOCHS, STEPS_PER_EPOCH = 10, 3
@@ -37,19 +41,20 @@ WORKER = """
 import sys
 import numpy as np
 import train_coarse
-from dbp_tf import cli, train_flags
-start = train_flags.start_tensorflow
+from dbp_tf import cli
+from dbp_tf.training import train_options
+start = train_options.start_tensorflow
 def start_and_watch(values):
     strategy = start(values)
-    from dbp_tf import training
-    train = training._Run.train
+    from dbp_tf.training import loop
+    train = loop._Run.train
     def watched(run, asked):
         done = train(run, asked)
         np.savez(sys.argv[1], *run.models["coarse"].get_weights())
         return done
-    training._Run.train = watched
+    loop._Run.train = watched
     return strategy
-train_flags.start_tensorflow = start_and_watch
+train_options.start_tensorflow = start_and_watch
 sys.exit(cli.run(train_coarse.main, train_coarse.FLAGS, sys.argv[1:]))
 """
 
@@ -60,8 +65,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("training")
     for first, count in ((1, 3), (20000, 1)):
         list(
-            simulate.simulate(
-                [simulate.SAMPLE],
+            simulator.simulate(
+                [simulator.SAMPLE],
                 home / "data",
                 cameras.SONY,
                 first_scene=first,
@@ -177,15 +182,15 @@ def step_saved(folder):
 def run_mirrored(home):
     """Two processors of one process, each a replica."""
     program = WORKER.replace(
-        "start = train_flags.start_tensorflow",
+        "start = train_options.start_tensorflow",
         "import tensorflow as tf\n"
-        "from dbp_tf import distribution\n"
+        "from dbp_tf.training import distribution\n"
         "tf.config.set_logical_device_configuration(\n"
         "    tf.config.list_physical_devices('CPU')[0],\n"
         "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
         "distribution.make_strategy = lambda name: "
         "tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
-        "start = train_flags.start_tensorflow",
+        "start = train_options.start_tensorflow",
     )
     command = flags_of(home, "mirrored", COARSE + "--strategy=mirrored")
     finish(start(["-c", program, str(home / "mirrored.npz"), *command]))
@@ -310,9 +315,9 @@ class TestMistakes:
         start = pretrained.Enhancer(spec, networks)
         monkeypatch.setattr(pretrained, "load_pretrained", lambda path: start)
         with pytest.raises(InputError, match=sentence):
-            train_flags.load_start("w", "fine", cameras.SONY, needs="burst")
+            train_options.load_start("w", "fine", cameras.SONY, needs="burst")
         if "coarse" in networks:
-            assert train_flags.load_start("w", "coarse", cameras.SONY, needs="coarse") is start
+            assert train_options.load_start("w", "coarse", cameras.SONY, needs="coarse") is start
 
 
 def test_defaults_are_the_published_recipe():
@@ -348,19 +353,19 @@ def test_default_networks_and_shift_are_the_published_ones(
     stage = script.__name__.removeprefix("train_")
     here = NetworkSpec(family="coarse", scale=1) if stage == "fine" else NetworkSpec()
     found = {}
-    job = train_flags.Job(stage, camera, [], [], home)
-    monkeypatch.setattr(train_flags, "open_job", lambda *_: job)
-    monkeypatch.setattr(train_flags, "start_tensorflow", lambda _: None)
+    job = train_options.Job(stage, camera, [], [], home)
+    monkeypatch.setattr(train_options, "open_job", lambda *_: job)
+    monkeypatch.setattr(train_options, "start_tensorflow", lambda _: None)
     monkeypatch.setattr(
-        train_flags,
+        train_options,
         "load_start",
         lambda path, *_, **__: path and pretrained.Enhancer(here, {"coarse": None, "burst": None}),
     )
     monkeypatch.setattr(
-        train_flags,
+        train_options,
         "train",
         lambda values, job, strategy, spec, start, **_: found.update(
-            spec=spec, recipe=train_flags._recipe(values, job)
+            spec=spec, recipe=train_options._recipe(values, job)
         ),
     )
     assert run(script, home, "defaults", f"--camera={camera.name} " + text) == 0
@@ -391,13 +396,13 @@ def test_the_loss_of_a_stage(home, monkeypatch, script, camera, text, loss, weig
     monkeypatch.setattr(vgg, "read_vgg_weights", lambda path: f"weights of {path}")
     monkeypatch.setattr(vgg, "vgg_features", lambda weights: f"features of {weights}")
     stage = script.__name__.removeprefix("train_")
-    job = train_flags.Job(stage, camera, [], [], home)
+    job = train_options.Job(stage, camera, [], [], home)
     objectives = []
     text += " --seed=5" + (" --vgg_weights=v.h5" if loss else "")
     text += " --fine=w" if script is train_burst else ""
 
     def keep():
-        objectives.append(train_flags._objective(script.FLAGS, job))
+        objectives.append(train_options._objective(script.FLAGS, job))
 
     assert cli.run(keep, script.FLAGS, ["script", *flags_of(home, "loss", text)]) == 0
     assert objectives == [
@@ -538,7 +543,7 @@ def test_the_folder_of_another_stage_is_refused(chain, data, capsys):
 @pytest.mark.parametrize("script", [train_coarse, train_fine, train_burst])
 def test_settings_are_called_by_their_flags_or_in_words(script):
     asked = {"patch": 1, "shift": 2, "channels": 4, "residual_blocks": 5, "initial_weights": "he"}
-    named = train_flags._named(script.FLAGS, asked)
+    named = train_options._named(script.FLAGS, asked)
     assert [*named.values()] == [*asked.values()]
     for name in named:
         assert name[2:] in script.FLAGS if name.startswith("--") else name.startswith("the ")

@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.lib.io import file_io
 
-from dbp_tf import cameras, initial_weights, losses, packing, run_folder, training
-from dbp_tf import training_step as step_of
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import load_pretrained
-from dbp_tf.spec import NetworkSpec
+from dbp_tf.models import initial_weights
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.raw import cameras, packing
+from dbp_tf.restore.pretrained import load_pretrained
+from dbp_tf.training import loop, losses, run_folder, training_step
 
 ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
@@ -27,7 +28,7 @@ P, Q = 32, 24
 
 
 def made_up_burst(number, frames, stage="coarse", broken=()):
-    """One element as `training_data.training_dataset` yields it, from its number alone."""
+    """One element as `patches.training_dataset` yields it, from its number alone."""
     rng = np.random.default_rng(number)
 
     def uniform(*shape):
@@ -46,7 +47,7 @@ def made_up_burst(number, frames, stage="coarse", broken=()):
 
 
 def made_up_dataset(stage="coarse", broken=(), frames=(1, 3, 2, 4)):
-    """A `dataset_of` for `training.train`; one burst a step."""
+    """A `dataset_of` for `loop.train`; one burst a step."""
 
     def dataset_of(*, start_step, steps, replica, replicas):
         def bursts():
@@ -77,25 +78,25 @@ def tensors(burst, step=0):
 @pytest.fixture(scope="module")
 def burst_step():
     """A burst step of three bursts that was run on frames 1, 2, 3, 4, 1, 2; plain descent."""
-    models = step_of.build_models(TINY, initial="he", seed=3)
-    variables = step_of.trainable_variables("burst", models)
+    models = training_step.build_models(TINY, initial="he", seed=3)
+    variables = training_step.trainable_variables("burst", models)
     optimizer = keras.optimizers.SGD(learning_rate=0.5)
     optimizer.build(variables)
-    objective = step_of.Objective("burst")
+    objective = training_step.Objective("burst")
     # A step of its own takes the first three; their gradients come from a plain tape, one by one.
     bursts = [tensors(made_up_burst(n, 1 + n % 4, "burst")) for n in range(6)]
     values = [v.value for v in variables]
     gradients, reported = [], []
     for burst in bursts[:3]:
         with tf.GradientTape() as tape:
-            parts = step_of.burst_losses(models, burst, objective)
+            parts = training_step.burst_losses(models, burst, objective)
             loss = parts[0]
         reported.append(parts.numpy())
         gradients.append([g.numpy() for g in tape.gradient(loss, values)])
     before = {name: model.get_weights() for name, model in models.items()}
     spec = made_up_dataset("burst")(start_step=0, steps=1, replica=0, replicas=1).element_spec
     del spec["scene"]
-    step, functions = step_of.make_step(ONE_DEVICE, models, optimizer, objective, spec, 3)
+    step, functions = training_step.make_step(ONE_DEVICE, models, optimizer, objective, spec, 3)
     iterator = iter(bursts)
     means = step(iterator).numpy()
     moved = [v.numpy() for v in values]
@@ -155,7 +156,7 @@ class TestLosses:
         }
 
     @pytest.mark.parametrize("frames", [1, 3])
-    @pytest.mark.parametrize("stage", step_of.STAGES)
+    @pytest.mark.parametrize("stage", training_step.STAGES)
     def test_stages(self, stage, frames, monkeypatch):
         asked = []
 
@@ -165,10 +166,10 @@ class TestLosses:
 
         monkeypatch.setitem(losses.FEATURE_LOSSES, "made up", feature_loss)
         burst = made_up_burst(5, frames, stage)
-        objective = step_of.Objective(
+        objective = training_step.Objective(
             stage, feature_loss="made up", feature_weight=0.25, features="vgg", seed=11
         )
-        got = step_of.burst_losses(self.models(), tensors(burst, step=7), objective).numpy()
+        got = training_step.burst_losses(self.models(), tensors(burst, step=7), objective).numpy()
         low = burst["frames" if stage == "coarse" else "low"]
         raw = np.abs(burst["clean_low"] - low / 2).mean()
         if stage == "coarse":
@@ -189,15 +190,15 @@ class TestLosses:
                 "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
             }
 
-        models = step_of.build_models(TINY, initial="he")
+        models = training_step.build_models(TINY, initial="he")
         burst = made_up_burst(3, 2, "burst")
-        objective = step_of.Objective(
+        objective = training_step.Objective(
             "burst", feature_loss="contextual", feature_weight=2.0, features=features, seed=5
         )
         frames, low = (tf.constant(burst[name]) for name in ("frames", "low"))
         picture = models["burst"]([frames, models["coarse"](low)])
         for step in (0, 6):
-            got = step_of.burst_losses(models, tensors(burst, step), objective).numpy()
+            got = training_step.burst_losses(models, tensors(burst, step), objective).numpy()
             truth = burst["truth"][None]
             expected = losses.contextual_loss(truth, picture, features=features, seed=[5, step])
             assert got[2] == pytest.approx(2 * float(expected), rel=1e-5) and got[2] > 1e-3
@@ -206,22 +207,22 @@ class TestLosses:
 
 class TestLearningRate:
     def test_published_step(self):
-        rate = step_of.LearningRate(step_of.Optimisation(), 4000 * 161)
+        rate = training_step.LearningRate(training_step.Optimisation(), 4000 * 161)
         steps = np.array([0, 1, 2000 * 161 - 1, 2000 * 161, 4000 * 161 - 1])
         np.testing.assert_allclose(
             [float(rate(s)) for s in steps], np.where(steps < 2000 * 161, 1e-4, 1e-5), rtol=1e-6
         )
 
     def test_drop_elsewhere_after_a_warm_up(self):
-        rate = step_of.LearningRate(
-            step_of.Optimisation(1e-2, 1e-3, drop_at=0.75, warmup_steps=4), 20
+        rate = training_step.LearningRate(
+            training_step.Optimisation(1e-2, 1e-3, drop_at=0.75, warmup_steps=4), 20
         )
         expected = [2.5e-3, 5e-3, 7.5e-3, *[1e-2] * 12, *[1e-3] * 5]
         np.testing.assert_allclose([float(rate(s)) for s in range(20)], expected, rtol=1e-6)
 
     def test_cosine(self):
-        rate = step_of.LearningRate(
-            step_of.Optimisation(3e-3, 1e-4, schedule="cosine", warmup_steps=10), 110
+        rate = training_step.LearningRate(
+            training_step.Optimisation(3e-3, 1e-4, schedule="cosine", warmup_steps=10), 110
         )
         for s in (0, 5, 9, 10, 35, 60, 109, 110, 500):
             expected = 1e-4 + 2.9e-3 * 0.5 * (1 + math.cos(math.pi * min(max(s - 10, 0) / 100, 1)))
@@ -233,8 +234,8 @@ class TestLearningRate:
         rng = np.random.default_rng(1)
         start = [rng.standard_normal(5), rng.standard_normal((2, 3))]
         variables = [keras.Variable(w.astype(np.float32)) for w in start]
-        optimisation = step_of.Optimisation(1e-2, 1e-3, drop_at=0.5, clip_norm=0.5)
-        optimizer = step_of.build_optimizer(variables, optimisation, total_steps=4)
+        optimisation = training_step.Optimisation(1e-2, 1e-3, drop_at=0.5, clip_norm=0.5)
+        optimizer = training_step.build_optimizer(variables, optimisation, total_steps=4)
         weights = [w.copy() for w in start]
         m, v = [np.zeros_like(w) for w in start], [np.zeros_like(w) for w in start]
         for t, rate in enumerate((1e-2, 1e-2, 1e-3), 1):
@@ -255,12 +256,16 @@ class TestLearningRate:
 @functools.cache
 def stepped(precision):
     """Movement of all weights in a step of the coarse stage, and what the step reported."""
-    models = step_of.build_models(COARSE, precision=precision, initial="he", seed=4)
-    variables = step_of.trainable_variables("coarse", models)
-    optimizer = step_of.build_optimizer(variables, step_of.Optimisation(1e-3), 10, precision)
+    models = training_step.build_models(COARSE, precision=precision, initial="he", seed=4)
+    variables = training_step.trainable_variables("coarse", models)
+    optimizer = training_step.build_optimizer(
+        variables, training_step.Optimisation(1e-3), 10, precision
+    )
     spec = made_up_dataset()(start_step=0, steps=1, replica=0, replicas=1).element_spec
     del spec["scene"]
-    step, _ = step_of.make_step(ONE_DEVICE, models, optimizer, step_of.Objective("coarse"), spec, 1)
+    step, _ = training_step.make_step(
+        ONE_DEVICE, models, optimizer, training_step.Objective("coarse"), spec, 1
+    )
     before = np.concatenate([v.numpy().ravel() for v in variables])
     reported = step(iter([tensors(made_up_burst(1, 3))])).numpy()
     return np.concatenate([v.numpy().ravel() for v in variables]) - before, reported
@@ -279,24 +284,24 @@ class TestPrecision:
 
     @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
     def test_weights_and_losses_stay_float32(self, precision):
-        models = step_of.build_models(TINY, precision=precision, initial="he")
+        models = training_step.build_models(TINY, precision=precision, initial="he")
         inner = models["burst"].get_layer("encoder").get_layer("g_conv2_1_fine")
         assert inner.compute_dtype == precision.removeprefix("mixed_")
         assert {w.dtype for m in models.values() for w in m.weights} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
-        exact = step_of.build_models(TINY, initial="he")
+        exact = training_step.build_models(TINY, initial="he")
         burst = tensors(made_up_burst(2, 2, "fine"))
-        objective = step_of.Objective("fine")
-        got = step_of.burst_losses(models, burst, objective)
+        objective = training_step.Objective("fine")
+        got = training_step.burst_losses(models, burst, objective)
         assert got.dtype == tf.float32
         np.testing.assert_allclose(
-            got, step_of.burst_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
+            got, training_step.burst_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
         )
 
     def test_float16_scales_the_loss_and_leaves_out_what_overflows(self):
         variable = keras.Variable(np.float32([1, 2]))
-        optimizer = step_of.build_optimizer(
-            [variable], step_of.Optimisation(1e-2), 10, "mixed_float16"
+        optimizer = training_step.build_optimizer(
+            [variable], training_step.Optimisation(1e-2), 10, "mixed_float16"
         )
         scale = float(optimizer.scale_loss(tf.constant(1.0)))
         assert scale == 2.0**15
@@ -310,7 +315,7 @@ class TestPrecision:
 
 class TestInitialWeights:
     def test_he(self):
-        models = step_of.build_models(NetworkSpec(width=8, residual_blocks=1), seed=5)
+        models = training_step.build_models(NetworkSpec(width=8, residual_blocks=1), seed=5)
         glorot = models["burst"].get_layer("bottleneck").get_layer("g_conv_fine_0_se_fc_1")
         dense = glorot.get_weights()
         initial_weights.he_weights(models, seed=5)
@@ -335,10 +340,10 @@ class TestInitialWeights:
 
     def test_the_seed_decides(self):
         def weights(seed, initial):
-            models = step_of.build_models(COARSE, initial=initial, seed=seed)
+            models = training_step.build_models(COARSE, initial=initial, seed=seed)
             return np.concatenate([w.ravel() for w in models["coarse"].get_weights()])
 
-        for initial in step_of.INITIAL_WEIGHTS:
+        for initial in training_step.INITIAL_WEIGHTS:
             np.testing.assert_array_equal(weights(1, initial), weights(1, initial))
             assert np.abs(weights(1, initial) - weights(2, initial)).max() > 0.1
 
@@ -362,13 +367,13 @@ def run(tmp_path_factory):
         return made_up_scores(psnr)
 
     with pytest.raises(InputError) as caught:
-        training.train(
+        loop.train(
             folder,
             made_up_dataset(broken={9}),
-            networks=training.Networks(COARSE, initial="he"),
-            objective=step_of.Objective("coarse"),
-            optimisation=step_of.Optimisation(),
-            plan=training.Plan(
+            networks=loop.Networks(COARSE, initial="he"),
+            objective=training_step.Objective("coarse"),
+            optimisation=training_step.Optimisation(),
+            plan=loop.Plan(
                 epochs=5,
                 steps_per_epoch=2,
                 save_every=2,
@@ -404,7 +409,7 @@ class TestLoop:
     def test_history(self, run):
         lines = (run[0] / "history.csv").read_text().splitlines()
         header, *rows = [line.split(",") for line in lines]
-        assert header == list(training.COLUMNS)
+        assert header == list(loop.COLUMNS)
         table = [dict(zip(header, row, strict=True)) for row in rows]
         assert [row["step"] for row in table] == ["2", "4", "6", "8"]
         assert [float(row["val_psnr"]) for row in table] == list(PSNR)
@@ -433,13 +438,13 @@ def test_ruined_weights_are_never_saved(tmp_path):
         return next(scores)
 
     with pytest.raises(InputError) as caught:
-        training.train(
+        loop.train(
             tmp_path,
             made_up_dataset(),
-            networks=training.Networks(COARSE, initial="he"),
-            objective=step_of.Objective("coarse"),
-            optimisation=step_of.Optimisation(),
-            plan=training.Plan(
+            networks=loop.Networks(COARSE, initial="he"),
+            objective=training_step.Objective("coarse"),
+            optimisation=training_step.Optimisation(),
+            plan=loop.Plan(
                 epochs=4, steps_per_epoch=1, save_every=1, pictures_every=1, validate_every=1
             ),
             strategy=ONE_DEVICE,
@@ -620,10 +625,10 @@ class TestPictures:
         filters = np.array([list(row) for row in layout.colours])
         level = {c: 0.25 / w for c, w in zip("RGB", camera.white_balance, strict=True)}
         mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
-        picture = training.raw_colours(packing.pack(mosaic, layout), camera)
+        picture = loop.raw_colours(packing.pack(mosaic, layout), camera)
         assert picture.shape == (*(s // camera.scale for s in mosaic.shape), 3)
         np.testing.assert_allclose(picture, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
         level["B"] = 0
         mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
-        blue = training.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
+        blue = loop.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
         np.testing.assert_array_equal(blue, 0)

@@ -11,9 +11,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dbp_tf import cache, cameras, packing, raw, sid, simulate, streaming, training_data
+from dbp_tf.data import patches, raw_cache, sid
+from dbp_tf.data.patches import Recipe
 from dbp_tf.errors import InputError
-from dbp_tf.training_data import Recipe
+from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.restore import streaming
+from dbp_tf.simulate import simulator
 
 pytest.importorskip("tifffile")
 
@@ -25,7 +28,7 @@ def entry(folder, name, array, offset=(0, 0), black=0.0, white=65535.0):
     path = folder / f"{name}.npy"
     np.save(path, array)
     black = (black,) * array.shape[-1] if isinstance(black, float) else black
-    return cache.Entry(folder / name, path, array.shape, offset, black, white)
+    return raw_cache.Entry(folder / name, path, array.shape, offset, black, white)
 
 
 def codes(rows, columns, channels=1):
@@ -37,7 +40,7 @@ def mapped(folder, frames=8, camera=cameras.SONY, offset=(0, 0), scene="00001"):
     """A burst whose samples tell their place: frames and clean alike, the truth in its own way."""
     place = codes(ROWS, COLUMNS, camera.channels)
     rows, columns = (camera.scale * n + o for n, o in zip((ROWS, COLUMNS), offset, strict=True))
-    return training_data.Sources(
+    return patches.Sources(
         scene=scene,
         ratio=1.0,
         frames=tuple(entry(folder, f"{scene}{i}", place, offset) for i in range(frames)),
@@ -70,8 +73,8 @@ def test_truth_is_of_the_same_place_at_s_times_the_size(tmp_path, camera, offset
     recipe = Recipe("burst", patch=8, n_burst=2)
     seen, scale = collections.Counter(), camera.scale
     for number in range(60):
-        drawn = training_data.draw(scenes, recipe, 0, number)
-        patch = training_data.load_patch(drawn, recipe, scale)
+        drawn = patches.draw(scenes, recipe, 0, number)
+        patch = patches.load_patch(drawn, recipe, scale)
         assert patch["truth"].shape == (scale * 8, scale * 8, 3)
         assert patch["frames"].shape[1:] == (8, 8, camera.channels)
         truth = as_codes(patch["truth"])
@@ -96,8 +99,8 @@ def test_frames_clean_and_truth_are_augmented_alike(tmp_path):
     scenes = [[mapped(tmp_path, 4)]]
     recipe = Recipe("fine", patch=8, n_burst=4)
     for number in range(40):
-        drawn = training_data.draw(scenes, recipe, 1, number)
-        patch = training_data.load_patch(drawn, recipe, 2)
+        drawn = patches.draw(scenes, recipe, 1, number)
+        patch = patches.load_patch(drawn, recipe, 2)
         for frame, low in zip(patch["frames"], patch["low"], strict=True):
             assert np.array_equal(frame, patch["frames"][0])
             # Frames and clean raw have the same values here.
@@ -111,8 +114,8 @@ def test_every_frame_but_the_first_is_shifted_within_range(tmp_path):
     recipe = Recipe("burst", patch=12, n_burst=6, shift=4)
     seen = []
     for number in range(150):
-        drawn = training_data.draw(scenes, recipe, 2, number)
-        patch = training_data.load_patch(drawn, recipe, 2)
+        drawn = patches.draw(scenes, recipe, 2, number)
+        patch = patches.load_patch(drawn, recipe, 2)
         first, *others = patch["frames"]
         assert drawn.shifts[0] == (0, 0)
         for frame, by in zip(others, drawn.shifts[1:], strict=True):
@@ -135,7 +138,7 @@ def test_shift_mirrors_at_the_edges(by):
     padded = np.pad(picture, ((6, 6), (9, 9), (0, 0)), mode="reflect")
     row, column = np.add(by, (6, 9))
     expected = padded[row : row + 7, column : column + 10]
-    assert np.array_equal(training_data.shift(picture, by), expected)
+    assert np.array_equal(patches.shift(picture, by), expected)
 
 
 @pytest.mark.parametrize(("have", "n_burst"), [(8, 8), (2, 8), (8, 2), (8, 1), (1, 8)])
@@ -143,7 +146,7 @@ def test_number_and_order_of_frames(tmp_path, have, n_burst):
     scenes = [[numbered(tmp_path, have)]]
     recipe = Recipe("burst", patch=4, n_burst=n_burst, shift=2)
     times = 1500
-    drawn = [training_data.draw(scenes, recipe, 3, number).frames for number in range(times)]
+    drawn = [patches.draw(scenes, recipe, 3, number).frames for number in range(times)]
     counts = collections.Counter(map(len, drawn))
     # Published: the count is drawn from 1 to n_burst, whatever the burst has.
     expected = {n: times / n_burst for n in range(1, min(have, n_burst) + 1)}
@@ -157,8 +160,8 @@ def test_number_and_order_of_frames(tmp_path, have, n_burst):
     assert max(abs(n - times / have) for n in first.values()) < 5 * np.sqrt(times / have)
     assert all(len(set(frames)) == len(frames) for frames in drawn)
     for number in range(20):
-        draw = training_data.draw(scenes, recipe, 3, number)
-        patch = training_data.load_patch(draw, recipe, 2)
+        draw = patches.draw(scenes, recipe, 3, number)
+        patch = patches.load_patch(draw, recipe, 2)
         shown = as_codes(patch["frames"])[:, 0, 0, 0] - 1
         assert shown.tolist() == list(draw.frames)
 
@@ -167,7 +170,7 @@ def test_number_and_order_of_frames(tmp_path, have, n_burst):
 def test_crops_reach_every_edge(tmp_path, stage):
     scenes = [[mapped(tmp_path, 1)]]
     recipe = Recipe(stage, patch=4 if stage == "coarse" else 8, n_burst=1)
-    drawn = [training_data.draw(scenes, recipe, 4, number) for number in range(2000)]
+    drawn = [patches.draw(scenes, recipe, 4, number) for number in range(2000)]
     for axis, size in (("top", ROWS), ("left", COLUMNS)):
         counts = collections.Counter(getattr(draw, axis) for draw in drawn)
         # The published crop would stop at size - 9; the half-size picture's goes by twos.
@@ -176,7 +179,7 @@ def test_crops_reach_every_edge(tmp_path, stage):
         each = len(drawn) / len(expected)
         assert max(abs(n - each) for n in counts.values()) < 5 * np.sqrt(each)
     last = next(d for d in drawn if (d.top, d.left) == (ROWS - 8, COLUMNS - 8))
-    patch = training_data.load_patch(last, recipe, 2)
+    patch = patches.load_patch(last, recipe, 2)
     if stage == "burst":
         assert as_codes(patch["truth"]).max() == 2 * ROWS * 2 * COLUMNS * 3 - 1
         assert as_codes(patch["frames"]).max() == ROWS * COLUMNS * 4 - 1
@@ -195,9 +198,9 @@ def test_halving_and_cutting_come_in_the_published_order(tmp_path, stage):
         clean=entry(tmp_path, "bright", bright, **levels),
     )
     recipe = Recipe(stage, patch=ROWS // 2 if stage == "coarse" else ROWS, n_burst=1)
-    drawn = training_data.draw([[sources]], recipe, 0, 0)
-    drawn = dataclasses.replace(drawn, augmentation=training_data.Augmentation())
-    patch = training_data.load_patch(drawn, recipe, 2)
+    drawn = patches.draw([[sources]], recipe, 0, 0)
+    drawn = dataclasses.replace(drawn, augmentation=patches.Augmentation())
+    patch = patches.load_patch(drawn, recipe, 2)
 
     def expected(samples, ratio):
         part = samples[:, drawn.left : drawn.left + ROWS].astype(np.float64)
@@ -225,7 +228,7 @@ def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
     samples[..., 1] //= 100
     packed = entry(tmp_path, "frame", samples, black=black, white=16383.0)
     for ratio in (1.0, 100.0, 300.0, 10 / 0.033):
-        brightened = training_data._brighten(packed.open(), packed, ratio, cut=True)
+        brightened = patches._brighten(packed.open(), packed, ratio, cut=True)
         assert np.array_equal(brightened, packing.normalise(samples, black, 16383.0, ratio))
 
 
@@ -240,9 +243,9 @@ def test_an_epoch_has_every_scene_once(tmp_path):
     bursts = [mapped(tmp_path, 1, scene=name) for name in names]
     # Two scenes have a second exposure.
     second = [dataclasses.replace(burst, ratio=300.0) for burst in bursts[2:4]]
-    scenes = training_data.group_scenes([*second, *reversed(bursts)])
+    scenes = patches.group_scenes([*second, *reversed(bursts)])
     recipe = Recipe("burst", patch=8, n_burst=1)
-    drawn = [training_data.draw(scenes, recipe, 8, n).sources for n in range(7 * 60)]
+    drawn = [patches.draw(scenes, recipe, 8, n).sources for n in range(7 * 60)]
     epochs = [tuple(d.scene for d in drawn[i : i + 7]) for i in range(0, len(drawn), 7)]
     assert all(sorted(epoch) == names for epoch in epochs)
     assert len(set(epochs)) > 50
@@ -250,7 +253,7 @@ def test_an_epoch_has_every_scene_once(tmp_path):
     for name in names[2:4]:
         assert 15 < exposures[name, 300.0] < 45
         assert exposures[name, 300.0] + exposures[name, 1.0] == 60
-    other_seed = [training_data.draw(scenes, recipe, 9, n).sources.scene for n in range(7)]
+    other_seed = [patches.draw(scenes, recipe, 9, n).sources.scene for n in range(7)]
     assert sorted(other_seed) == names
     assert tuple(other_seed) != epochs[0]
 
@@ -258,11 +261,11 @@ def test_an_epoch_has_every_scene_once(tmp_path):
 def test_seed_and_number_alone_decide(tmp_path):
     scenes = [[mapped(tmp_path, 8)]]
     recipe = Recipe("burst", patch=8, n_burst=8, shift=4)
-    drawn = [training_data.draw(scenes, recipe, 10, n) for n in range(50)]
-    backwards = [training_data.draw(scenes, recipe, 10, n) for n in reversed(range(50))]
+    drawn = [patches.draw(scenes, recipe, 10, n) for n in range(50)]
+    backwards = [patches.draw(scenes, recipe, 10, n) for n in reversed(range(50))]
     assert drawn == backwards[::-1]
     assert len({(d.top, d.left, d.frames, d.shifts) for d in drawn}) == 50
-    assert drawn != [training_data.draw(scenes, recipe, 11, n) for n in range(50)]
+    assert drawn != [patches.draw(scenes, recipe, 11, n) for n in range(50)]
 
 
 def test_texture_prefers_detail(tmp_path):
@@ -273,7 +276,7 @@ def test_texture_prefers_detail(tmp_path):
 
     def share_with_detail(texture):
         recipe = Recipe("burst", patch=8, n_burst=1, texture=texture)
-        drawn = [training_data.draw([[sources]], recipe, 12, n) for n in range(300)]
+        drawn = [patches.draw([[sources]], recipe, 12, n) for n in range(300)]
         return np.mean([draw.top < 6 and draw.left < 6 for draw in drawn])
 
     none, half, full = map(share_with_detail, (0.0, 0.5, 1.0))
@@ -288,23 +291,23 @@ def test_only_the_crop_is_read(tmp_path, stage):
     def sparse(name, shape):
         np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.uint16, shape)
         levels = (512.0,) * shape[-1]
-        return cache.Entry(
+        return raw_cache.Entry(
             tmp_path / name, tmp_path / f"{name}.npy", shape, (0, 0), levels, 16383.0
         )
 
     packed = sparse("packed", (1424, 2128, 4))
-    sources = training_data.Sources(
+    sources = patches.Sources(
         "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3))
     )
     recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
-    training_data._table(512.0, 16383.0, 100.0, True)
+    patches._table(512.0, 16383.0, 100.0, True)
     drawn = next(
         draw
-        for draw in (training_data.draw([[sources]], recipe, 0, n) for n in range(99))
+        for draw in (patches.draw([[sources]], recipe, 0, n) for n in range(99))
         if len(draw.frames) == 8
     )
     tracemalloc.start()
-    patch = training_data.load_patch(drawn, recipe, 2)
+    patch = patches.load_patch(drawn, recipe, 2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # A whole frame alone would take 24 MB as float32 and half of that as uint16.
@@ -320,10 +323,10 @@ def write_tree(folder, camera, scenes, size, frames=3, long="10", **how):
         for frame in range(frames):
             dark = rng.integers(camera.black - 20, camera.black + 300, size).astype(np.uint16)
             path = folder / "short" / f"{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
-            simulate.write_dng(path, dark, camera, 0.1, **how)
+            simulator.write_dng(path, dark, camera, 0.1, **how)
         bright = rng.integers(camera.black, camera.white + 1, size).astype(np.uint16)
         path = folder / "long" / f"{scene:05d}_00_{long}s{camera.suffix}"
-        simulate.write_dng(path, bright, camera, float(long), **how)
+        simulator.write_dng(path, bright, camera, float(long), **how)
     return sid.find_bursts(folder / "short", folder / "long", camera, "train")
 
 
@@ -355,13 +358,13 @@ def signature(one):
 def test_elements_are_the_drawn_patches(sony, stage):
     bursts, folder = sony
     recipe = Recipe(stage, patch=16, n_burst=3, shift=2, bursts_per_step=2)
-    dataset = training_data.training_dataset(bursts, folder, cameras.SONY, recipe, 14, steps=4)
-    scenes = training_data.group_scenes(training_data.prepare(bursts, folder, cameras.SONY, stage))
+    dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 14, steps=4)
+    scenes = patches.group_scenes(patches.prepare(bursts, folder, cameras.SONY, stage))
     elements = as_numpy(dataset)
     assert len(elements) == 8
     for number, element in enumerate(elements):
-        drawn = training_data.draw(scenes, recipe, 14, number)
-        patch = training_data.load_patch(drawn, recipe, 2)
+        drawn = patches.draw(scenes, recipe, 14, number)
+        patch = patches.load_patch(drawn, recipe, 2)
         patch["scene"], patch["step"] = drawn.sources.scene.encode(), number // 2
         assert_same([element], [patch])
     assert elements[0]["step"].dtype == np.int64
@@ -380,7 +383,7 @@ def test_data_go_on_where_they_stopped(sony):
     recipe = Recipe("burst", patch=16, n_burst=3, shift=4, bursts_per_step=2)
 
     def elements(**span):
-        dataset = training_data.training_dataset(bursts, folder, cameras.SONY, recipe, 15, **span)
+        dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 15, **span)
         return as_numpy(dataset.take(24))
 
     whole = elements(steps=12)
@@ -397,7 +400,7 @@ def test_replicas_share_what_one_would_take(sony):
     def elements(bursts_per_step, **share):
         recipe = Recipe("burst", patch=16, n_burst=3, bursts_per_step=bursts_per_step)
         return as_numpy(
-            training_data.training_dataset(
+            patches.training_dataset(
                 bursts, folder, cameras.SONY, recipe, 16, start_step=3, steps=5, **share
             )
         )
@@ -414,43 +417,41 @@ def test_replicas_share_what_one_would_take(sony):
 def test_xtrans_files(tmp_path):
     bursts = write_tree(tmp_path, cameras.FUJI, [1], (516, 534), frames=1, long="30")
     recipe = Recipe("fine", patch=16, n_burst=1)
-    dataset = training_data.training_dataset(
+    dataset = patches.training_dataset(
         bursts, tmp_path / "cache", cameras.FUJI, recipe, 17, steps=3
     )
-    whole = raw.read_raw(bursts[0].frames[0], cameras.FUJI).packed(300.0)
-    truth = raw.read_truth(bursts[0].truth)
-    scenes = training_data.group_scenes(
-        training_data.prepare(bursts, tmp_path / "cache", cameras.FUJI)
-    )
+    whole = reading.read_raw(bursts[0].frames[0], cameras.FUJI).packed(300.0)
+    truth = reading.read_truth(bursts[0].truth)
+    scenes = patches.group_scenes(patches.prepare(bursts, tmp_path / "cache", cameras.FUJI))
     for number, one in enumerate(as_numpy(dataset)):
-        drawn = training_data.draw(scenes, recipe, 17, number)
+        drawn = patches.draw(scenes, recipe, 17, number)
         top, left = drawn.top, drawn.left
         expected = whole[top : top + 16, left : left + 16]
-        turned = training_data.augment(expected, drawn.augmentation)
+        turned = patches.augment(expected, drawn.augmentation)
         assert np.array_equal(one["frames"][0], turned)
         expected = truth[3 * top : 3 * top + 48, 3 * left : 3 * left + 48]
-        assert np.array_equal(one["truth"], training_data.augment(expected, drawn.augmentation))
+        assert np.array_equal(one["truth"], patches.augment(expected, drawn.augmentation))
 
 
 @pytest.mark.parametrize("pattern", [("RG", "GB"), ("GR", "BG"), ("GB", "RG"), ("BG", "GR")])
 def test_whole_bursts_are_those_of_restoration(tmp_path, pattern):
     camera = cameras.SONY
     (burst,) = write_tree(tmp_path, camera, [2], (70, 102), pattern=pattern)
-    frames, truth = training_data.load_burst(tmp_path / "cache", burst, camera, n_burst=2)
-    read = [raw.read_raw(path, camera) for path in burst.frames[:2]]
+    frames, truth = patches.load_burst(tmp_path / "cache", burst, camera, n_burst=2)
+    read = [reading.read_raw(path, camera) for path in burst.frames[:2]]
     assert np.array_equal(frames, np.stack([frame.packed(burst.ratio) for frame in read]))
     rows, columns = read[0].mosaic.shape
-    expected = raw.read_truth(burst.truth, read[0].offset)[:rows, :columns]
+    expected = reading.read_truth(burst.truth, read[0].offset)[:rows, :columns]
     assert np.array_equal(truth, expected)
     assert frames.dtype == truth.dtype == np.float32
 
 
 def test_published_recipes():
     sony, fuji = cameras.SONY, cameras.FUJI
-    assert training_data.published_recipe("coarse", sony) == Recipe("coarse", 256, 8, 0, 1, 0.0)
-    assert training_data.published_recipe("fine", sony) == Recipe("fine", 512, 1, 0, 1, 0.0)
-    assert training_data.published_recipe("burst", sony) == Recipe("burst", 512, 8, 4, 1, 0.0)
-    assert training_data.published_recipe("burst", fuji) == Recipe("burst", 512, 8, 0, 1, 0.0)
+    assert patches.published_recipe("coarse", sony) == Recipe("coarse", 256, 8, 0, 1, 0.0)
+    assert patches.published_recipe("fine", sony) == Recipe("fine", 512, 1, 0, 1, 0.0)
+    assert patches.published_recipe("burst", sony) == Recipe("burst", 512, 8, 4, 1, 0.0)
+    assert patches.published_recipe("burst", fuji) == Recipe("burst", 512, 8, 0, 1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -476,15 +477,15 @@ def test_a_replica_of_many_still_makes_patches_side_by_side(sony, monkeypatch):
     """Most of the others may be on other machines."""
     bursts, folder = sony
     two_at_once = threading.Barrier(2)
-    load_patch = training_data.load_patch
+    load_patch = patches.load_patch
 
     def load_and_meet(*arguments):
         two_at_once.wait(timeout=20)
         return load_patch(*arguments)
 
-    monkeypatch.setattr(training_data, "load_patch", load_and_meet)
+    monkeypatch.setattr(patches, "load_patch", load_and_meet)
     recipe = Recipe("coarse", patch=8, n_burst=1)
-    data = training_data.training_dataset(
+    data = patches.training_dataset(
         bursts, folder, cameras.SONY, recipe, 0, steps=2, replica=3, replicas=4
     )
     assert len(as_numpy(data)) == 2
@@ -494,10 +495,10 @@ def test_a_patch_is_compared_with_a_raw_file_alone(sony):
     (first, *_), _ = sony
     path = first.frames[0]
     with pytest.raises(InputError, match=f"{path.name} has 34 x 50 packed pixels.* 34 or less"):
-        training_data.check_patch(path, Recipe("burst", patch=36), cameras.SONY)
-    training_data.check_patch(path, Recipe("burst", patch=34), cameras.SONY)
+        patches.check_patch(path, Recipe("burst", patch=36), cameras.SONY)
+    patches.check_patch(path, Recipe("burst", patch=34), cameras.SONY)
     with pytest.raises(InputError, match="too few for --patch 18: give --patch 16 or less"):
-        training_data.check_patch(path, Recipe("coarse", patch=18), cameras.SONY)
+        patches.check_patch(path, Recipe("coarse", patch=18), cameras.SONY)
 
 
 def test_bad_input_is_named(sony, tmp_path):
@@ -505,7 +506,7 @@ def test_bad_input_is_named(sony, tmp_path):
 
     def start(bursts, patch=16, seed=0, stage="burst"):
         recipe = Recipe(stage, patch=patch)
-        training_data.training_dataset(bursts, folder, cameras.SONY, recipe, seed)
+        patches.training_dataset(bursts, folder, cameras.SONY, recipe, seed)
 
     with pytest.raises(
         InputError, match=r"_00_10s.ARW has 34 x 50 packed pixels, too few for --patch 36: .* 34 "
@@ -530,10 +531,11 @@ def test_bad_input_is_named(sony, tmp_path):
 
 ENDLESS = """
 import sys
-from dbp_tf import cameras, sid, training_data
+from dbp_tf.data import patches, sid
+from dbp_tf.raw import cameras
 bursts = sid.find_bursts(sys.argv[1] + "/short", sys.argv[1] + "/long", cameras.SONY, "train")
-recipe = training_data.Recipe("burst", patch=256, n_burst=3)
-dataset = training_data.training_dataset(bursts, sys.argv[1] + "/cache", cameras.SONY, recipe, 0)
+recipe = patches.Recipe("burst", patch=256, n_burst=3)
+dataset = patches.training_dataset(bursts, sys.argv[1] + "/cache", cameras.SONY, recipe, 0)
 kept = iter(dataset)
 next(kept)
 raise SystemExit(7)

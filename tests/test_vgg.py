@@ -10,8 +10,8 @@ import pytest
 import scipy.io
 import tensorflow as tf
 
-from dbp_tf import vgg
 from dbp_tf.errors import InputError
+from dbp_tf.training import vgg
 
 DATA = os.path.join(os.path.dirname(__file__), "data", "losses.npz")
 WIDTHS = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256)] + [(256, 256)] * 3

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dbp_tf import packing, simulate, white_balance
-from dbp_tf.cameras import FUJI, SONY
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing, white_balance
+from dbp_tf.raw.cameras import FUJI, SONY
+from dbp_tf.simulate import simulator
 
 OTHER = (1.3, 1.0, 2.7)
 
@@ -18,7 +19,7 @@ def test_grey_of_another_sensor_becomes_the_training_camera_s(camera):
     other = dataclasses.replace(camera, white_balance=OTHER)
     grey = np.full((12, 12, 3), 0.5, np.float32)
     ours, theirs = (
-        packing.pack(simulate.mosaic(simulate.unprocess(grey, one), layout.colours), layout)
+        packing.pack(simulator.mosaic(simulator.unprocess(grey, one), layout.colours), layout)
         for one in (camera, other)
     )
     colours = white_balance.scales("camera", OTHER, camera.white_balance, "a.dng")

@@ -18,10 +18,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import cache as caches
-from dbp_tf import packing
-from dbp_tf import raw as raws
+from dbp_tf.data import raw_cache
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing, reading
 
 STAGES = ("coarse", "fine", "burst")
 
@@ -103,7 +102,7 @@ class Sources:
     Attributes:
       scene: five digits.
       ratio: by which the dark frames are brightened.
-      frames: packed dark frames, `cache.Entry` of [H, W, C].
+      frames: packed dark frames, `raw_cache.Entry` of [H, W, C].
       clean: the packed long exposure, [H, W, C].
       developed: the truth, at least [S*H, S*W, 3] from the frames' offset on; None in the coarse
         stage, which has no use for it.
@@ -111,9 +110,9 @@ class Sources:
 
     scene: str
     ratio: float
-    frames: tuple[caches.Entry, ...]
-    clean: caches.Entry
-    developed: caches.Entry | None
+    frames: tuple[raw_cache.Entry, ...]
+    clean: raw_cache.Entry
+    developed: raw_cache.Entry | None
 
 
 def prepare(bursts, cache, camera, stage="burst"):
@@ -121,7 +120,7 @@ def prepare(bursts, cache, camera, stage="burst"):
 
     Args:
       bursts: list of `sid.Burst`, each with a truth.
-      cache: folder of the cache, see `cache.fill`.
+      cache: folder of the cache, see `raw_cache.fill`.
       camera: `cameras.Camera`.
       stage: "coarse", "fine" or "burst".
 
@@ -129,7 +128,7 @@ def prepare(bursts, cache, camera, stage="burst"):
       list of `Sources`, one for each burst.
 
     Raises:
-      InputError: a burst has no truth, its files are not of one size, or see `cache.fill`.
+      InputError: a burst has no truth, its files are not of one size, or see `raw_cache.fill`.
     """
     wanted = []
     for burst in bursts:
@@ -138,17 +137,17 @@ def prepare(bursts, cache, camera, stage="burst"):
                 f"scene {burst.scene} has no long exposure to learn from: add it to --long_dir or "
                 f"remove the scene from --short_dir"
             )
-        wanted += [(caches.PACKED, path) for path in (*burst.frames, burst.truth)]
+        wanted += [(raw_cache.PACKED, path) for path in (*burst.frames, burst.truth)]
         if stage != "coarse":
-            wanted.append((caches.DEVELOPED, burst.truth))
-    entries = caches.fill(cache, wanted, camera)
+            wanted.append((raw_cache.DEVELOPED, burst.truth))
+    entries = raw_cache.fill(cache, wanted, camera)
     found = [
         Sources(
             scene=burst.scene,
             ratio=burst.ratio,
-            frames=tuple(entries[caches.PACKED, path] for path in burst.frames),
-            clean=entries[caches.PACKED, burst.truth],
-            developed=entries.get((caches.DEVELOPED, burst.truth)),
+            frames=tuple(entries[raw_cache.PACKED, path] for path in burst.frames),
+            clean=entries[raw_cache.PACKED, burst.truth],
+            developed=entries.get((raw_cache.DEVELOPED, burst.truth)),
         )
         for burst in bursts
     ]
@@ -170,7 +169,7 @@ def check_patch(path, recipe, camera):
     Raises:
       InputError: the picture is smaller than the patch, or not to be read.
     """
-    with raws.open_raw(path) as raw:
+    with reading.open_raw(path) as raw:
         size = raw.sizes.height // camera.scale, raw.sizes.width // camera.scale
     _check_patch(path, size, recipe)
 

@@ -23,9 +23,9 @@ import zlib
 import numpy as np
 import rawpy
 
-from dbp_tf import files, packing, progress
-from dbp_tf import raw as raws
+from dbp_tf import files, progress
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing, reading
 
 PACKED = "packed"
 DEVELOPED = "developed"
@@ -171,11 +171,11 @@ def _make(folder, kind, source, camera):
     # Before the file is read: should it change meanwhile, the entry is found to be stale.
     origin = _origin(kind, source, camera)
     if kind == PACKED:
-        frame = raws.read_raw(source, camera)
+        frame = reading.read_raw(source, camera)
         array = packing.pack(frame.mosaic, frame.layout)
         offset, black, white = frame.offset, frame.black, frame.white
     else:
-        array = raws.read_truth_16bit(source)
+        array = reading.read_truth_16bit(source)
         offset, black, white = (0, 0), (0.0, 0.0, 0.0), 65535.0
     file = io.BytesIO()
     np.save(file, array)
@@ -230,7 +230,7 @@ def _prepare(folder):
 
 def _check_space(folder, missing, camera):
     """Refuses to start what the disk cannot hold; all files are taken to be of one size."""
-    with raws.open_raw(missing[0][1]) as raw:
+    with reading.open_raw(missing[0][1]) as raw:
         pixels = raw.sizes.height * raw.sizes.width
     need = sum(pixels * _BYTES_PER_PIXEL[kind] for kind, _ in missing)
     space = shutil.disk_usage(folder).free

@@ -5,8 +5,8 @@ before it, and no more than two packed frames and the first mosaic are in
 memory.
 """
 
-from dbp_tf import raw as raws
 from dbp_tf.errors import InputError
+from dbp_tf.raw import reading
 
 
 class DarkFrames:
@@ -27,14 +27,14 @@ class DarkFrames:
         self._ratio = burst.ratio
         self._camera = camera
         self._background = background
-        self._first = background.submit(raws.read_raw, self._paths[0], camera)
+        self._first = background.submit(reading.read_raw, self._paths[0], camera)
 
     def __len__(self):
         return len(self._paths)
 
     @property
     def first(self):
-        """`raw.RawFrame` of the first frame; waits for it."""
+        """`reading.RawFrame` of the first frame; waits for it."""
         return self._first.result()
 
     def __iter__(self):
@@ -48,7 +48,7 @@ class DarkFrames:
             yield held.pop()
 
     def _packed(self, path):
-        frame, first = raws.read_raw(path, self._camera), self.first
+        frame, first = reading.read_raw(path, self._camera), self.first
         if frame.mosaic.shape != first.mosaic.shape or frame.offset != first.offset:
             raise InputError(
                 f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "

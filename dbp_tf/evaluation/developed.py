@@ -9,21 +9,20 @@ Axis letters: H W packed rows and columns, C packed channels.
 import numpy as np
 import rawpy
 
-from dbp_tf import packing
-from dbp_tf import raw as raws
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing, reading
 
 
 def develop_packed(frame, packed):
     """Develops packed samples as the raw file they belong to.
 
     Args:
-      frame: `raw.RawFrame`: the file, its levels and where its mosaic starts.
+      frame: `reading.RawFrame`: the file, its levels and where its mosaic starts.
       packed: [H, W, C] float, linear, 0 at the black and 1 at the white level; values outside
         are clipped. The brightened frame itself gives the traditional picture.
 
     Returns:
-      [rows, columns, 3] float32 sRGB in 0..1, as large as `raw.read_truth` would return it.
+      [rows, columns, 3] float32 sRGB in 0..1, as large as `reading.read_truth` would return it.
 
     Raises:
       InputError: the file cannot be read or developed.
@@ -31,7 +30,7 @@ def develop_packed(frame, packed):
     black = np.asarray(frame.black, np.float32)
     samples = np.rint(black + np.clip(packed, 0, 1) * (np.float32(frame.white) - black))
     mosaic = packing.unpack(samples.astype(np.uint16), frame.layout)
-    with raws.open_raw(frame.path) as raw:
+    with reading.open_raw(frame.path) as raw:
         visible = raw.raw_image_visible
         places = [
             _continued(visible.shape[axis], frame.offset[axis], mosaic.shape[axis], frame.layout)
@@ -39,11 +38,11 @@ def develop_packed(frame, packed):
         ]
         visible[:] = mosaic[np.ix_(*places)]
         try:
-            picture = raws.develop(raw)
+            picture = reading.develop(raw)
         except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
             raise InputError(f"{frame.path} cannot be developed ({error})") from None
     picture = picture[frame.offset[0] :, frame.offset[1] :]
-    return raws.as_float(picture)
+    return reading.as_float(picture)
 
 
 def _continued(length, start, inside, layout):
@@ -72,7 +71,7 @@ def coarse(model, frame, packed):
       See `develop_packed`.
     """
     # TensorFlow takes seconds to import, which the traditional picture does without.
-    from dbp_tf import layers
+    from dbp_tf.models import layers
 
     enlarged = layers.EnlargeTwice()(model.coarse_output(packed)[np.newaxis])
     return develop_packed(frame, enlarged[0].numpy())

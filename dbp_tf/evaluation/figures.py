@@ -14,9 +14,11 @@ import statistics
 import imageio.v3 as iio
 import numpy as np
 
-from dbp_tf import developed, evaluation, files, metrics, modes, pictures, progress, results
-from dbp_tf import raw as raws
+from dbp_tf import files, pictures, progress
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import developed, metrics, protocol, results
+from dbp_tf.raw import reading
+from dbp_tf.restore import modes
 
 FIGURES = {
     "panel": "traditional, coarse, fine, burst and truth, with a detail of each",
@@ -323,7 +325,7 @@ class _PictureFigure:
         self.box = box
 
     def path(self, folder, burst):
-        return evaluation.picture_path(folder, burst, self.name)
+        return protocol.picture_path(folder, burst, self.name)
 
     def unfinished(self, folder, bursts):
         """{(scene, exposure)} of the bursts whose figure is still to be drawn."""
@@ -352,7 +354,7 @@ class Panel(_PictureFigure):
         Args:
           model: what `load_pretrained` returns; it fuses frames.
           camera: `cameras.Camera`.
-          first: `raw.RawFrame` of the first frame.
+          first: `reading.RawFrame` of the first frame.
           frames: packed frames [H, W, C], brightened; an iterable that knows its length.
           reference_frame: "first" or "center".
           **compute: see `modes.restore`.
@@ -416,7 +418,7 @@ class Teaser(_PictureFigure):
                         network, frames, mode, reference_frame, camera.padded_columns, **compute
                     )
         looks["Burst (B)"] = picture
-        return picture, seconds, (raws.read_truth(first.path, first.offset), looks)
+        return picture, seconds, (reading.read_truth(first.path, first.offset), looks)
 
     def draw(self, folder, burst, looks, truth, result):
         """See `Panel.draw`."""
@@ -481,8 +483,8 @@ class Frames:
         rows = []
         for count, picture, seconds in looks[:-1]:
             progress.status(f"{burst.name}: scoring the picture of {count} frame(s)")
-            cut = evaluation.crop_to_common(picture, truth)
-            figures = evaluation.score(*cut, self.lpips)
+            cut = protocol.crop_to_common(picture, truth)
+            figures = protocol.score(*cut, self.lpips)
             rows.append(dataclasses.replace(result, frames=count, seconds=seconds, **figures))
         path = pathlib.Path(folder) / FRAMES_CSV
         results.write(path, [*results.read(path), *rows, result])

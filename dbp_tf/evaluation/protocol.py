@@ -10,10 +10,13 @@ from concurrent import futures
 
 import numpy as np
 
-from dbp_tf import __version__, cameras, files, metrics, modes, pictures, progress, results, sid
-from dbp_tf import raw as raws
-from dbp_tf.dark_frames import DarkFrames
+from dbp_tf import __version__, files, pictures, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import metrics, results
+from dbp_tf.evaluation.dark_frames import DarkFrames
+from dbp_tf.raw import cameras, reading
+from dbp_tf.restore import modes
 
 
 def check_model(model, camera, mode):
@@ -77,12 +80,12 @@ def sample_bursts(folder, camera, n_burst=8):
     Raises:
       InputError: what the simulator needs is not installed.
     """
-    from dbp_tf import simulate
+    from dbp_tf.simulate import simulator
 
     folder = pathlib.Path(folder)
     # The truth is written last.
     if not any(folder.glob(f"long/*{camera.suffix}")):
-        for line in simulate.simulate([simulate.SAMPLE], folder, camera, overwrite=True):
+        for line in simulator.simulate([simulator.SAMPLE], folder, camera, overwrite=True):
             progress.say(f"Simulated {line}.")
     return sid.find_bursts(folder / "short", folder / "long", camera, "test", n_burst)
 
@@ -133,7 +136,7 @@ def _read_truth(burst, first, common, bits):
     """
     if not burst.truth:
         return None, None
-    truth = raws.read_truth_16bit(burst.truth, first.offset)
+    truth = reading.read_truth_16bit(burst.truth, first.offset)
     if truth.shape[:2] != first.visible:
         raise InputError(
             f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
@@ -211,7 +214,7 @@ def _restore(model, burst, frames, camera, work, background):
     progress.status(f"{burst.name}: reading")
     if burst.truth:
         # It is decoded while the networks work; that it is no raw file is to be known before.
-        with raws.open_raw(burst.truth, unpack=False):
+        with reading.open_raw(burst.truth, unpack=False):
             pass
     first = frames.first
     rows, columns = first.mosaic.shape
@@ -240,7 +243,7 @@ def _finish(restored, burst, folder, work, background):
     path = picture_path(folder, burst)
     writing = background.submit(pictures.write_png, path, picture, work.bits)
     if truth is not None:
-        truth = raws.as_float(truth)
+        truth = reading.as_float(truth)
         files.write_whole(picture_path(folder, burst, "gt"), restored.truth_file)
     figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored:

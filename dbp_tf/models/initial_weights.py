@@ -8,7 +8,7 @@ and training takes long to get going.
 import keras
 import numpy as np
 
-from dbp_tf import layers
+from dbp_tf.models import layers
 
 # The last convolutions start small, so that the first steps do not go into undoing a random
 # picture: the coarse network at its own input, the fine one at this grey, near a bright
@@ -26,7 +26,7 @@ def he_weights(models, seed):
     and instance norms keep what they have.
 
     Args:
-      models: dict of `keras.Model`, see `spec.build`; changed in place.
+      models: dict of `keras.Model`, see `network_spec.build`; changed in place.
       seed: whole number; the same gives the same weights.
     """
     rng = np.random.default_rng(seed)

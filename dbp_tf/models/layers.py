@@ -9,7 +9,7 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from dbp_tf.reference import reference_index
+from dbp_tf.models.reference import reference_index
 
 LEAKY_SLOPE = 0.2
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import keras
 
-from dbp_tf import networks
 from dbp_tf.errors import InputError
+from dbp_tf.models import networks
 
 FAMILIES = ("coarse", "burst", "single")
 FUSIONS = ("max", "reference")

@@ -11,8 +11,8 @@ weighted layer carries the published variable's name; `released` holds the few e
 
 import keras
 
-from dbp_tf import layers
 from dbp_tf.errors import InputError
+from dbp_tf.models import layers
 
 
 def coarse_net(channels=4, width=32):

@@ -11,7 +11,7 @@ import re
 import tensorflow as tf
 
 from dbp_tf.errors import InputError
-from dbp_tf.spec import NetworkSpec
+from dbp_tf.models.network_spec import NetworkSpec
 
 # The published up-convolutions were created without names of their own.
 UP_CONVOLUTIONS = {
@@ -40,7 +40,7 @@ def published_name(layer, weight):
 
 
 def published_variables(models):
-    """{published name: Keras variable} of the networks that `spec.build` returns."""
+    """{published name: Keras variable} of the networks that `network_spec.build` returns."""
     table = {}
     for model in models.values():
         for layer in _weighted_layers(model):

@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from dbp_tf import packing
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing
 
 REFERENCES = ("first", "center", "sharpest")
 

@@ -11,8 +11,8 @@ import os
 import pathlib
 import re
 
-from dbp_tf import exif
 from dbp_tf.errors import InputError
+from dbp_tf.raw import exif
 
 # Endings of the raw files that LibRaw reads; a folder's other files are passed over.
 RAW_SUFFIXES = frozenset(

@@ -4,8 +4,10 @@ import functools
 
 from absl import flags
 
-from dbp_tf import bursts, cli, overrides, photographs, pictures, progress, white_balance
+from dbp_tf import cli, pictures, progress
 from dbp_tf.errors import InputError
+from dbp_tf.photos import bursts, photographs
+from dbp_tf.raw import overrides, white_balance
 
 # Flags that mean nothing without --burst; their defaults are those of `define`.
 OWN = (

@@ -9,19 +9,11 @@ import time
 
 import numpy as np
 
-from dbp_tf import (
-    alignment,
-    brightness,
-    bursts,
-    levels,
-    modes,
-    packing,
-    pictures,
-    progress,
-    white_balance,
-)
-from dbp_tf import raw as raws
+from dbp_tf import pictures, progress
 from dbp_tf.errors import InputError
+from dbp_tf.photos import alignment, brightness, bursts
+from dbp_tf.raw import levels, packing, reading, white_balance
+from dbp_tf.restore import modes
 
 # Raw pixels a side below which there is nothing for the network to see.
 _LEAST_SIDE = 32
@@ -37,7 +29,7 @@ def read_burst(burst, overrides, camera, n_burst=None):
       n_burst: read that many frames at the most.
 
     Returns:
-      (list of `raw.RawFrame`, list of sentences about what looks odd).
+      (list of `reading.RawFrame`, list of sentences about what looks odd).
 
     Raises:
       InputError: a file cannot be used, its black level cannot be true, or a frame differs from
@@ -49,7 +41,7 @@ def read_burst(burst, overrides, camera, n_burst=None):
         progress.status(f"{burst.name}: reading frame {number}")
         # What the tags tell is cheaper to compare than what the whole file holds.
         bursts.check_shot(frame, first)
-        raw_frame = raws.read_raw(frame.path, overrides=overrides)
+        raw_frame = reading.read_raw(frame.path, overrides=overrides)
         _check_mosaic(raw_frame, frames[0] if frames else None, camera, overrides)
         odd = levels.check(raw_frame, overrides)
         # What is odd about one file of a camera is so about all.
@@ -101,7 +93,7 @@ def packed_frames(frames, camera, ratio, balance):
     """Frames as the network wants them.
 
     Args:
-      frames: list of `raw.RawFrame`.
+      frames: list of `reading.RawFrame`.
       camera: `cameras.Camera` the weights were trained on.
       ratio: exposure ratio; None to find it in the raw signal.
       balance: what `white_balance.parse` returns.

@@ -44,7 +44,7 @@ def check(frame, overrides):
     """Compares a frame's levels with its pixels.
 
     Args:
-      frame: `raw.RawFrame`.
+      frame: `reading.RawFrame`.
       overrides: `overrides.Overrides`; a level that the user gave is not doubted.
 
     Returns:

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from dbp_tf import packing
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pathlib
 import numpy as np
 import rawpy
 
-from dbp_tf import exif, packing
 from dbp_tf.errors import InputError
-from dbp_tf.overrides import NOTHING
+from dbp_tf.raw import exif, packing
+from dbp_tf.raw.overrides import NOTHING
 
 # Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
 # claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.

@@ -18,9 +18,10 @@ import sys
 import time
 import urllib.parse
 
-from dbp_tf import __version__, cli, developed, figures, files, pictures, progress, results
-from dbp_tf import raw as raws
+from dbp_tf import __version__, cli, files, pictures, progress
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.raw import reading
 
 REPORT = "report.html"
 SMALL = "report_files"
@@ -148,7 +149,7 @@ def _write_jpeg(path, image, side):
 def _write_input(folder, burst, camera):
     from PIL import Image
 
-    frame = raws.read_raw(burst.frames[0], camera)
+    frame = reading.read_raw(burst.frames[0], camera)
     picture = developed.develop_packed(frame, frame.packed(burst.ratio))
     rows, columns = frame.mosaic.shape
     whole = pictures.quantised(picture[:rows, :columns])
@@ -475,7 +476,3 @@ def run(argv):
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return cli.EXIT_INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv))

@@ -6,9 +6,10 @@ import operator
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import layers, spec, streaming
 from dbp_tf.errors import InputError
-from dbp_tf.reference import reference_index
+from dbp_tf.models import layers, network_spec
+from dbp_tf.models.reference import reference_index
+from dbp_tf.restore import streaming
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -17,7 +18,7 @@ class Enhancer:
     """Networks with weights, ready to restore.
 
     Attributes:
-      spec: `spec.NetworkSpec`.
+      spec: `network_spec.NetworkSpec`.
       coarse: `keras.Model` or None, see `networks.coarse_net`.
       burst: `keras.Model` or None, see `networks.fine_res_net`.
       single: `keras.Model` or None, see `networks.sid_net`.
@@ -169,10 +170,10 @@ def empty(description, precision="float32"):
     """An `Enhancer` whose kernels are undefined, to be filled; raises InputError as `enhance` does.
 
     Args:
-      description: `spec.NetworkSpec`.
+      description: `network_spec.NetworkSpec`.
       precision: see `Enhancer`.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     with layers.empty_weights():
-        return Enhancer(description, spec.build(description, dtype=precision), precision)
+        return Enhancer(description, network_spec.build(description, dtype=precision), precision)

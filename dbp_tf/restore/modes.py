@@ -13,7 +13,7 @@ import numpy as np
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
-from dbp_tf.reference import reference_index
+from dbp_tf.models.reference import reference_index
 
 
 @dataclasses.dataclass(frozen=True)

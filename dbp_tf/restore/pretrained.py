@@ -13,10 +13,9 @@ import tempfile
 import keras
 import numpy as np
 
-from dbp_tf import released
-from dbp_tf import spec as specs
-from dbp_tf.enhancer import Enhancer, empty
 from dbp_tf.errors import InputError
+from dbp_tf.models import network_spec, released
+from dbp_tf.restore.enhancer import Enhancer, empty
 
 SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
@@ -60,7 +59,7 @@ def load_pretrained(path, precision="float32"):
 def untrained(spec, seed=0):
     """An `Enhancer` with new random weights; what it restores shows nothing."""
     keras.utils.set_random_seed(seed)
-    return Enhancer(spec, specs.build(spec))
+    return Enhancer(spec, network_spec.build(spec))
 
 
 class _NamedArrays(keras.layers.Layer):
@@ -125,7 +124,7 @@ def _load_own(folder, precision):
                 f"{spec_file} is of format {description['format']}, this version of dbp_tf reads "
                 f"format {FORMAT}: update dbp_tf"
             )
-        spec = specs.NetworkSpec(**description["network"])
+        spec = network_spec.NetworkSpec(**description["network"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{spec_file} does not describe a network ({error})") from None
     if not weights_file.is_file():

@@ -18,8 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import memory, networks
+from dbp_tf import memory
 from dbp_tf.errors import InputError
+from dbp_tf.models import networks
 
 # Columns of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
 # 2 by the convolutions of level 1, which reach into 2 columns of level 2; those of level 2 make 4

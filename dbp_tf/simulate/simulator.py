@@ -23,13 +23,14 @@ import io
 import itertools
 import math
 import pathlib
-import sys
 
 import numpy as np
 from absl import flags
 
-from dbp_tf import cameras, cli, files, packing, sid
+from dbp_tf import cli, files
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras, packing
 
 SAMPLE = pathlib.Path(__file__).parent / "samples" / "astronaut.jpg"
 
@@ -769,7 +770,3 @@ def main(photos):
     )
     for line in lines:
         print(line, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(main, FLAGS, words=True))

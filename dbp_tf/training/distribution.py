@@ -79,7 +79,7 @@ def distribute(strategy, dataset_of, *, start_step, steps):
     Args:
       strategy: see `make_strategy`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, that gives one
-        replica's `tf.data.Dataset` of dicts, see `training_data.training_dataset`.
+        replica's `tf.data.Dataset` of dicts, see `patches.training_dataset`.
       start_step, steps: what to ask it for.
 
     Returns:

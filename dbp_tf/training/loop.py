@@ -17,27 +17,21 @@ import imageio.v3 as iio
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import (
-    distribution,
-    evaluation,
-    files,
-    packing,
-    pictures,
-    progress,
-    run_folder,
-    simulate,
-)
-from dbp_tf import spec as specs
-from dbp_tf import training_step as step_of
+from dbp_tf import files, pictures, progress
 from dbp_tf.errors import InputError
-from dbp_tf.pretrained import Enhancer, save_pretrained
-from dbp_tf.reference import reference_index
+from dbp_tf.evaluation import protocol
+from dbp_tf.models import network_spec
+from dbp_tf.models.reference import reference_index
+from dbp_tf.raw import packing
+from dbp_tf.restore.pretrained import Enhancer, save_pretrained
+from dbp_tf.simulate import simulator
+from dbp_tf.training import distribution, run_folder, training_step
 
 COLUMNS = (
     "epoch",
     "step",
     "learning_rate",
-    *step_of.LOSSES,
+    *training_step.LOSSES,
     "val_psnr",
     "val_ssim_range2",
     "val_ssim_range1",
@@ -87,14 +81,14 @@ class Networks:
     """What to train and from which weights.
 
     Attributes:
-      spec: `spec.NetworkSpec`.
+      spec: `network_spec.NetworkSpec`.
       start: `pretrained.Enhancer` whose networks are taken over; None to start from nothing.
       initial: weights of networks that `start` lacks, "published" or "he".
       precision: one of `training_step.PRECISIONS`.
       reference_frame: of the fine network, "center" (published) or "first".
     """
 
-    spec: specs.NetworkSpec
+    spec: network_spec.NetworkSpec
     start: Enhancer | None = None
     initial: str = "published"
     precision: str = "float32"
@@ -120,7 +114,7 @@ def train(
     Args:
       folder: of the run, see `run_folder`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, see
-        `training_data.training_dataset`.
+        `patches.training_dataset`.
       networks: `Networks`.
       objective: `training_step.Objective`.
       optimisation: `training_step.Optimisation`.
@@ -151,7 +145,7 @@ def train(
         validate=validate,
     )
     if run.chief:
-        described = evaluation.settings_of({}, run.plain)
+        described = protocol.settings_of({}, run.plain)
         run_folder.write_settings(
             folder,
             {
@@ -166,8 +160,8 @@ def train(
 
 
 def count_parameters(spec):
-    """How many numbers the networks of a `spec.NetworkSpec` consist of."""
-    return sum(model.count_params() for model in specs.build(spec).values())
+    """How many numbers the networks of a `network_spec.NetworkSpec` consist of."""
+    return sum(model.count_params() for model in network_spec.build(spec).values())
 
 
 @contextlib.contextmanager
@@ -203,7 +197,7 @@ class _Run:
         self.chief = distribution.is_chief(strategy)
         self.alone = distribution.worker_count(strategy) == 1
         with strategy.scope():
-            self.models = step_of.build_models(
+            self.models = training_step.build_models(
                 networks.spec,
                 precision=networks.precision,
                 reference_frame=networks.reference_frame,
@@ -213,24 +207,28 @@ class _Run:
             for name, model in networks.start.models.items() if networks.start else ():
                 if name in self.models:
                     self.models[name].set_weights(model.get_weights())
-            self.optimizer = step_of.build_optimizer(
-                step_of.trainable_variables(objective.stage, self.models),
+            self.optimizer = training_step.build_optimizer(
+                training_step.trainable_variables(objective.stage, self.models),
                 optimisation,
                 plan.total_steps,
                 networks.precision,
             )
-        self.rate = step_of.LearningRate(optimisation, plan.total_steps)
+        self.rate = training_step.LearningRate(optimisation, plan.total_steps)
         # Where the networks being trained are spread over devices or compute in half precision,
         # what is saved and shown comes from a plain copy.
         self.copied = networks.precision != "float32" or distribution.spreads(strategy)
-        plain = specs.build(networks.spec, networks.reference_frame) if self.copied else self.models
+        plain = (
+            network_spec.build(networks.spec, networks.reference_frame)
+            if self.copied
+            else self.models
+        )
         self.plain = Enhancer(networks.spec, plain)
         self._restore()
 
     def _restore(self):
         weights = [w.value for m in self.models.values() for w in m.weights]
         saved_step = tf.Variable(0, dtype=tf.int64)
-        saved_sums = tf.Variable(tf.zeros(len(step_of.LOSSES), tf.float64))
+        saved_sums = tf.Variable(tf.zeros(len(training_step.LOSSES), tf.float64))
         if self.chief:
             parameters = sum(m.count_params() for m in self.models.values())
             run_folder.check_space(self.folder, parameters, self.plan.keep)
@@ -276,7 +274,7 @@ class _Run:
             data = distribution.distribute(
                 self.strategy, self.dataset_of, start_step=self.step, steps=total - self.step
             )
-            take_step, _ = step_of.make_step(
+            take_step, _ = training_step.make_step(
                 self.strategy,
                 self.models,
                 self.optimizer,
@@ -370,7 +368,7 @@ class _Run:
         plan, epoch = self.plan, self.step // self.plan.steps_per_epoch
         last = epoch == plan.epochs
         self._check_weights()
-        losses = dict(zip(step_of.LOSSES, self.sums / plan.steps_per_epoch, strict=True))
+        losses = dict(zip(training_step.LOSSES, self.sums / plan.steps_per_epoch, strict=True))
         self.sums = np.zeros_like(self.sums)
         if self.chief:
             scores = {}
@@ -481,7 +479,7 @@ def sample_picture(enhancer, burst, stage, camera, reference_frame="center"):
 
     Args:
       enhancer: `pretrained.Enhancer`.
-      burst: dict as `training_data.training_dataset` yields it.
+      burst: dict as `patches.training_dataset` yields it.
       stage: one of `training_step.STAGES`; the coarse one shows raw, coloured and brightened.
       camera: `cameras.Camera`.
       reference_frame: "first" or "center".
@@ -515,4 +513,4 @@ def raw_colours(packed, camera):
     colours = np.array([layout.colours[row][column] for (row, column), *_ in layout.sites])
     rgb = np.stack([packed[..., colours == c].mean(-1) for c in "RGB"], axis=-1)
     linear = np.clip(rgb * np.float32(camera.white_balance), 0, 1)
-    return simulate.linear_to_srgb(linear).astype(np.float32)
+    return simulator.linear_to_srgb(linear).astype(np.float32)

@@ -8,7 +8,7 @@ precision its inputs have, and is a scalar, 0 or more.
 
 import tensorflow as tf
 
-from dbp_tf.vgg import FEATURE_LAYERS
+from dbp_tf.training.vgg import FEATURE_LAYERS
 
 # The matrix of similarities has at most this number of rows and of columns.
 MAX_POSITIONS = 65 * 65

@@ -8,8 +8,10 @@ import zlib
 
 from absl import flags
 
-from dbp_tf import cameras, cli, progress, sid
+from dbp_tf import cli, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras
 
 # The contextual loss weighs 1 or, for Fuji, 0.1; the published perceptual variant 0.1.
 _PERCEPTUAL_WEIGHT = 0.1
@@ -388,7 +390,7 @@ def load_start(path, flag, camera, *, needs):
     """
     if not path:
         return None
-    from dbp_tf import pretrained
+    from dbp_tf.restore import pretrained
 
     start = pretrained.load_pretrained(path)
     spec = start.spec
@@ -419,7 +421,7 @@ def check_fusion(values, fusion):
 
     Args:
       values: `flags.FlagValues`.
-      fusion: of the networks, see `spec.NetworkSpec`.
+      fusion: of the networks, see `network_spec.NetworkSpec`.
 
     Raises:
       InputError: such a flag was given.
@@ -459,7 +461,7 @@ def start_tensorflow(values):
     tf = cli.import_tensorflow()
     if values.deterministic:
         tf.config.experimental.enable_op_determinism()
-    from dbp_tf import distribution
+    from dbp_tf.training import distribution
 
     return distribution.make_strategy(values.strategy)
 
@@ -471,21 +473,15 @@ def train(values, job, strategy, spec, start, **network):
       values: `flags.FlagValues`.
       job: `Job`.
       strategy: see `start_tensorflow`.
-      spec: `spec.NetworkSpec` of what is trained.
+      spec: `network_spec.NetworkSpec` of what is trained.
       start: `pretrained.Enhancer` to start from, or None.
-      **network: `initial` and `reference_frame` of `training.Networks`.
+      **network: `initial` and `reference_frame` of `loop.Networks`.
 
     Raises:
-      InputError: see `training.train`.
+      InputError: see `loop.train`.
     """
-    from dbp_tf import (
-        distribution,
-        run_folder,
-        training,
-        training_data,
-        training_step,
-        validation,
-    )
+    from dbp_tf.data import patches
+    from dbp_tf.training import distribution, loop, run_folder, training_step, validation
 
     chief = distribution.is_chief(strategy)
     lock = run_folder.open_folder(job.folder) if chief else None
@@ -493,7 +489,7 @@ def train(values, job, strategy, spec, start, **network):
     objective = _objective(values, job)
     scenes = len({burst.scene for burst in job.bursts})
     seen = recipe.bursts_per_step * strategy.num_replicas_in_sync
-    plan = training.Plan(
+    plan = loop.Plan(
         epochs=values.epochs,
         steps_per_epoch=values.steps_per_epoch or -(-scenes // seen),
         save_every=values.save_every,
@@ -510,7 +506,7 @@ def train(values, job, strategy, spec, start, **network):
         warmup_steps=values.warmup_steps,
         clip_norm=values.clip_norm,
     )
-    networks = training.Networks(spec=spec, start=start, precision=values.precision, **network)
+    networks = loop.Networks(spec=spec, start=start, precision=values.precision, **network)
     fixed = {
         "stage": job.stage,
         **_named(values, dataclasses.asdict(optimisation)),
@@ -530,12 +526,12 @@ def train(values, job, strategy, spec, start, **network):
     _check_stage(job.folder, job.stage)
     run_folder.check_settings(job.folder, fixed)
     if chief:  # Before hours of decoding.
-        run_folder.check_space(job.folder, training.count_parameters(spec), plan.keep)
-    training_data.check_patch(job.bursts[0].frames[0], recipe, job.camera)
-    training_data.prepare(job.bursts + job.validation, values.cache_dir, job.camera, job.stage)
+        run_folder.check_space(job.folder, loop.count_parameters(spec), plan.keep)
+    patches.check_patch(job.bursts[0].frames[0], recipe, job.camera)
+    patches.prepare(job.bursts + job.validation, values.cache_dir, job.camera, job.stage)
 
     def dataset_of(**part):
-        return training_data.training_dataset(
+        return patches.training_dataset(
             job.bursts, values.cache_dir, job.camera, recipe, values.seed, **part
         )
 
@@ -544,7 +540,7 @@ def train(values, job, strategy, spec, start, **network):
             enhancer, job.validation, values.cache_dir, job.camera, job.stage, recipe.n_burst
         )
 
-    training.train(
+    loop.train(
         job.folder,
         dataset_of,
         networks=networks,
@@ -571,7 +567,7 @@ def _named(values, settings):
 
 def _check_stage(folder, stage):
     """Refuses the folder of another stage, in which nearly every other setting differs as well."""
-    from dbp_tf import run_folder
+    from dbp_tf.training import run_folder
 
     try:
         before = json.loads((folder / run_folder.SETTINGS).read_text())["fixed"]["stage"]
@@ -586,9 +582,9 @@ def _check_stage(folder, stage):
 
 
 def _recipe(values, job):
-    from dbp_tf import training_data
+    from dbp_tf.data import patches
 
-    published = training_data.published_recipe(job.stage, job.camera)
+    published = patches.published_recipe(job.stage, job.camera)
     given = {
         name: values[name].value
         for name in ("patch", "n_burst", "shift", "texture", "bursts_per_step")
@@ -598,7 +594,7 @@ def _recipe(values, job):
 
 
 def _objective(values, job):
-    from dbp_tf import training_step
+    from dbp_tf.training import training_step
 
     if job.stage == "coarse":
         return training_step.Objective("coarse", seed=values.seed)
@@ -606,7 +602,7 @@ def _objective(values, job):
     if loss == "l1":
         return training_step.Objective(job.stage, seed=values.seed)
     published = job.camera.contextual_weight if loss == "contextual" else _PERCEPTUAL_WEIGHT
-    from dbp_tf import vgg
+    from dbp_tf.training import vgg
 
     return training_step.Objective(
         job.stage,

@@ -10,8 +10,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from dbp_tf import initial_weights, losses
-from dbp_tf import spec as specs
+from dbp_tf.models import initial_weights, network_spec
+from dbp_tf.training import losses
 
 STAGES = ("coarse", "fine", "burst")
 SCHEDULES = ("step", "cosine")
@@ -107,7 +107,7 @@ def build_models(
     """Builds networks to train; call it inside the strategy's scope.
 
     Args:
-      spec: `spec.NetworkSpec`.
+      spec: `network_spec.NetworkSpec`.
       precision: Keras dtype policy of what is not float32 in any case.
       reference_frame: of the fine network, "center" (published) or "first".
       initial: "published", or "he" (see `initial_weights.he_weights`).
@@ -120,7 +120,7 @@ def build_models(
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     try:
-        models = specs.build(spec, reference_frame)
+        models = network_spec.build(spec, reference_frame)
     finally:
         keras.config.set_dtype_policy(policy)
     if initial == "he":
@@ -160,7 +160,7 @@ def burst_losses(models, burst, objective):
 
     Args:
       models: see `build_models`.
-      burst: dict of tensors as `training_data.training_dataset` yields them: "frames"
+      burst: dict of tensors as `patches.training_dataset` yields them: "frames"
         [F,P,P,C] ([F,p,p,C] in the coarse stage), "low" [F,p,p,C], "truth" [S*P,S*P,3] (both
         not in the coarse stage), "clean_low" [p,p,C], "step".
       objective: `Objective`.

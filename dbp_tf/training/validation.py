@@ -4,7 +4,10 @@ import zlib
 
 import numpy as np
 
-from dbp_tf import evaluation, modes, packing, training_data
+from dbp_tf.data import patches
+from dbp_tf.evaluation import protocol
+from dbp_tf.raw import packing
+from dbp_tf.restore import modes
 
 
 def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
@@ -18,7 +21,7 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
       bursts: list of `sid.Burst` with truths.
       cache: folder of the cache.
       camera: `cameras.Camera`.
-      stage: one of `training_data.STAGES`.
+      stage: one of `patches.STAGES`.
       n_burst: frames at the most.
 
     Returns:
@@ -41,21 +44,21 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
 
 
 def _score(enhancer, burst, cache, camera, n_burst):
-    frames, truth = training_data.load_burst(cache, burst, camera, n_burst)
+    frames, truth = patches.load_burst(cache, burst, camera, n_burst)
     picture = modes.restore(
         enhancer,
         list(frames),
         reference_frame=camera.reference_frame,
         padded_columns=camera.padded_columns,
     )
-    return evaluation.score(*evaluation.crop_to_common(picture, truth))
+    return protocol.score(*protocol.crop_to_common(picture, truth))
 
 
 def _score_coarse(enhancer, burst, cache, camera):
-    (sources,) = training_data.prepare([burst], cache, camera, "coarse")
+    (sources,) = patches.prepare([burst], cache, camera, "coarse")
     dark, clean = (
         packing.normalise(entry.open(), entry.black, entry.white, ratio)
         for entry, ratio in ((sources.frames[0], sources.ratio), (sources.clean, 1.0))
     )
     output = enhancer.coarse(packing.halve(dark)[None])[0].numpy()
-    return evaluation.score(output, packing.halve(clean))
+    return protocol.score(output, packing.halve(clean))

@@ -1,0 +1,1 @@
+"""The published evaluation: restore, score, note down, draw."""

@@ -1,0 +1,1 @@
+"""The networks of the method as Keras models, and the weights that were published for them."""

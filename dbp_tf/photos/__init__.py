@@ -1,0 +1,1 @@
+"""Your own photographs: which files are a burst, alignment, brightness."""

@@ -1,0 +1,1 @@
+"""From a camera's file to packed frames: levels, colour filters, packing, white balance."""

@@ -1,0 +1,1 @@
+"""A photograph becomes a dark burst and its truth, as raw files."""
