@@ -42,7 +42,7 @@ def measure(precision):
     """First step, median of the following ones in seconds, and peak memory in bytes."""
     tf = cli.import_tensorflow()
     from dbp_tf.models.network_spec import NetworkSpec
-    from dbp_tf.training import training_step
+    from dbp_tf.training import config, training_step
 
     camera = cameras.camera_named(FLAGS.camera)
     coarse = FLAGS.stage == "coarse"
@@ -69,7 +69,7 @@ def measure(precision):
     models = training_step.build_models(spec, precision=precision)
     optimizer = training_step.build_optimizer(
         training_step.trainable_variables(FLAGS.stage, models),
-        training_step.Optimisation(),
+        config.Optimisation(),
         1000,
         precision,
     )

@@ -16,7 +16,7 @@ from dbp_tf.models import initial_weights
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, packing
 from dbp_tf.restore.pretrained import load_pretrained
-from dbp_tf.training import loop, losses, run_folder, training_step
+from dbp_tf.training import config, loop, losses, run_folder, training_step
 
 ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
@@ -207,7 +207,7 @@ class TestLosses:
 
 class TestLearningRate:
     def test_published_step(self):
-        rate = training_step.LearningRate(training_step.Optimisation(), 4000 * 161)
+        rate = training_step.LearningRate(config.Optimisation(), 4000 * 161)
         steps = np.array([0, 1, 2000 * 161 - 1, 2000 * 161, 4000 * 161 - 1])
         np.testing.assert_allclose(
             [float(rate(s)) for s in steps], np.where(steps < 2000 * 161, 1e-4, 1e-5), rtol=1e-6
@@ -215,14 +215,14 @@ class TestLearningRate:
 
     def test_drop_elsewhere_after_a_warm_up(self):
         rate = training_step.LearningRate(
-            training_step.Optimisation(1e-2, 1e-3, drop_at=0.75, warmup_steps=4), 20
+            config.Optimisation(1e-2, 1e-3, drop_at=0.75, warmup_steps=4), 20
         )
         expected = [2.5e-3, 5e-3, 7.5e-3, *[1e-2] * 12, *[1e-3] * 5]
         np.testing.assert_allclose([float(rate(s)) for s in range(20)], expected, rtol=1e-6)
 
     def test_cosine(self):
         rate = training_step.LearningRate(
-            training_step.Optimisation(3e-3, 1e-4, schedule="cosine", warmup_steps=10), 110
+            config.Optimisation(3e-3, 1e-4, schedule="cosine", warmup_steps=10), 110
         )
         for s in (0, 5, 9, 10, 35, 60, 109, 110, 500):
             expected = 1e-4 + 2.9e-3 * 0.5 * (1 + math.cos(math.pi * min(max(s - 10, 0) / 100, 1)))
@@ -234,7 +234,7 @@ class TestLearningRate:
         rng = np.random.default_rng(1)
         start = [rng.standard_normal(5), rng.standard_normal((2, 3))]
         variables = [keras.Variable(w.astype(np.float32)) for w in start]
-        optimisation = training_step.Optimisation(1e-2, 1e-3, drop_at=0.5, clip_norm=0.5)
+        optimisation = config.Optimisation(1e-2, 1e-3, drop_at=0.5, clip_norm=0.5)
         optimizer = training_step.build_optimizer(variables, optimisation, total_steps=4)
         weights = [w.copy() for w in start]
         m, v = [np.zeros_like(w) for w in start], [np.zeros_like(w) for w in start]
@@ -259,7 +259,7 @@ def stepped(precision):
     models = training_step.build_models(COARSE, precision=precision, initial="he", seed=4)
     variables = training_step.trainable_variables("coarse", models)
     optimizer = training_step.build_optimizer(
-        variables, training_step.Optimisation(1e-3), 10, precision
+        variables, config.Optimisation(1e-3), 10, precision
     )
     spec = made_up_dataset()(start_step=0, steps=1, replica=0, replicas=1).element_spec
     del spec["scene"]
@@ -301,7 +301,7 @@ class TestPrecision:
     def test_float16_scales_the_loss_and_leaves_out_what_overflows(self):
         variable = keras.Variable(np.float32([1, 2]))
         optimizer = training_step.build_optimizer(
-            [variable], training_step.Optimisation(1e-2), 10, "mixed_float16"
+            [variable], config.Optimisation(1e-2), 10, "mixed_float16"
         )
         scale = float(optimizer.scale_loss(tf.constant(1.0)))
         assert scale == 2.0**15
@@ -372,7 +372,7 @@ def run(tmp_path_factory):
             made_up_dataset(broken={9}),
             networks=loop.Networks(COARSE, initial="he"),
             objective=training_step.Objective("coarse"),
-            optimisation=training_step.Optimisation(),
+            optimisation=config.Optimisation(),
             plan=loop.Plan(
                 epochs=5,
                 steps_per_epoch=2,
@@ -443,7 +443,7 @@ def test_ruined_weights_are_never_saved(tmp_path):
             made_up_dataset(),
             networks=loop.Networks(COARSE, initial="he"),
             objective=training_step.Objective("coarse"),
-            optimisation=training_step.Optimisation(),
+            optimisation=config.Optimisation(),
             plan=loop.Plan(
                 epochs=4, steps_per_epoch=1, save_every=1, pictures_every=1, validate_every=1
             ),

@@ -19,10 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf.data import raw_cache
+from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing, reading
-
-STAGES = ("coarse", "fine", "burst")
 
 # Crops of which a preference for texture takes the most detailed one.
 _CANDIDATES = 8
@@ -34,53 +33,6 @@ _MOST_PARALLEL = 4
 _exiting = threading.Event()
 _inside = set()
 _refused = []
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a stage trains on.
-
-    Attributes:
-      stage: "coarse", "fine" or "burst".
-      patch: side of the patches in pixels of what the stage's network takes: packed pixels P
-        (even), but half-size ones p in the coarse stage.
-      n_burst: frames of a burst at the most; every burst shows 1 to so many, all counts alike
-        likely. A burst with fewer frames shows what it has.
-      shift: every frame but the first is moved by -shift to shift - 1 pixels (of the patch) along
-        rows and along columns, to teach robustness to small motion. Published: 4 for Sony, 0 for
-        Fuji.
-      bursts_per_step: bursts that a replica takes for one step; published 1.
-      texture: how often, 0 to 1, a patch is the most detailed one of several candidates instead
-        of just any. Published 0; more helps where training time is short.
-    """
-
-    stage: str
-    patch: int
-    n_burst: int = 8
-    shift: int = 0
-    bursts_per_step: int = 1
-    texture: float = 0.0
-
-    def __post_init__(self):
-        if self.stage not in STAGES:
-            raise InputError(f"a stage is one of {', '.join(STAGES)}, not {self.stage!r}")
-        if self.patch < 2 or (self.patch % 2 and self.stage != "coarse"):
-            raise InputError(f"--patch is an even number from 2 on, not {self.patch}")
-        if self.n_burst < 1:
-            raise InputError(f"--n_burst is at least 1, not {self.n_burst}")
-        if not 0 <= self.shift < self.patch:
-            raise InputError(
-                f"--shift is at least 0 and less than --patch {self.patch}, not {self.shift}"
-            )
-        if self.bursts_per_step < 1:
-            raise InputError(f"--bursts_per_step is at least 1, not {self.bursts_per_step}")
-        if not 0 <= self.texture <= 1:
-            raise InputError(f"--texture is a share, 0 to 1, not {self.texture}")
-
-    @property
-    def side(self):
-        """Side of what is read for a patch, in packed pixels."""
-        return self.patch * (2 if self.stage == "coarse" else 1)
 
 
 def published_recipe(stage, camera):
@@ -222,7 +174,7 @@ class Draw:
 
     Attributes:
       sources: the burst.
-      frames: indices of the frames it shows, shuffled; the first one is never shifted.
+      frames: indices of the frames it shows; the first one is never shifted.
       top, left: first row and column, in packed pixels.
       augmentation: see `Augmentation`.
       shifts: (rows, columns) for each of `frames`, in pixels of the patch.
@@ -264,6 +216,8 @@ def draw(scenes, recipe, seed, number):
     count = rng.integers(1, recipe.n_burst, endpoint=True)
     augmentation = Augmentation(*(rng.integers(2, size=3) == 1).tolist())
     order = rng.permutation(len(sources.frames))
+    if not recipe.shuffle:
+        order.sort()
     shifts = np.zeros((len(order), 2), int)
     if recipe.shift:
         shifts[1:] = rng.integers(-recipe.shift, recipe.shift, (len(order) - 1, 2))

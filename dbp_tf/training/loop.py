@@ -117,7 +117,7 @@ def train(
         `patches.training_dataset`.
       networks: `Networks`.
       objective: `training_step.Objective`.
-      optimisation: `training_step.Optimisation`.
+      optimisation: `config.Optimisation`.
       plan: `Plan`.
       strategy: see `distribution.make_strategy`.
       camera: `cameras.Camera`, for the colours of sample pictures.

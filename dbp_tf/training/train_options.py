@@ -481,7 +481,7 @@ def train(values, job, strategy, spec, start, **network):
       InputError: see `loop.train`.
     """
     from dbp_tf.data import patches
-    from dbp_tf.training import distribution, loop, run_folder, training_step, validation
+    from dbp_tf.training import config, distribution, loop, run_folder, validation
 
     chief = distribution.is_chief(strategy)
     lock = run_folder.open_folder(job.folder) if chief else None
@@ -498,7 +498,7 @@ def train(values, job, strategy, spec, start, **network):
         keep=values.keep,
         max_hours=values.max_hours,
     )
-    optimisation = training_step.Optimisation(
+    optimisation = config.Optimisation(
         learning_rate=values.learning_rate,
         final_learning_rate=values.final_learning_rate,
         schedule=values.schedule,

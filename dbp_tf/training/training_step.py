@@ -30,27 +30,6 @@ _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimisation:
-    """How weights are updated; the defaults are the published ones.
-
-    Attributes:
-      learning_rate: of Adam, at first.
-      final_learning_rate: after the drop, or at the end of the cosine.
-      schedule: "step" (one drop) or "cosine" (from the first to the final rate).
-      drop_at: fraction of all steps after which the rate drops.
-      warmup_steps: steps over which the rate rises to its value from 0.
-      clip_norm: largest norm of all gradients taken together; 0 for no limit.
-    """
-
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    schedule: str = "step"
-    drop_at: float = 0.5
-    warmup_steps: int = 0
-    clip_norm: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
 class Objective:
     """What is minimised.
 
@@ -70,7 +49,7 @@ class Objective:
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate at a step, as `Optimisation` says, over `total_steps` steps."""
+    """The learning rate at a step, as `config.Optimisation` says, over `total_steps` steps."""
 
     def __init__(self, optimisation, total_steps):
         self.optimisation = optimisation
@@ -133,7 +112,7 @@ def build_optimizer(variables, optimisation, total_steps, precision="float32"):
 
     Args:
       variables: what it will update.
-      optimisation: `Optimisation`.
+      optimisation: `config.Optimisation`.
       total_steps: of the whole training, for the schedule.
       precision: see `build_models`.
     """

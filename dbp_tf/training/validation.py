@@ -21,7 +21,7 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
       bursts: list of `sid.Burst` with truths.
       cache: folder of the cache.
       camera: `cameras.Camera`.
-      stage: one of `patches.STAGES`.
+      stage: one of `recipe.STAGES`.
       n_burst: frames at the most.
 
     Returns:

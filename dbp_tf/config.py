@@ -1,0 +1,169 @@
+"""The parameters of a program, each stated once.
+
+A program describes its parameters in a frozen dataclass whose fields are made with `parameter`.
+`define_flags` makes the command-line flags from the fields, `from_flags` makes the dataclass from
+the parsed flags, and `as_json` gives what settings.json holds. No TensorFlow is needed for it.
+"""
+
+import dataclasses
+import math
+import pathlib
+import types
+import typing
+
+from absl import flags
+
+_NUMBERS = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+
+
+def parameter(
+    default,
+    help,
+    *,
+    topic="",
+    low=None,
+    high=None,
+    choices=None,
+    required=False,
+    exists=None,
+    may_change=False,
+    flag=True,
+):
+    """A field of a program's dataclass. Its type is bool, int, float, str, Path or list[str].
+
+    A subclass gives another default with a plain `name: type = value`; all else is inherited. Where
+    defaults differ between cameras, the dataclass has `CAMERA_DEFAULTS`, a dict from the value of
+    the parameter "camera" to a dict from names to defaults; `--help` says them, too.
+
+    Args:
+      default: value without the flag.
+      help: text of `--help`.
+      topic: heading of `--help` under which the flag stands.
+      low, high: limits of a number, both allowed. Numbers are finite in any case.
+      choices: the only values allowed.
+      required: whether the flag must be given.
+      exists: "folder" or "file" for a path that must be there.
+      may_change: whether a run may go on with another value.
+      flag: False for a value that the program fixes, which has no flag.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "help": help,
+            "topic": topic,
+            "low": low,
+            "high": high,
+            "choices": choices,
+            "required": required,
+            "exists": exists,
+            "may_change": may_change,
+            "flag": flag,
+        },
+    )
+
+
+def parameters(cls):
+    """The parameters of a dataclass.
+
+    Args:
+      cls: a dataclass; fields that neither it nor a base made with `parameter` are passed over.
+
+    Returns:
+      dict from name to the keyword arguments that were given to `parameter`, and "default" and
+      "type".
+    """
+    found = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        for base in cls.__mro__:
+            stated = vars(base).get("__dataclass_fields__", {}).get(field.name)
+            if stated and stated.metadata:
+                kind = hints[field.name]
+                if isinstance(kind, types.UnionType):
+                    (kind,) = set(typing.get_args(kind)) - {types.NoneType}
+                about = {"default": field.default, "type": kind}
+                found[field.name] = {**stated.metadata, **about}
+                break
+    return found
+
+
+def define_flags(values, cls):
+    """Defines a flag for each parameter of the dataclass.
+
+    Args:
+      values: `flags.FlagValues` of the program.
+      cls: see `parameters`.
+    """
+    for name, about in parameters(cls).items():
+        if about["flag"]:
+            _define_flag(values, cls, name, about)
+
+
+def _define_flag(values, cls, name, about):
+    default, kind = about["default"], about["type"]
+    text = about["help"]
+    for camera, other in _camera_defaults(cls, name).items():
+        shown = f"{other:.5g}" if isinstance(other, float) else str(other).lower()
+        text += f" With --camera {camera}: {shown} by default."
+    more = {"help": text, "flag_values": values, "module_name": about["topic"] or None}
+    if about["choices"]:
+        flags.DEFINE_enum(name, default, enum_values=list(about["choices"]), **more)
+    elif kind is bool:
+        flags.DEFINE_bool(name, default, **more)
+    elif kind in _NUMBERS:
+        limits = {"lower_bound": about["low"], "upper_bound": about["high"]}
+        _NUMBERS[kind](name, default, **limits, **more)
+    elif kind == list[str]:
+        flags.DEFINE_list(name, default, **more)
+    else:
+        flags.DEFINE_string(name, None if default is None else str(default), **more)
+    if kind is float:
+        # nan passes absl's limits.
+        _check(values, name, math.isfinite, "give a finite number")
+    if about["exists"]:
+        there = pathlib.Path.is_dir if about["exists"] == "folder" else pathlib.Path.is_file
+        _check(values, name, lambda x: there(_path(x)), f"there is no such {about['exists']}")
+    if about["required"]:
+        flags.mark_flag_as_required(name, values)
+
+
+def _camera_defaults(cls, name):
+    cameras = getattr(cls, "CAMERA_DEFAULTS", {})
+    return {camera: others[name] for camera, others in cameras.items() if name in others}
+
+
+def _check(values, name, holds, sentence):
+    flags.register_validator(name, lambda x: x is None or holds(x), sentence, flag_values=values)
+
+
+def from_flags(values, cls):
+    """The dataclass with the values of the parsed flags.
+
+    Args:
+      values: `flags.FlagValues` that `define_flags` has filled and that are parsed.
+      cls: the dataclass.
+    """
+    given = {}
+    for name, about in parameters(cls).items():
+        if not about["flag"]:
+            continue
+        flag = values[name]
+        given[name] = flag.value
+        others = _camera_defaults(cls, name)
+        if others and not flag.present:
+            given[name] = others.get(values["camera"].value, flag.value)
+        if about["type"] is pathlib.Path and flag.value is not None:
+            given[name] = _path(flag.value)
+    return cls(**given)
+
+
+def _path(text):
+    return pathlib.Path(text).expanduser()
+
+
+def as_json(config):
+    """All fields of a dataclass as settings.json holds them: paths are absolute texts."""
+    return {
+        name: str(value.resolve()) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
