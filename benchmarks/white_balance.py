@@ -107,10 +107,14 @@ def measure(tile, camera, model, folder):
     path = folder / "truth.dng"
     simulator.write_dng(path, scene.truth, camera)
     truth = reading.read_truth(path)
-    file = reading.read_raw(path, camera).white_balance
+    frame = reading.read_raw(path, camera)
+    signal = brightness.block_means([frame.signal()])
+    estimated = white_balance.estimate(signal, packing.BAYER, path)
     figures = {}
     for choice in white_balance.CHOICES:
-        colours = white_balance.scales(choice, file, TRAINING.white_balance, path)
+        colours, _ = white_balance.scales(
+            choice, frame.white_balance, TRAINING.white_balance, estimated
+        )
         scales = np.array(white_balance.channel_scales(colours, packing.BAYER), np.float32)
 
         def packed(mosaic, ratio, scales=scales):

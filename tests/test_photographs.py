@@ -588,14 +588,17 @@ def test_colours_are_scaled_and_the_ratio_found(tmp_path, capsys):
     )
 
 
-def test_files_without_white_balance_are_named(tmp_path):
-    block = shoot(tmp_path / "a.dng").read_bytes()
+def test_a_file_without_white_balance_gets_one_from_its_signal(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    grey = rng.normal(612, 4, (64, 76))
+    grey[::2, ::2] = rng.normal(562, 4, (32, 38))  # red is half of green, blue equals it
+    block = shoot(tmp_path / "a.dng", mosaic=np.rint(grey).astype(np.uint16)).read_bytes()
     # AsShotNeutral, renamed to a tag that nobody knows.
     (tmp_path / "a.dng").write_bytes(block.replace(struct.pack("<H", 50728), b"\xf0\xff", 1))
-    with pytest.raises(InputError, match="a.dng holds no white balance.*--white_balance none"):
-        restore(tmp_path, tmp_path / "out", balance="camera")
-    assert not (tmp_path / "out").exists()
-    restore(tmp_path, tmp_path / "out", balance=(2.0, 1.0, 2.0))
+    restore(tmp_path, tmp_path / "out", balance="camera")
+    said = capsys.readouterr().out
+    found = said.split("the file notes none; ")[1].split(" estimated from the signal")[0]
+    assert [float(part) for part in found.split("/")] == pytest.approx([2, 1, 1], rel=0.03)
 
 
 def test_a_long_list_of_long_names_is_a_list(tmp_path, monkeypatch):
@@ -777,7 +780,7 @@ def test_keep_going_groups_what_can_be_told_and_counts_the_rest(script, tmp_path
         (["--burst=a.dng", "--keep_all", "--noalign"], "--keep_all means nothing with --noalign"),
         (["--burst=a.dng", "--ratio=0.5"], "--ratio"),
         (["--burst=a.dng", "--ratio=bright"], "--ratio"),
-        (["--burst=a.dng", "--white_balance=auto"], "--white_balance=auto: give none"),
+        (["--burst=a.dng", "--white_balance=warm"], "--white_balance=warm: give none"),
         (["--burst=a.dng"], "there is no file or folder a.dng"),
         (["--burst="], "--burst is empty"),
     ],

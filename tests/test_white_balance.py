@@ -22,7 +22,7 @@ def test_grey_of_another_sensor_becomes_the_training_camera_s(camera):
         packing.pack(simulator.mosaic(simulator.unprocess(grey, one), layout.colours), layout)
         for one in (camera, other)
     )
-    colours = white_balance.scales("camera", OTHER, camera.white_balance, "a.dng")
+    colours, _ = white_balance.scales("camera", OTHER, camera.white_balance)
     scaled = theirs * white_balance.channel_scales(colours, layout)
     # Up to a common factor: the simulator makes the smallest multiplier one.
     np.testing.assert_allclose(scaled / scaled[0, 0, 1], ours / ours[0, 0, 1], rtol=1e-5)
@@ -35,18 +35,67 @@ def test_channels_follow_their_colours():
 
 
 def test_choices():
-    training = SONY.white_balance
-    assert white_balance.scales("none", OTHER, training, "a") == (1, 1, 1)
-    assert white_balance.scales("none", None, training, "a") == (1, 1, 1)
-    assert white_balance.scales("camera", training, training, "a") == (1, 1, 1)
-    given = white_balance.parse(f"{2 * training[0]},2,{training[2]}")
-    assert given == pytest.approx((training[0], 1, training[2] / 2))
-    assert white_balance.scales(given, None, training, "a") == pytest.approx((1, 1, 0.5))
-    with pytest.raises(InputError, match="a.dng holds no white balance: give --white_balance none"):
-        white_balance.scales("camera", None, training, "a.dng")
+    trained = SONY.white_balance
+    noted = "white balance: the file notes 1.3/1/2.7"
+    assert white_balance.scales("none", OTHER, trained) == (
+        (1, 1, 1),
+        f"{noted}; left to the network",
+    )
+    assert white_balance.scales("none", None, trained)[0] == (1, 1, 1)
+    colours, said = white_balance.scales("camera", trained, trained)
+    assert colours == (1, 1, 1) and said.endswith("colours scaled by 1/1/1")
+    given = white_balance.parse(f"{2 * trained[0]},2,{trained[2]}")
+    assert given == pytest.approx((trained[0], 1, trained[2] / 2))
+    colours, said = white_balance.scales(given, OTHER, trained)
+    assert colours == pytest.approx((1, 1, 0.5))
+    assert said == f"{noted}; 2.77/1/0.715 given; colours scaled by 1/1/0.5"
 
 
-@pytest.mark.parametrize("text", ["", "auto", "1,2", "1,2,x", "0,1,1", "1,nan,1", "1,1,-2"])
-def test_what_is_no_choice_is_refused(text):
-    with pytest.raises(InputError, match=f"--white_balance={text}: give none, camera"):
+@pytest.mark.parametrize(
+    ("choice", "noted", "needed"),
+    [
+        ("camera", None, True),
+        ("camera", OTHER, False),
+        ("auto", OTHER, True),
+        ("none", None, False),
+        (OTHER, None, False),
+    ],
+)
+def test_a_balance_is_estimated_where_the_file_notes_none_or_on_demand(choice, noted, needed):
+    assert white_balance.needs_estimate(choice, noted) is needed
+    if needed:
+        estimated = (SONY.white_balance[0] * 2, 1.0, SONY.white_balance[2])
+        colours, said = white_balance.scales(choice, noted, SONY.white_balance, estimated)
+        assert colours == pytest.approx((2, 1, 1))
+        assert "5.54/1/1.43 estimated from the signal" in said
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_the_estimate_finds_grey_among_lamps_noise_and_black(layout):
+    rng = np.random.default_rng(0)
+    colours = np.array(white_balance.channel_colours(layout))
+    sensor = np.select([colours == "R", colours == "B"], [1 / 2.2, 1 / 1.6], 1.0)
+    scene = 0.003 * rng.random((40, 50, 1)) * rng.normal(1, 0.2, (40, 50, layout.channels))
+    scene[:8] = 0  # black
+    blocks = scene * sensor + rng.normal(0, 3e-5, scene.shape)
+    blocks[20, 20:30] = np.where(colours == "R", 1.0, 0.5)  # saturated red lamps
+    blocks[21, 20:30] = np.where(colours == "B", 0.5, 0.1)  # a blue one below saturation
+    found = white_balance.estimate(blocks, layout, "a.dng")
+    assert found == pytest.approx((2.2, 1, 1.6), rel=0.03)
+    # The exposure plays no part.
+    assert white_balance.estimate(blocks / 10, layout, "a.dng") == pytest.approx(found, rel=0.03)
+
+
+def test_a_scene_of_one_colour_and_one_without_light():
+    blocks = np.full((4, 4, 4), 0.1) * [1, 0.1, -0.001, 0.1]
+    assert white_balance.estimate(blocks, packing.BAYER, "a") == pytest.approx((0.4, 1, 5))
+    saturated = np.full((4, 4, 4), 1.0)
+    assert white_balance.estimate(saturated, packing.BAYER, "a") == (1, 1, 1)
+    with pytest.raises(InputError, match="a.dng shows no light .* give --white_balance none"):
+        white_balance.estimate(np.zeros((4, 4, 4)), packing.BAYER, "a.dng")
+
+
+@pytest.mark.parametrize("text", ["", "Auto", "1,2", "1,2,x", "0,1,1", "1,nan,1", "1,1,-2"])
+def test_a_value_that_is_no_choice_is_refused(text):
+    with pytest.raises(InputError, match=f"--white_balance={text}: give none, camera, auto"):
         white_balance.parse(text)

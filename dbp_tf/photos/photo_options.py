@@ -95,7 +95,8 @@ def define(values):
         "white_balance",
         white_balance.DEFAULT,
         "With --burst: camera scales the colours from the file's multipliers to those of the "
-        "camera the weights were trained on, R,G,B from these multipliers, none leaves them.",
+        "camera the weights were trained on, and estimates them where the file notes none; auto "
+        "always estimates them, R,G,B gives them, none leaves the colours.",
     )
     add(switch, "align", True, "With --burst: undo the shake of the hand.")
     add(

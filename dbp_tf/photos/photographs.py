@@ -99,20 +99,26 @@ def packed_frames(frames, camera, ratio, balance):
       balance: what `white_balance.parse` returns.
 
     Returns:
-      (list of [H, W, C] float32 in 0..1, exposure ratio, (R, G, B) by which the colours were
-      scaled besides).
+      (list of [H, W, C] float32 in 0..1, exposure ratio, line about the white balance).
 
     Raises:
-      InputError: the file holds no white balance, but `balance` is "camera".
+      InputError: there is no light from which to estimate a white balance.
     """
     first = frames[0]
-    colours = white_balance.scales(balance, first.white_balance, camera.white_balance, first.path)
+    estimated = None
+    needs_estimate = white_balance.needs_estimate(balance, first.white_balance)
+    if ratio is None or needs_estimate:
+        blocks = brightness.block_means(frame.signal() for frame in frames)
+    if needs_estimate:
+        estimated = white_balance.estimate(blocks, first.layout, first.path)
+    colours, said = white_balance.scales(
+        balance, first.white_balance, camera.white_balance, estimated
+    )
     scales = np.array(white_balance.channel_scales(colours, first.layout))
     if ratio is None:
         baked_in = white_balance.channel_scales(camera.white_balance, first.layout)
-        blocks = brightness.block_means(frame.signal() for frame in frames)
         ratio = brightness.auto_ratio(blocks, scales * baked_in)
-    return [frame.packed(ratio * scales) for frame in frames], ratio, colours
+    return [frame.packed(ratio * scales) for frame in frames], ratio, said
 
 
 def restore_burst(
@@ -161,7 +167,7 @@ def restore_burst(
     frames, notes = read_burst(burst, overrides, camera, n_burst)
     first = frames[0]
     progress.status(f"{burst.name}: preparing")
-    packed, used_ratio, colours = packed_frames(frames, camera, ratio, balance)
+    packed, used_ratio, balance_line = packed_frames(frames, camera, ratio, balance)
     names = [frame.path.name for frame in frames]
     if len({frame.flip for frame in frames}) > 1:
         notes.append("its frames were held upright and on their side: the first one decides")
@@ -169,7 +175,7 @@ def restore_burst(
     del frames
     lines = [
         *_description(first, len(packed), overrides),
-        _balance_line(first, colours, balance),
+        balance_line,
         f"exposure ratio {used_ratio:.3g} ({'found in the signal' if ratio is None else 'given'})",
         *(f"note: {note}" for note in (*bursts.odd_about(burst, n_burst), *notes)),
     ]
@@ -230,18 +236,6 @@ def _description(frame, count, overrides):
         f"from row {frame.offset[0]}, column {frame.offset[1]} on{given}{area}",
         frame.levels,
     ]
-
-
-def _balance_line(frame, colours, balance):
-    noted = "the file notes none"
-    if frame.white_balance is not None:
-        noted = f"the file notes {_numbers(frame.white_balance)}"
-    done = "left to the network" if balance == "none" else f"colours scaled by {_numbers(colours)}"
-    return f"white balance: {noted}; {done}"
-
-
-def _numbers(values):
-    return "/".join(f"{value:.3g}" for value in values)
 
 
 def restore_all(model, found, camera, folder, *, keep_going=False, **how):

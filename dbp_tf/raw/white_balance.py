@@ -9,24 +9,43 @@ Simulated sensors of three other makers and the training camera itself, in dayli
 light, restored by an ideal network (benchmarks/white_balance.py, four photographs that scikit-image
 brings): colours as they are come within 14 to 27 dB of the truth, scaled ones within 31 to 34 dB;
 the training camera in its own light comes within 34 dB either way. Hence the default.
+
+A file that notes no balance gets one estimated from its signal: the scene is taken for grey on
+average (Buchsbaum, A spatial processor model for object colour perception, 1980).
 """
 
 import math
 
-from dbp_tf.errors import InputError
+import numpy as np
 
-CHOICES = ("none", "camera")
+from dbp_tf.errors import InputError
+from dbp_tf.raw.packing import Layout
+
+CHOICES = ("none", "camera", "auto")
 DEFAULT = "camera"
 
+# Multipliers of red, green and blue, green 1.
+Multipliers = tuple[float, float, float]
 
-def parse(text):
-    """What `--white_balance` says.
+# Blocks whose brightest channel lies above this share of the white level hold saturated pixels.
+_SATURATED = 0.8
+
+# The darkest quarter of a dark frame is mostly black level and noise; the brightest fiftieth are
+# lamps, whose colour is not the scene's.
+_DARKEST, _BRIGHTEST = 0.25, 0.98
+
+# Sensors under daylight, tungsten and shade lie well within; a scene of one colour does not.
+_LEAST, _MOST = 0.4, 5.0
+
+
+def parse(text: str) -> str | Multipliers:
+    """Reads the value of `--white_balance`.
 
     Args:
-      text: "none", "camera", or multipliers "R,G,B".
+      text: "none", "camera", "auto", or multipliers "R,G,B".
 
     Returns:
-      "none", "camera", or three multipliers, green 1.
+      One of `CHOICES`, or three multipliers, green 1.
 
     Raises:
       InputError: it is none of these.
@@ -39,39 +58,90 @@ def parse(text):
         red = green = blue = math.nan
     if not all(0.01 <= value <= 100 for value in (red, green, blue)):
         raise InputError(
-            f"--white_balance={text}: give none, camera, or three multipliers R,G,B such as "
+            f"--white_balance={text}: give none, camera, auto, or three multipliers R,G,B such as "
             f"2.1,1,1.6"
         )
     return red / green, 1.0, blue / green
 
 
-def scales(choice, file_multipliers, training_multipliers, name):
-    """What each colour of a file is to be multiplied by before the network.
+def needs_estimate(choice: str | Multipliers, noted: Multipliers | None) -> bool:
+    """Whether `scales` needs multipliers that are estimated from the signal."""
+    return choice == "auto" or (choice == "camera" and noted is None)
+
+
+def estimate(blocks: np.ndarray, layout: Layout, name) -> Multipliers:
+    """The white balance under which the scene is grey on average.
+
+    Saturated blocks, the darkest quarter and the brightest fiftieth are left out.
 
     Args:
-      choice: what `parse` returns.
-      file_multipliers: (R, G, B), green 1, as the camera noted them; None if it noted none.
-      training_multipliers: (R, G, B), green 1, of the camera the weights were trained on,
-        `Camera.white_balance`.
-      name: of the file, for the error.
-
-    Returns:
-      (R, G, B), green 1.
+      blocks: [h, w, C] means of the packed signal over blocks of pixels, 0 at the black and 1 at
+        the white level, not brightened and not clipped (`photos.brightness.block_means`).
+      layout: `packing.BAYER` or `packing.XTRANS`.
+      name: of the file or burst, for the error.
 
     Raises:
-      InputError: the choice is "camera", but the file holds no multipliers.
+      InputError: there is no light from which to estimate.
     """
-    if choice == "none":
-        return 1.0, 1.0, 1.0
-    multipliers = file_multipliers if choice == "camera" else choice
-    if multipliers is None:
+    blocks = np.asarray(blocks, np.float64).reshape(-1, layout.channels)
+    unsaturated = blocks[blocks.max(1) < _SATURATED]
+    blocks = unsaturated if len(unsaturated) else blocks
+    brightness = blocks.mean(1)
+    low, high = np.quantile(brightness, [_DARKEST, _BRIGHTEST])
+    light = blocks[(brightness >= low) & (brightness <= high)].mean(0)
+    colours = np.array(channel_colours(layout))
+    red, green, blue = (light[colours == colour].mean() for colour in "RGB")
+    if not green > 0:
         raise InputError(
-            f"{name} holds no white balance: give --white_balance none, or multipliers R,G,B"
+            f"{name} shows no light from which to estimate the white balance: give "
+            f"--white_balance none, or multipliers R,G,B"
         )
-    return tuple(a / b for a, b in zip(multipliers, training_multipliers, strict=True))
+    # A channel without light may lie a little below black.
+    red, blue = np.clip(np.array([red, blue]) / green, 1 / _MOST, 1 / _LEAST)
+    return float(1 / red), 1.0, float(1 / blue)
 
 
-def channel_scales(colour_scales, layout):
-    """Colours (R, G, B) to packed channels [C]."""
-    colours = (layout.colours[sites[0][0]][sites[0][1]] for sites in layout.sites)
-    return tuple(colour_scales["RGB".index(colour)] for colour in colours)
+def scales(
+    choice: str | Multipliers,
+    noted: Multipliers | None,
+    trained: Multipliers,
+    estimated: Multipliers | None = None,
+) -> tuple[Multipliers, str]:
+    """The factors that bring a file's colours to those that the network was trained on.
+
+    Args:
+      choice: see `parse`.
+      noted: multipliers that the camera noted in the file, `RawFrame.white_balance`.
+      trained: multipliers of the camera and light that the weights were trained on.
+      estimated: see `estimate`; needed where `needs_estimate` says so.
+
+    Returns:
+      (factors of red, green and blue, a line for the log).
+    """
+    said = "the file notes none" if noted is None else f"the file notes {_text(noted)}"
+    if choice == "none":
+        return (1.0, 1.0, 1.0), f"white balance: {said}; left to the network"
+    if needs_estimate(choice, noted):
+        said += f"; {_text(estimated)} estimated from the signal, grey on average"
+        multipliers = estimated
+    elif choice == "camera":
+        multipliers = noted
+    else:
+        said += f"; {_text(choice)} given"
+        multipliers = choice
+    factors = tuple(here / there for here, there in zip(multipliers, trained, strict=True))
+    return factors, f"white balance: {said}; colours scaled by {_text(factors)}"
+
+
+def channel_colours(layout: Layout) -> tuple[str, ...]:
+    """The colour "R", "G" or "B" of each packed channel [C]."""
+    return tuple(layout.colours[row][column] for (row, column), *_ in layout.sites)
+
+
+def channel_scales(colour_scales: Multipliers, layout: Layout) -> tuple[float, ...]:
+    """Factors of red, green and blue as factors of the packed channels [C]."""
+    return tuple(colour_scales["RGB".index(colour)] for colour in channel_colours(layout))
+
+
+def _text(values):
+    return "/".join(f"{value:.3g}" for value in values)
