@@ -3,18 +3,16 @@
     python test_burst.py
     python test_burst.py --short_dir dataset/Sony/short --long_dir dataset/Sony/long
         --checkpoint checkpoints/Sony/burst_l1_res_se_motion_cx --result_dir results/sony
-    python test_burst.py --burst IMG_1.dng,IMG_2.dng
 
-The first line restores the bundled sample, the second one the test split of a dataset, the third
-one your own raw files, of any camera and without a truth, to results/photographs/IMG_1.png. Every
-burst of a dataset gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth
-IIIII_00_RRR_gt.png and a row in metrics.csv; at the end come the table of averages and
-results.npy. A run that was stopped goes on with --resume. Exit code 0: all is done; 1: with
---keep_going, something was left out; 2: bad flags or input, said in one sentence.
+The first line restores the bundled sample, the second one the test split of a dataset. Every burst
+gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth IIIII_00_RRR_gt.png and a
+row in metrics.csv; at the end come the table of averages and results.npy. A run that was stopped
+goes on with --resume. Exit code 0: all is done; 1: with --keep_going, something was left out; 2:
+bad flags or input, said in one sentence. Your own photographs have a command of their own:
+python -m dbp_tf.photos.
 """
 
 import pathlib
-import sys
 
 from absl import flags
 
@@ -22,22 +20,20 @@ from dbp_tf import cli, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import figures, protocol, results
-from dbp_tf.photos import alignment, photo_options, photographs
+from dbp_tf.models.reference import REFERENCE_FRAMES
 from dbp_tf.raw import cameras
-from dbp_tf.restore import modes
+from dbp_tf.restore import checkpoints, modes
 
-CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints"
 
-# What makes no sense for your own photographs.
-DATASET_FLAGS = (
-    "short_dir",
-    "long_dir",
-    "split",
-    "png16",
-    "lpips_graph",
-    "figure",
-    "report",
-)
+class Moved(flags.ArgumentParser):
+    """A flag that is no longer here: any value is answered with where it went."""
+
+    def __init__(self, where):
+        self._where = where
+
+    def parse(self, argument):
+        raise ValueError(self._where)
+
 
 FLAGS = flags.FlagValues()
 
@@ -74,12 +70,13 @@ _define(
     enum_values=list(sid.SPLITS),
 )
 _define(
-    flags.DEFINE,
+    flags.DEFINE_float,
     "ratio",
     None,
     "Exposure ratio of bursts without a long exposure, which cannot do without; they are restored "
-    "but not scored. With --burst auto by default: found in the raw signal.",
-    parser=photo_options.RatioParser(1, sid.MAX_RATIO),
+    "but not scored.",
+    lower_bound=1,
+    upper_bound=sid.MAX_RATIO,
 )
 cli.finite("ratio", FLAGS)
 _define(
@@ -107,11 +104,11 @@ _define(
     flags.DEFINE_enum,
     "reference_frame",
     None,
-    "Frame whose finest detail the revised version of the network keeps, and to which --burst "
-    "aligns the others. By default as the published evaluation of the camera: "
+    "Frame whose finest detail the revised version of the network keeps. By default as the "
+    "published evaluation of the camera: "
     + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
-    + ". sharpest: with --burst only.",
-    enum_values=list(alignment.REFERENCES),
+    + ".",
+    enum_values=list(REFERENCE_FRAMES),
 )
 _define(
     flags.DEFINE_enum,
@@ -133,15 +130,14 @@ _define(
     "result_dir",
     None,
     "Folder for the pictures and figures, new or empty unless --resume. By default in results: "
-    "<camera>_<split>_<mode> of a dataset, sample_<camera>, or photographs with --burst.",
+    "<camera>_<split>_<mode> of a dataset, or sample_<camera>.",
 )
 _define(flags.DEFINE_integer, "limit", None, "Only the first so many bursts.", lower_bound=1)
 _define(
     flags.DEFINE_bool,
     "resume",
     False,
-    "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out; "
-    "with --burst those that have their picture.",
+    "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out.",
 )
 _define(
     flags.DEFINE_bool,
@@ -185,7 +181,16 @@ _define(
     False,
     "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
 )
-photo_options.define(FLAGS)
+_define(
+    flags.DEFINE,
+    "burst",
+    None,
+    "Gone: python -m dbp_tf.photos FILE_OR_FOLDER... restores your own photographs.",
+    parser=Moved(
+        "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
+        "IMG_2.dng, or a folder"
+    ),
+)
 
 
 def _is_folder(path):
@@ -224,10 +229,8 @@ for _names, _holds, _said in (
 ):
     flags.register_multi_flags_validator(_names, _holds, _said, flag_values=FLAGS)
 flags.register_multi_flags_validator(
-    ["short_dir", "long_dir", "ratio", "burst"],
-    lambda values: (
-        values["short_dir"] or not (values["long_dir"] or (values["ratio"] and not values["burst"]))
-    ),
+    ["short_dir", "long_dir", "ratio"],
+    lambda values: values["short_dir"] or not (values["long_dir"] or values["ratio"]),
     "--long_dir and --ratio belong to the bursts of --short_dir: give that too",
     flag_values=FLAGS,
 )
@@ -244,9 +247,7 @@ def result_folder(camera):
     """--result_dir, by default a folder in results that says what is restored."""
     if FLAGS.result_dir is not None:
         return pathlib.Path(FLAGS.result_dir)
-    if FLAGS.burst is not None:
-        name = "photographs"
-    elif FLAGS.short_dir:
+    if FLAGS.short_dir:
         name = f"{camera.name}_{FLAGS.split}_{FLAGS.mode}"
     else:
         name = f"sample_{camera.name}"
@@ -270,20 +271,8 @@ def make_figure(camera, box, counts, lpips):
 
 def load_model(camera):
     """(networks with weights, the folder of these)."""
-    checkpoint = FLAGS.checkpoint or CHECKPOINTS / f"{camera.name}_small"
-    if not FLAGS.checkpoint and not checkpoint.is_dir():
-        raise InputError(
-            f"the weights that come with the project are not in {checkpoint}: run this script "
-            f"where it lies beside checkpoints/, or give the folder of others with --checkpoint"
-        )
-    progress.status("loading TensorFlow and the weights")
-    cli.import_tensorflow()
-    # It imports TensorFlow, which is slow and, if not told otherwise, talkative.
-    from dbp_tf.restore import pretrained
-
-    model = pretrained.load_pretrained(checkpoint, FLAGS.precision)
-    protocol.check_model(model, camera, FLAGS.mode)
-    if FLAGS["reference_frame"].present and not FLAGS.burst and not model.spec.refers:
+    model, checkpoint = checkpoints.load(FLAGS.checkpoint, camera, FLAGS.mode, FLAGS.precision)
+    if FLAGS["reference_frame"].present and not model.spec.refers:
         raise InputError(
             f"--reference_frame means nothing to the weights in {checkpoint}: they are of the "
             f"first version of the network, to which all frames are alike; leave it out"
@@ -296,47 +285,13 @@ def compute():
     return {} if FLAGS.stripes else {"stripe_columns": None}
 
 
-def restore_photographs(camera, folder, n_burst):
-    """What --burst does; returns the exit code."""
-    results.check_writable(folder)
-    problems, failures = [], []
-    bursts, how = photo_options.find(FLAGS, folder, problems if FLAGS.keep_going else None)
-    if bursts:
-        model, _ = load_model(camera)
-        failures = photographs.restore_all(
-            model,
-            bursts,
-            camera,
-            folder,
-            keep_going=FLAGS.keep_going,
-            mode=FLAGS.mode,
-            reference_frame=FLAGS.reference_frame or camera.reference_frame,
-            n_burst=n_burst,
-            **compute(),
-            **how,
-        )
-    return report_failures(failures, len(bursts), problems)
-
-
-def report_failures(failures, bursts, problems):
-    """Lists what --keep_going passed over, of so many bursts; returns the exit code."""
-    if failures:
-        progress.say("\n" + protocol.failure_list(failures, bursts), sys.stderr)
-    if problems:
-        progress.say("\n" + protocol.problem_list(problems), sys.stderr)
-    return 1 if failures or problems else 0
-
-
 def main():
-    photo_options.check(FLAGS, DATASET_FLAGS)
     camera = cameras.camera_named(FLAGS.camera)
     folder = result_folder(camera)
     counts = figures.DEFAULT_COUNTS if FLAGS.figure == "frames" else (8,)
     if FLAGS.n_burst is not None:
         counts = figures.parse_counts(FLAGS.n_burst)
     n_burst = max(counts)
-    if FLAGS.burst is not None:
-        return restore_photographs(camera, folder, n_burst)
     if FLAGS["split"].present and not FLAGS.short_dir:
         raise InputError("--split belongs to the bursts of --short_dir: give that too")
     box = None if FLAGS.box is None else figures.parse_box(FLAGS.box)
@@ -403,7 +358,7 @@ def main():
         from dbp_tf.report import result_page
 
         progress.say(f"The report is {result_page.write(folder, bursts, camera)}")
-    return report_failures(failures, len(bursts), problems)
+    return cli.report_failures(failures, len(bursts), problems)
 
 
 if __name__ == "__main__":

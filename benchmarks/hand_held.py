@@ -29,7 +29,7 @@ from dbp_tf import files, pictures
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.photos import alignment
 from dbp_tf.raw import cameras, packing, reading
-from dbp_tf.restore import pretrained
+from dbp_tf.restore import checkpoints, pretrained
 from dbp_tf.simulate import simulator
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Weights of a fine or burst stage.")
@@ -187,7 +187,7 @@ def verdict(rows):
 def main(photos):
     camera = cameras.camera_named(_CAMERA.value)
     model = pretrained.load_pretrained(_CHECKPOINT.value)
-    protocol.check_model(model, camera, "burst")
+    checkpoints.check_model(model, camera, "burst")
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -45,7 +45,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
 from dbp_tf.evaluation import developed, figures, metrics, protocol
 from dbp_tf.raw import cameras, packing, reading
-from dbp_tf.restore import modes
+from dbp_tf.restore import checkpoints, modes
 from dbp_tf.simulate import simulator
 
 FLAGS = flags.FlagValues()
@@ -543,7 +543,7 @@ def main():
         from dbp_tf.restore import pretrained
 
         model = pretrained.load_pretrained(FLAGS.checkpoint)
-        protocol.check_model(model, camera, "rotate" if model.spec.refers else "burst")
+        checkpoints.check_model(model, camera, "rotate" if model.spec.refers else "burst")
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     pairs = simulated(scenes_of(camera, FLAGS.limit), camera, folder)
     lines = classical(pairs, camera, folder)

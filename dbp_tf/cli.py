@@ -7,7 +7,7 @@ import tempfile
 
 from absl import flags
 
-from dbp_tf import memory
+from dbp_tf import memory, progress
 from dbp_tf.errors import InputError
 
 EXIT_BAD_INPUT = 2
@@ -52,6 +52,25 @@ def run(main, flag_values, argv=None, words=False):
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def report_failures(failures, bursts, problems):
+    """Lists what --keep_going passed over.
+
+    Args:
+      failures: a sentence for each burst that could not be restored.
+      bursts: how many there were.
+      problems: a sentence for each file that belongs to no burst.
+
+    Returns:
+      The exit code, 1 if anything was passed over.
+    """
+    if failures:
+        lines = [f"{len(failures)} of {bursts} bursts could not be restored:", *failures]
+        progress.say("\n" + "\n".join(lines), sys.stderr)
+    if problems:
+        progress.say("\n" + "\n".join(["Left out from the start:", *problems]), sys.stderr)
+    return 1 if failures or problems else 0
 
 
 def leave(code):

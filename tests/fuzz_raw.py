@@ -98,7 +98,7 @@ def outcome(function):
 
 def run_case(folder, path, camera):
     """Every way in which a raw file is read; what `outcome` says of each."""
-    burst = bursts.Burst("picture", tuple(bursts.find_bursts(str(path))[0].frames))
+    burst = bursts.Burst("picture", tuple(bursts.find_bursts([path])[0].frames))
     return [
         outcome(lambda: reading.read_raw(path)),
         outcome(lambda: reading.read_raw(path, camera)),

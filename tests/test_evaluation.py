@@ -28,7 +28,7 @@ from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames, protocol, results
 from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, packing, reading
-from dbp_tf.restore import enhancer, modes, pretrained, streaming
+from dbp_tf.restore import checkpoints, enhancer, modes, pretrained, streaming
 from dbp_tf.simulate import simulator
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
@@ -361,7 +361,7 @@ def test_rotate_is_refused_where_no_frame_is_the_reference():
         network_spec.NetworkSpec(width=2, fusion="max", residual_blocks=16)
     )
     with pytest.raises(InputError, match="--mode rotate needs a reference frame"):
-        protocol.check_model(model, cameras.SONY, "rotate")
+        checkpoints.check_model(model, cameras.SONY, "rotate")
 
 
 def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
@@ -595,7 +595,7 @@ def test_a_file_in_the_folder_s_place_is_found_before_tensorflow_is_loaded(
 ):
     monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
     (tmp_path / "results").write_text("mine")
-    for flags in (dirs(sony_tree), [f"--burst={sony_tree / 'short'}"], []):
+    for flags in (dirs(sony_tree), []):
         assert run(*flags, f"--result_dir={tmp_path / inside}") == 2
         error = capsys.readouterr().err
         assert error.startswith("error: --result_dir") and str(tmp_path / "results") in error
@@ -622,13 +622,11 @@ def test_the_default_folder_says_what_is_restored(script, run, sony_tree, tmp_pa
         raise InputError("far enough")
 
     monkeypatch.setattr(results, "check_folder", note)
-    monkeypatch.setattr(results, "check_writable", note)
     for flags in (
         [],
         ["--camera=fuji"],
         dirs(sony_tree),
         [*dirs(sony_tree), "--split=train", "--mode=single"],
-        [f"--burst={sony_tree / 'short'}"],
     ):
         assert cli.run(script.main, script.FLAGS, ["test_burst.py", *flags]) == 2
     assert folders == [
@@ -636,7 +634,6 @@ def test_the_default_folder_says_what_is_restored(script, run, sony_tree, tmp_pa
         "results/sample_fuji",
         "results/sony_test_burst",
         "results/sony_train_single",
-        "results/photographs",
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -819,9 +816,8 @@ def test_an_empty_folder_is_named(run, tmp_path, capsys):
         (["--ratio=100"], "--short_dir"),
         (["--ratio=301"], "--ratio"),
         (["--short_dir=.", "--ratio=nan"], "--ratio=nan"),
-        (["--burst=.", "--ratio=nan"], "--ratio=nan"),
-        (["--burst=.", "--burst_gap=inf"], "--burst_gap=inf"),
-        (["--burst=.", "--white=nan"], "--white=nan"),
+        (["--burst=a.dng"], "python -m dbp_tf.photos"),
+        (["--burst", "a.dng", "--burst_gap=5"], "python -m dbp_tf.photos"),
         (["--split=train"], "--short_dir"),
         (["--n_burst=0"], "--n_burst"),
         (["--limit=0"], "--limit"),
@@ -861,7 +857,7 @@ def test_weights_that_do_not_fit_are_named(
 def test_weights_of_a_coarse_network_alone_are_refused():
     model = pretrained.untrained(network_spec.NetworkSpec(family="coarse", width=2, scale=1))
     with pytest.raises(InputError, match="coarse network alone"):
-        protocol.check_model(model, cameras.SONY, "burst")
+        checkpoints.check_model(model, cameras.SONY, "burst")
 
 
 def test_the_sid_baseline_restores_single_frames(run, data, sony_tree, tmp_path):

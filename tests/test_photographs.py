@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import importlib.util
 import io
 import pathlib
 import re
@@ -19,7 +18,7 @@ import tifffile
 
 from dbp_tf import cli
 from dbp_tf.errors import InputError
-from dbp_tf.photos import bursts, photographs
+from dbp_tf.photos import bursts, command, photographs
 from dbp_tf.raw import exif, overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
 from dbp_tf.raw.overrides import NOTHING, Overrides
@@ -203,14 +202,14 @@ def test_a_folder_is_a_burst_in_the_order_of_capture(tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"beside the raw file")
     (tmp_path / "._a.dng").write_bytes(b"macOS")
     wanted = [(tmp_path.name, ["c.dng", "b.dng", "a.dng"])]
-    assert names(bursts.find_bursts(str(tmp_path))) == wanted
+    assert names(bursts.find_bursts([tmp_path])) == wanted
 
 
 def test_listed_files_are_a_burst_and_may_hold_a_comma(tmp_path):
     paths = [shoot(tmp_path / name, at) for name, at in (("b, 1.dng", 2), ("a.dng", 1))]
-    assert names(bursts.find_bursts(str(paths[0]))) == [("b, 1", ["b, 1.dng"])]
+    assert names(bursts.find_bursts([paths[0]])) == [("b, 1", ["b, 1.dng"])]
     shoot(tmp_path / "c.dng", 0)
-    listed = f"{paths[1]}, {tmp_path / 'c.dng'}"
+    listed = [paths[1], tmp_path / "c.dng"]
     assert names(bursts.find_bursts(listed)) == [("c", ["c.dng", "a.dng"])]
 
 
@@ -218,10 +217,10 @@ def test_without_times_names_count_and_their_numbers_as_numbers(tmp_path):
     for number in (10, 9, 1):
         shoot(tmp_path / f"IMG_{number}.dng")
     wanted = ["IMG_1.dng", "IMG_9.dng", "IMG_10.dng"]
-    assert names(bursts.find_bursts(str(tmp_path)))[0][1] == wanted
+    assert names(bursts.find_bursts([tmp_path]))[0][1] == wanted
     # One frame with a time does not order the others.
     shoot(tmp_path / "IMG_10.dng", 5)
-    assert names(bursts.find_bursts(str(tmp_path)))[0][1] == wanted
+    assert names(bursts.find_bursts([tmp_path]))[0][1] == wanted
 
 
 def test_parts_of_a_second_count_only_if_all_frames_tell_them(tmp_path):
@@ -243,7 +242,7 @@ def test_each_folder_in_a_folder_is_a_burst(tmp_path):
     (tmp_path / ".trash").mkdir()
     shoot(tmp_path / ".trash" / "IMG_1.dng")
     wanted = [("one", ["IMG_1.dng"]), ("two", ["IMG_1.dng"])]
-    assert names(bursts.find_bursts(str(tmp_path))) == wanted
+    assert names(bursts.find_bursts([tmp_path])) == wanted
 
 
 def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
@@ -252,12 +251,12 @@ def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
         shoot(tmp_path / f"{name}.dng", seconds, exposure=2)
     split = [("a", ["a.dng", "b.dng"]), ("d", ["d.dng", "e.dng"])]
     for gap in (1, 3.4):
-        assert names(bursts.find_bursts(str(tmp_path), gap)) == split
-    assert len(bursts.find_bursts(str(tmp_path), 3.6)) == 1
-    assert len(bursts.find_bursts(str(tmp_path), 0.5)) == 4
+        assert names(bursts.find_bursts([tmp_path], gap)) == split
+    assert len(bursts.find_bursts([tmp_path], 3.6)) == 1
+    assert len(bursts.find_bursts([tmp_path], 0.5)) == 4
     (tmp_path / "more").mkdir()
     shoot(tmp_path / "more" / "a.dng", 0)
-    found = [name for name, _ in names(bursts.find_bursts(str(tmp_path), 1))]
+    found = [name for name, _ in names(bursts.find_bursts([tmp_path], 1))]
     assert found == [f"{tmp_path.name}_a", f"{tmp_path.name}_d", "more_a"]
 
 
@@ -269,20 +268,20 @@ def test_files_without_a_time_are_left_out_of_a_mixed_folder_and_named(tmp_path)
     (tmp_path / "timeless").mkdir()
     shoot(tmp_path / "timeless" / "f.dng")
     problems = []
-    found = names(bursts.find_bursts(str(tmp_path), 5, problems=problems))
+    found = names(bursts.find_bursts([tmp_path], 5, problems=problems))
     folder = tmp_path.name
     assert found == [(f"{folder}_c", ["c.dng", "d.dng"]), (f"{folder}_a", ["a.dng"])]
     assert [problem.split()[0] for problem in problems] == [
         str(tmp_path / name) for name in ("b.dng", "e.dng", "timeless/f.dng")
     ]
     with pytest.raises(InputError, match="b.dng is damaged or does not tell when it was taken"):
-        bursts.find_bursts(str(tmp_path), 5)
+        bursts.find_bursts([tmp_path], 5)
 
 
 def test_a_long_pause_within_a_burst_and_frames_left_over_are_remarked_on(tmp_path):
     for number in range(3):
         shoot(tmp_path / f"{number}.dng", 100 * number)
-    (burst,) = bursts.find_bursts(str(tmp_path))
+    (burst,) = bursts.find_bursts([tmp_path])
     pause, _ = bursts.odd_about(burst, 3), bursts.odd_about(burst, 2)
     assert len(pause) == 1 and pause[0].startswith("100 s lie between")
     assert "the first 2 of 3 frames" in bursts.odd_about(burst, 2)[0]
@@ -300,23 +299,25 @@ def test_what_makes_no_burst_is_refused_by_name(tmp_path):
     shoot(both / "Both" / "2.dng")
     for source, gap, sentence in (
         (tmp_path / "none.dng", None, "there is no file or folder .*none.dng"),
-        (f"{one},{tmp_path}", None, "is a folder: give files"),
-        (f"{one},{one}", None, "one.dng is named twice"),
-        (" , ", None, "--burst is empty"),
         (tmp_path / "jpegs", None, "holds no raw files.*IMG_1.JPG are finished"),
         (both / "empty", None, "empty holds no raw files, nor does a folder in it$"),
         (tmp_path, 1, "one.dng is damaged or does not tell when it was taken.*--burst_gap"),
         (both, None, "1.dng and .*2.dng would both be written as Both"),
     ):
         with pytest.raises(InputError, match=sentence):
-            bursts.find_bursts(str(source), gap)
+            bursts.find_bursts([source], gap)
+    with pytest.raises(InputError, match="one.dng is named twice"):
+        bursts.find_bursts([one, one])
+    with pytest.raises(InputError, match="no raw files are named: give those of a burst"):
+        bursts.find_bursts([])
 
 
 # --- frames that do not belong together ---
 
 
-def read(folder, given=NOTHING, camera=SONY):
-    (burst,) = bursts.find_bursts(str(folder))
+def read(source, given=NOTHING, camera=SONY):
+    names = source if isinstance(source, list) else [source]
+    (burst,) = bursts.find_bursts(names)
     return photographs.read_burst(burst, given, camera)
 
 
@@ -542,7 +543,7 @@ HOW = dict(
 
 def restore(source, folder, model=None, camera=SONY, keep_going=False, **how):
     model = model or Recorder()
-    found = bursts.find_bursts(str(source))
+    found = bursts.find_bursts([source])
     options = HOW | how
     failures = photographs.restore_all(
         model, found, camera, folder, keep_going=keep_going, **options
@@ -601,36 +602,32 @@ def test_a_file_without_white_balance_gets_one_from_its_signal(tmp_path, capsys)
     assert [float(part) for part in found.split("/")] == pytest.approx([2, 1, 1], rel=0.03)
 
 
-def test_a_long_list_of_long_names_is_a_list(tmp_path, monkeypatch):
-    """Eight names of a phone's files are more than a name may be long."""
-    monkeypatch.chdir(tmp_path)
-    names = [f"PXL_20231012_20301234{i}.RAW-01.COVER.dng" for i in range(8)]
-    for name in names:
+def test_files_and_folders_are_named_side_by_side(tmp_path):
+    """All files that are named are one burst, wherever they lie; each folder is another."""
+    for name in ("a/1.dng", "a/2.dng", "b/3.dng", "c/4.dng"):
         shoot(tmp_path / name)
-    (burst,) = bursts.find_bursts(",".join(names))
-    assert [frame.path.name for frame in burst.frames] == names
-    with pytest.raises(InputError, match="no file or folder none.dng; if a name holds a comma"):
-        bursts.find_bursts(f"{names[0]},none.dng")
+    found = bursts.find_bursts([tmp_path / name for name in ("a/2.dng", "b/3.dng", "c")])
+    assert names(found) == [("2", ["2.dng", "3.dng"]), ("c", ["4.dng"])]
 
 
 def test_a_damaged_date_is_no_date(tmp_path):
     late = datetime.datetime(9999, 12, 31, 23, 59, 59)
     path = shoot(tmp_path / "a.dng", (late - NOON).total_seconds(), exposure=2.0)
     assert exif.read_shot(path).captured is None
-    assert len(bursts.find_bursts(str(path))) == 1
+    assert len(bursts.find_bursts([path])) == 1
 
 
 def test_any_pause_may_be_given(tmp_path):
     for number in range(2):
         shoot(tmp_path / f"{number}.dng", number)
-    assert len(bursts.find_bursts(str(tmp_path), gap=1e300)) == 1
+    assert len(bursts.find_bursts([tmp_path], gap=1e300)) == 1
 
 
 def test_frames_of_another_phase_are_called_so(tmp_path):
     first = shoot(tmp_path / "a.dng")
     shoot(tmp_path / "b.dng", pattern=("GB", "RG"))
     with pytest.raises(InputError, match="b.dng has its colour filters laid out from"):
-        read(f"{first},{tmp_path / 'b.dng'}")
+        read([first, tmp_path / "b.dng"])
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
@@ -638,7 +635,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg")
     path = tmp_path / "out" / "a.jpg"
     before = path.read_bytes()
-    found = bursts.find_bursts(str(tmp_path / "a.dng"))
+    found = bursts.find_bursts([tmp_path / "a.dng"])
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
         photographs.check_paths(tmp_path / "out", found, "jpeg", False)
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
@@ -704,32 +701,25 @@ def test_an_xtrans_burst_goes_the_same_way(tmp_path):
     assert tifffile.imread(io.BytesIO(path.read_bytes())).shape == (*shape, 3)
 
 
-# --- through test_burst.py, with a network ---
+# --- the command, with a network ---
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("own_photographs_script", ROOT / "test_burst.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(*arguments):
+    words = ["photos", *map(str, arguments)]
+    return cli.run(command.main, command.FLAGS, words, words=True)
 
 
-def run(script, *arguments):
-    return cli.run(script.main, script.FLAGS, ["test_burst.py", *map(str, arguments)])
-
-
-def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
+def test_a_shaken_burst_from_flags_to_picture(tmp_path, data, capsys):
     photo = simulator.load_photo(simulator.SAMPLE)[150:278, 150:278]
     rng = np.random.default_rng(3)
     scene = simulator.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
     for number, mosaic in enumerate(scene.frames):
         shoot(tmp_path / "in" / f"{number}.dng", number, mosaic=mosaic, orientation=8)
-    flags = ["--burst", tmp_path / "in", "--result_dir", tmp_path / "out"]
+    flags = [tmp_path / "in", "--result_dir", tmp_path / "out"]
     flags += ["--checkpoint", data / "sony_v2_d2", "--format", "png16"]
-    assert run(script, *flags, "--ratio=50", "--reference_frame=sharpest") == 0
+    assert run(*flags, "--ratio=50", "--reference_frame=sharpest") == 0
     said = capsys.readouterr().out
     assert said.count("packed pixels") == 2
     assert sum(f"  {number}.dng: the reference\n" in said for number in range(3)) == 1
@@ -738,32 +728,32 @@ def test_a_shaken_burst_from_flags_to_picture(script, tmp_path, data, capsys):
     assert path.name == "in.png"
     # Again: refused before TensorFlow has anything to do, unless it may be replaced.
     before = path.read_bytes()
-    assert run(script, *flags) == 2
+    assert run(*flags) == 2
     assert "in.png exists already: give --overwrite" in capsys.readouterr().err
     # Gone on with: it is there, and so it stays.
-    assert run(script, *flags, "--resume") == 0
+    assert run(*flags, "--resume") == 0
     assert "1 of 1 bursts are done already" in capsys.readouterr().out
-    assert run(script, *flags, "--resume", "--overwrite") == 2
+    assert run(*flags, "--resume", "--overwrite") == 2
     assert "--overwrite" in capsys.readouterr().err and path.read_bytes() == before
-    assert run(script, *flags, "--overwrite", "--noalign", "--nomotion_mask", "--n_burst=2") == 0
+    assert run(*flags, "--overwrite", "--noalign", "--nomotion_mask", "--n_burst=2") == 0
     said = capsys.readouterr().out
     assert "(found in the signal)" in said and "packed pixels" not in said
     assert "the first 2 of 3 frames are used" in said
     assert path.read_bytes() != before
 
 
-def test_keep_going_groups_what_can_be_told_and_counts_the_rest(script, tmp_path, data, capsys):
+def test_keep_going_groups_what_can_be_told_and_counts_the_rest(tmp_path, data, capsys):
     for name, seconds in (("a.dng", 0), ("b.dng", 20), ("c.dng", None)):
         shoot(tmp_path / "in" / name, seconds)
-    flags = ["--burst", tmp_path / "in", "--burst_gap=5", "--result_dir", tmp_path / "out"]
+    flags = [tmp_path / "in", "--burst_gap=5", "--result_dir", tmp_path / "out"]
     flags += ["--checkpoint", data / "sony_v2_d2", "--ratio=50"]
-    assert run(script, *flags) == 2
+    assert run(*flags) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'in' / 'c.dng'} ") and "--burst_gap" in line
     assert not (tmp_path / "out").exists()
     # The second time nothing is left to restore, but the file is still there.
     for again in ([], ["--resume"]):
-        assert run(script, *flags, "--keep_going", *again) == 1
+        assert run(*flags, "--keep_going", *again) == 1
         assert str(tmp_path / "in" / "c.dng") in capsys.readouterr().err
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
 
@@ -771,22 +761,21 @@ def test_keep_going_groups_what_can_be_told_and_counts_the_rest(script, tmp_path
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--black=512"], "--black belongs to --burst"),
-        (["--noalign"], "--align belongs to --burst"),
-        (["--ratio=auto"], "ratio"),
-        (["--reference_frame=sharpest"], "--reference_frame sharpest belongs to --burst"),
-        (["--burst=a.dng", "--report"], "--report means nothing with --burst"),
-        (["--burst=a.dng", "--png16"], "--png16 means nothing with --burst"),
-        (["--burst=a.dng", "--keep_all", "--noalign"], "--keep_all means nothing with --noalign"),
-        (["--burst=a.dng", "--ratio=0.5"], "--ratio"),
-        (["--burst=a.dng", "--ratio=bright"], "--ratio"),
-        (["--burst=a.dng", "--white_balance=warm"], "--white_balance=warm: give none"),
-        (["--burst=a.dng"], "there is no file or folder a.dng"),
-        (["--burst="], "--burst is empty"),
+        (["a.dng", "--keep_all", "--noalign"], "--keep_all means nothing with --noalign"),
+        (["a.dng", "--resume", "--overwrite"], "--overwrite replaces: give one of them"),
+        (["a.dng", "--ratio=0.5"], "--ratio"),
+        (["a.dng", "--ratio=nan"], "--ratio=nan"),
+        (["a.dng", "--ratio=bright"], "--ratio"),
+        (["a.dng", "--burst_gap=inf"], "--burst_gap=inf"),
+        (["a.dng", "--white=nan"], "--white=nan"),
+        (["a.dng", "--white_balance=warm"], "--white_balance=warm: give none"),
+        (["a.dng", "--report"], "report"),
+        (["a.dng"], "there is no file or folder a.dng"),
+        ([], "no raw files are named"),
     ],
 )
-def test_flags_that_do_not_go_together_are_one_sentence(script, capsys, tmp_path, flags, sentence):
-    assert run(script, *flags, "--result_dir", tmp_path / "out") == 2
+def test_flags_that_do_not_go_together_are_one_sentence(capsys, tmp_path, flags, sentence):
+    assert run(*flags, "--result_dir", tmp_path / "out") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and sentence in line
     assert not (tmp_path / "out").exists()
@@ -794,7 +783,7 @@ def test_flags_that_do_not_go_together_are_one_sentence(script, capsys, tmp_path
 
 MANY = """
 import resource, sys
-from dbp_tf.photos import bursts, photographs
+from dbp_tf.photos import bursts, command, photographs
 from dbp_tf.raw.cameras import SONY
 from dbp_tf.restore import pretrained
 from tests.test_photographs import HOW
@@ -805,7 +794,7 @@ def resident():
 
 folder, out, weights = sys.argv[1:]
 model = pretrained.load_pretrained(weights)
-found = bursts.find_bursts(folder, 1)
+found = bursts.find_bursts([folder], 1)
 for number, burst in enumerate(found, 1):
     photographs.restore_burst(model, burst, SONY, out, **HOW)
     if number in (20, 100, len(found)):

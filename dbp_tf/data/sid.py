@@ -10,8 +10,7 @@ import pathlib
 import re
 
 from dbp_tf.errors import InputError
-
-MAX_RATIO = 300.0
+from dbp_tf.raw.packing import MAX_RATIO
 
 SPLITS = {"train": "0", "test": "1", "val": "2"}
 

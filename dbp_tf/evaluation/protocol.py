@@ -15,30 +15,8 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import metrics, results
 from dbp_tf.evaluation.dark_frames import DarkFrames
-from dbp_tf.raw import cameras, reading
+from dbp_tf.raw import reading
 from dbp_tf.restore import modes
-
-
-def check_model(model, camera, mode):
-    """Raises InputError if the model's weights are not for the camera or cannot do the mode."""
-    spec = model.spec
-    if spec.family == "coarse":
-        raise InputError(
-            "--checkpoint holds a coarse network alone, which gives no picture: give the weights "
-            "of a fine or burst stage"
-        )
-    if (spec.channels, spec.scale) != (camera.channels, camera.scale):
-        fitting = [
-            f"these are weights for --camera {other.name}"
-            for other in cameras.CAMERAS.values()
-            if (other.channels, other.scale) == (spec.channels, spec.scale)
-        ]
-        raise InputError(
-            f"--camera {camera.name} packs {camera.channels} channels and needs {camera.scale} "
-            f"output pixels for each packed one, but --checkpoint holds a network for "
-            f"{spec.channels} and {spec.scale}: " + (fitting or ["give weights of this camera"])[0]
-        )
-    modes.check_mode(mode, model)
 
 
 def picture_path(folder, burst, what="out"):
@@ -359,13 +337,3 @@ def where_to_look(folder, bursts):
     pairs = (picture_path(folder, burst, what) for burst in bursts for what in ("out", "gt"))
     names = [f"  {path}" for path in pairs if path.is_file()] if len(bursts) <= 3 else []
     return "\n".join([f"Pictures and figures are in {folder}/", *names])
-
-
-def failure_list(failures, bursts):
-    """What could not be restored, as lines of text."""
-    return "\n".join([f"{len(failures)} of {bursts} bursts could not be restored:", *failures])
-
-
-def problem_list(problems):
-    """What `find_bursts` left out, as lines of text."""
-    return "\n".join(["Left out from the start:", *problems])

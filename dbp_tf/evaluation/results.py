@@ -11,7 +11,6 @@ import json
 import math
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -119,10 +118,10 @@ def _lines(rows):
 def check_folder(folder, resume):
     """Raises InputError unless the folder is new, empty or, with `resume`, one to go on with.
 
-    Besides, files can be written there, see `check_writable`.
+    Besides, files can be written there, see `files.check_writable`.
     """
     folder = pathlib.Path(folder)
-    check_writable(folder)
+    files.check_writable(folder)
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     # The sample is simulated before anything is restored: it alone is no result.
     inside -= {SAMPLE}
@@ -138,24 +137,6 @@ def check_folder(folder, resume):
             f"--resume: {folder} holds no {SETTINGS}, so it is not a folder of results: give "
             f"another --result_dir"
         )
-
-
-def check_writable(folder):
-    """Raises InputError unless files can be written in the folder, which need not exist yet."""
-    # What comes of a mistake leaves no folder behind, so the nearest one that exists is tried.
-    there = pathlib.Path(folder).absolute()
-    try:
-        while not there.exists():
-            there = there.parent
-        if there.is_dir():
-            with tempfile.TemporaryFile(dir=there):
-                return
-    except OSError as error:
-        raise InputError(
-            f"--result_dir: nothing can be written to {folder} ({error.strerror or error}): give "
-            f"another folder"
-        ) from None
-    raise InputError(f"--result_dir: {there} is a file: give a folder")
 
 
 def begin(folder, settings, pictures, resume=False, redo=()):

@@ -5,7 +5,7 @@ The ratio is the one at which the picture gets the mean light of a usually expos
 
 import numpy as np
 
-from dbp_tf.data import sid
+from dbp_tf.raw import packing
 
 # Mean of the white-balanced raw signal, cut at 1, over the whole picture. Simulated long exposures
 # (`simulator.unprocess`, Sony) of nine mid-key photographs that scikit-image brings (astronaut,
@@ -67,7 +67,7 @@ def auto_ratio(blocks, multipliers):
       multipliers: [C] white balance of each packed channel, green 1, that the picture will get.
 
     Returns:
-      The ratio, 1 to `sid.MAX_RATIO`.
+      The ratio, 1 to `packing.MAX_RATIO`.
     """
     light = np.asarray(blocks, np.float64) * np.asarray(multipliers)
     brightness = np.sort(light.mean(-1), axis=None)
@@ -75,7 +75,7 @@ def auto_ratio(blocks, multipliers):
     brightest = np.quantile(light.max(-1), 1 - BLOWN)
     if brightest * ratio > 1:
         ratio = max(1 / brightest, ratio / MOST_LOWERED)
-    return float(np.clip(ratio, 1, sid.MAX_RATIO))
+    return float(np.clip(ratio, 1, packing.MAX_RATIO))
 
 
 def _ratio_of_mean(brightness):
@@ -93,5 +93,5 @@ def _ratio_of_mean(brightness):
         fits = (rest > 0) & (ratios > 0) & (ratios * brightness[::-1] <= 1)
     if not fits.any():
         # Nothing above the black level, or all of the light in a few lamps.
-        return sid.MAX_RATIO
+        return packing.MAX_RATIO
     return ratios[np.argmax(fits)]

@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif
@@ -49,31 +50,29 @@ class Burst:
     frames: tuple[Frame, ...]
 
 
-def find_bursts(source, gap=None, *, problems=None):
-    """The bursts that `--burst` names.
+def find_bursts(
+    names: Sequence[str | os.PathLike], gap: float | None = None, *, problems: list | None = None
+) -> list[Burst]:
+    """The bursts that files and folders make up.
 
     Args:
-      source: raw files with commas between them, which are one burst; or a folder. A folder's
-        own raw files are one burst, and those of each folder in it another.
+      names: files and folders. All files that are named are one burst; the raw files of a folder
+        are another, and those of each folder in it one more.
       gap: seconds; a pause between two frames, from the end of one to the start of the next, that
         is longer begins a new burst. None: the files of a folder are one burst.
       problems: list that gets a sentence for each file without the capture time that `gap` needs,
         which is then left out; None to raise the first of them.
 
     Returns:
-      list of `Burst`. Frames are ordered by capture time if all of a folder's files tell it, else
+      list of `Burst`. Frames are ordered by capture time if all of a group's files tell it, else
       by name, where numbers count as numbers.
 
     Raises:
       InputError: a file or folder is missing, there are no raw files, or two bursts would have one
         name; without `problems` also: a capture time is missing for `gap`.
     """
-    if not source.replace(",", "").strip():
-        raise InputError("--burst is empty: give raw files with commas between them, or a folder")
-    # os.path answers even for a list that is too long to be a name; pathlib raises.
-    whole = pathlib.Path(source)
-    groups = _folders(whole) if os.path.isdir(source) else [(None, _listed(source))]
     bursts = []
+    groups = _groups([pathlib.Path(name) for name in names])
     for folder, paths in groups:
         frames = in_order([Frame(path, exif.read_shot(path)) for path in paths])
         for group in [frames] if gap is None else _by_pauses(frames, gap, problems):
@@ -94,21 +93,24 @@ def find_bursts(source, gap=None, *, problems=None):
     return bursts
 
 
-def _listed(source):
-    # A name may hold a comma itself.
-    texts = [source] if os.path.exists(source) else source.split(",")
-    paths = [pathlib.Path(text.strip()) for text in texts if text.strip()]
+def _groups(paths):
+    """[(name of the folder or None for files that were named, raw files)], without empty ones."""
+    if not paths:
+        raise InputError(
+            "no raw files are named: give those of a burst, such as IMG_1.dng IMG_2.dng, or a "
+            "folder of them"
+        )
+    files, groups = [], []
     for path in paths:
         if path.is_dir():
-            raise InputError(
-                f"--burst: {path} is a folder: give files with commas between them, or one folder"
-            )
-        if not path.is_file():
-            comma = "; if a name holds a comma, give the folder" if len(paths) > 1 else ""
-            raise InputError(f"--burst: there is no file or folder {path}{comma}")
-        if paths.count(path) > 1:
-            raise InputError(f"--burst: {path} is named twice: name each file once")
-    return paths
+            groups += _folders(path)
+        elif not path.is_file():
+            raise InputError(f"there is no file or folder {path}")
+        elif path in files:
+            raise InputError(f"{path} is named twice: name each file once")
+        else:
+            files.append(path)
+    return ([(None, files)] if files else []) + groups
 
 
 def _folders(folder):
@@ -128,7 +130,7 @@ def _folders(folder):
                 f"; pictures such as {min(finished)} are finished, and what the dark held is lost "
                 f"in them"
             )
-        raise InputError(f"--burst: {folder} holds no raw files, nor does a folder in it{also}")
+        raise InputError(f"{folder} holds no raw files, nor does a folder in it{also}")
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Restoring your own photographs: bursts of any camera, without a truth.
+"""Restoring your own photographs: bursts of any camera, without a ground truth.
 
 Bursts are read one after another, checked, brightened, balanced, aligned, restored and written.
 No more than one burst is in memory at a time.

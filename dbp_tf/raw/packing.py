@@ -9,6 +9,9 @@ import dataclasses
 
 import numpy as np
 
+# The largest exposure ratio of the published code, which the networks were trained with.
+MAX_RATIO = 300.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
