@@ -1,5 +1,6 @@
 """Writing files whole: under a temporary name first, then renamed."""
 
+import functools
 import os
 import pathlib
 import secrets
@@ -26,6 +27,32 @@ def write_whole(path, data):
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@functools.cache
+def plain_alias(folder):
+    """A path to a folder by which TensorFlow finds the files in it, whatever the folder is called.
+
+    TensorFlow takes `*`, `?`, `[` and the backslash in a path for patterns, and wants UTF-8.
+
+    Args:
+      folder: it is there.
+
+    Returns:
+      str: the path itself, or that of a link to it, which is removed when Python exits.
+    """
+    text = os.fspath(folder)
+    if text.isprintable() and not set(text) & set("*?[]\\"):
+        return text
+    holder = tempfile.TemporaryDirectory(prefix="dbp_tf-")
+    _aliases.append(holder)
+    link = os.path.join(holder.name, "folder")
+    os.symlink(os.path.abspath(text), link, target_is_directory=True)
+    return link
+
+
+# Their links go when they go.
+_aliases = []
 
 
 def check_writable(folder):
