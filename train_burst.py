@@ -32,7 +32,7 @@ flags.mark_flag_as_required("fine", FLAGS)
 def main():
     job = train_options.open_job(FLAGS, "burst")
     strategy = train_options.start_tensorflow(FLAGS)
-    start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
+    start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="fine")
     train_options.same_or(FLAGS, "width", start.spec.width, None)
     train_options.same_or(FLAGS, "residual_blocks", start.spec.residual_blocks, None)
     train_options.check_fusion(FLAGS, start.spec.fusion)

@@ -51,7 +51,7 @@ def main():
     from dbp_tf.restore.pretrained import Enhancer
 
     if FLAGS.fine:
-        start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="burst")
+        start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="fine")
         spec = start.spec
     else:
         start = train_options.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")

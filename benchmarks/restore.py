@@ -69,7 +69,7 @@ def flops(spec, rows, columns, frames):
 
     models = build(spec)
     return of_model(models["coarse"], rows // 2, columns // 2, frames) + of_model(
-        models["burst"], rows, columns, frames
+        models["fine"], rows, columns, frames
     )
 
 

@@ -47,7 +47,7 @@ def measure(precision):
     camera = cameras.camera_named(FLAGS.camera)
     coarse = FLAGS.stage == "coarse"
     spec = NetworkSpec(
-        family="coarse" if coarse else "burst",
+        family="coarse" if coarse else "fine",
         channels=camera.channels,
         width=FLAGS.width,
         scale=1 if coarse else camera.scale,

@@ -78,7 +78,7 @@ def weights(tmp_path_factory):
                 channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1
             )
         )
-        *_, kernel, bias = model.burst.weights
+        *_, kernel, bias = model.fine.weights
         kernel.assign(kernel * 8)
         bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
         folders[camera.name] = tmp_path_factory.mktemp("weights") / camera.name

@@ -53,7 +53,7 @@ def weights(tmp_path_factory):
     """Folder of a tiny network whose pictures are neither black nor white."""
     network = network_spec.NetworkSpec(width=2, residual_blocks=1)
     model = pretrained.untrained(network)
-    *_, kernel, bias = model.burst.weights
+    *_, kernel, bias = model.fine.weights
     kernel.assign(kernel * 8)
     bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
     folder = tmp_path_factory.mktemp("weights")

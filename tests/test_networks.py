@@ -58,8 +58,8 @@ def test_burst_families_agree_with_the_published_graphs(family, name, case):
 @pytest.mark.parametrize("reference", ["center", "first"])
 def test_the_whole_graph_agrees_too(family, reference):
     model, golden = family("sony_v2")
-    whole = build(model.spec, reference_frame=reference)["burst"]
-    whole.set_weights(model.burst.get_weights())
+    whole = build(model.spec, reference_frame=reference)["fine"]
+    whole.set_weights(model.fine.get_weights())
     restored = whole([golden["burst8_odd/frames"], golden["burst8_odd/coarse"]])
     assert distance(restored, golden[f"burst8_odd/rgb_{reference}"]) < TOLERANCE
 
@@ -78,7 +78,7 @@ def test_the_sid_baseline_agrees(family, case):
         ("sony_v2_nonoise", dict(noise_map=False)),
         ("fuji_v2", dict(channels=9, scale=3)),
         ("drv_v2", dict(scale=1, depth_to_space=False)),
-        ("sid_sony", dict(family="single")),
+        ("sid_sony", dict(family="sid")),
     ],
 )
 def test_the_spec_is_read_off_the_shapes(family, name, expected):
@@ -98,7 +98,7 @@ def published_shapes(data, name):
             "burst_l1_cx",
             NetworkSpec(fusion="max", residual_blocks=0, squeeze_excite=False),
         ),
-        ("sid_sony", NetworkSpec(family="single")),
+        ("sid_sony", NetworkSpec(family="sid")),
     ],
 )
 def test_names_and_shapes_equal_those_of_the_released_files(data, name, spec):
@@ -219,7 +219,7 @@ def test_gradients_reach_every_weight_and_are_finite():
     frames = tf.constant(np.random.default_rng(5).random((3, 16, 32, 4)), tf.float32)
     variables = [v for model in models.values() for v in model.trainable_variables]
     with tf.GradientTape() as tape:
-        picture = models["burst"]([frames, models["coarse"](half_size(frames))])
+        picture = models["fine"]([frames, models["coarse"](half_size(frames))])
         loss = tf.reduce_mean(tf.abs(picture - 0.5))
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
         assert gradient is not None, variable.path

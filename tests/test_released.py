@@ -159,7 +159,7 @@ def test_a_coarse_network_alone(data, tmp_path):
         NetworkSpec(width=2, residual_blocks=3),
         NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False, noise_map=False),
         NetworkSpec(width=3, fusion="max", channels=9, scale=3, residual_blocks=0),
-        NetworkSpec(family="single", width=2),
+        NetworkSpec(family="sid", width=2),
         NetworkSpec(family="coarse", width=2, scale=1),
     ],
     ids=lambda spec: f"{spec.family}-{spec.fusion}",
@@ -190,7 +190,7 @@ def test_loaded_in_bfloat16_they_restore_as_when_turned_into_it(data, tmp_path, 
     if own:
         dbp_tf.save_pretrained(full, path := tmp_path / "own")
     half = dbp_tf.load_pretrained(path, "bfloat16")
-    assert {variable.dtype for variable in half.burst.weights} == {"bfloat16", "float32"}
+    assert {variable.dtype for variable in half.fine.weights} == {"bfloat16", "float32"}
     np.testing.assert_array_equal(half.enhance(frames), full.enhance(frames, precision="bfloat16"))
     assert np.abs(half.enhance(frames) - full.enhance(frames)).max() > 1e-4
     with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
@@ -204,9 +204,22 @@ def test_half_precision_files_are_half_as_large_and_close(tmp_path):
     sizes = [(tmp_path / kind / WEIGHTS_FILE).stat().st_size for kind in ("half", "full")]
     assert sizes[0] < 0.55 * sizes[1]
     loaded = dbp_tf.load_pretrained(tmp_path / "half")
-    for ours, theirs in zip(model.burst.weights, loaded.burst.weights, strict=True):
+    for ours, theirs in zip(model.fine.weights, loaded.fine.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(ours).astype(np.float16), theirs)
         assert keras.backend.standardize_dtype(theirs.dtype) == "float32"
+
+
+@pytest.mark.parametrize("old, new", [("burst", "fine"), ("single", "sid"), ("coarse", "coarse")])
+def test_the_families_of_older_files_load(tmp_path, old, new):
+    spec = NetworkSpec(family=new, width=2, scale=1 if new == "coarse" else 2)
+    model = untrained(spec)
+    dbp_tf.save_pretrained(model, tmp_path)
+    description = json.loads((tmp_path / SPEC_FILE).read_text())
+    assert description["network"]["family"] == new
+    description["network"]["family"] = old
+    (tmp_path / SPEC_FILE).write_text(json.dumps(description))
+    loaded = dbp_tf.load_pretrained(tmp_path)
+    assert loaded.spec == spec and loaded.models.keys() == model.models.keys()
 
 
 def test_damage_to_the_projects_own_format(tmp_path):
@@ -238,7 +251,7 @@ def test_damage_to_the_projects_own_format(tmp_path):
 
 
 def test_a_spec_that_cannot_be_is_refused():
-    wrong = [("family", "fine"), ("fusion", "mean"), ("width", 0), ("width", 2.5)]
+    wrong = [("family", "burst"), ("fusion", "mean"), ("width", 0), ("width", 2.5)]
     wrong += [("residual_blocks", -1), ("noise_map", "no")]
     for options in ({field: value} for field, value in wrong):
         with pytest.raises(InputError, match=next(iter(options))):

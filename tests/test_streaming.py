@@ -50,8 +50,8 @@ def burst_of(frames, rows, columns, channels):
 
 def batched(model, reference):
     """The method's own graph, all frames as one batch, as a function of the frames."""
-    whole = build(model.spec, reference_frame=reference)["burst"]
-    whole.set_weights(model.burst.get_weights())
+    whole = build(model.spec, reference_frame=reference)["fine"]
+    whole.set_weights(model.fine.get_weights())
 
     @tf.function(reduce_retracing=True)
     def restored(frames):

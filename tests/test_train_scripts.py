@@ -301,21 +301,21 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "spec, networks, sentence",
         [
-            (NetworkSpec(family="single"), {"single": 1}, "--fine: w holds the SID baseline"),
+            (NetworkSpec(family="sid"), {"sid": 1}, "--fine: w holds the SID baseline"),
             (NetworkSpec(family="coarse"), {"coarse": 1}, "w holds a coarse network alone"),
             (
                 NetworkSpec(channels=9, scale=3),
-                {"burst": 1},
+                {"fine": 1},
                 "for 9 packed channels, --camera sony has 4",
             ),
-            (NetworkSpec(depth_to_space=False, scale=1), {"burst": 1}, "of the video variant"),
+            (NetworkSpec(depth_to_space=False, scale=1), {"fine": 1}, "of the video variant"),
         ],
     )
     def test_weights_to_start_from(self, monkeypatch, spec, networks, sentence):
         start = pretrained.Enhancer(spec, networks)
         monkeypatch.setattr(pretrained, "load_pretrained", lambda path: start)
         with pytest.raises(InputError, match=sentence):
-            train_options.load_start("w", "fine", cameras.SONY, needs="burst")
+            train_options.load_start("w", "fine", cameras.SONY, needs="fine")
         if "coarse" in networks:
             assert train_options.load_start("w", "coarse", cameras.SONY, needs="coarse") is start
 
@@ -359,7 +359,7 @@ def test_default_networks_and_shift_are_the_published_ones(
     monkeypatch.setattr(
         train_options,
         "load_start",
-        lambda path, *_, **__: path and pretrained.Enhancer(here, {"coarse": None, "burst": None}),
+        lambda path, *_, **__: path and pretrained.Enhancer(here, {"coarse": None, "fine": None}),
     )
     monkeypatch.setattr(
         train_options,
@@ -468,7 +468,7 @@ def test_the_burst_stage_keeps_the_coarse_network_to_the_bit(chain):
     fine, burst = weights_of(chain / "fine"), weights_of(chain / "burst")
     for before, after in zip(fine["coarse"], burst["coarse"], strict=True):
         np.testing.assert_array_equal(before, after)
-    changed = [np.any(a != b) for a, b in zip(fine["burst"], burst["burst"], strict=True)]
+    changed = [np.any(a != b) for a, b in zip(fine["fine"], burst["fine"], strict=True)]
     assert np.mean(changed) > 0.9
     coarse = weights_of(chain / "coarse")["coarse"]
     assert any(np.any(a != b) for a, b in zip(coarse, fine["coarse"], strict=True))
@@ -493,7 +493,7 @@ def test_the_last_folder_restores_bursts_and_scores_as_validation_said(chain, tm
     for name in ("psnr", "ssim_range2", "ssim_range1"):
         assert float(last[f"val_{name}"]) == pytest.approx(float(row[name]), rel=1e-4)
     best, end = weights_of(chain / "burst" / "best"), weights_of(chain / "burst")
-    for a, b in zip(best["burst"], end["burst"], strict=True):
+    for a, b in zip(best["fine"], end["fine"], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -581,7 +581,7 @@ def test_one_step_of_the_fine_stage_of_the_first_version(chain, data, capsys):
     found = load_pretrained(chain / "fine_max")
     released = load_pretrained(data / "sony_v1_d2")
     assert found.spec == released.spec
-    shapes = [[v.shape for v in m.models["burst"].weights] for m in (found, released)]
+    shapes = [[v.shape for v in m.models["fine"].weights] for m in (found, released)]
     assert shapes[0] == shapes[1]
     text = f"--fine={chain / 'fine_max'} --loss=l1 --patch=32"
     assert run(train_burst, chain, "burst_max", text + " --reference_frame=first") == 2
@@ -598,7 +598,7 @@ def test_one_step_of_the_burst_stage_from_released_weights(chain, data, version)
     after = one_step(train_burst, chain, f"{version}_step", f"--fine={data / version}")
     for a, b in zip(released.coarse.get_weights(), after["coarse"], strict=True):
         np.testing.assert_array_equal(a, b)
-    assert_one_step_away(released.models["burst"].get_weights(), after["burst"])
+    assert_one_step_away(released.models["fine"].get_weights(), after["fine"])
     assert load_pretrained(chain / f"{version}_step").spec == released.spec
 
 

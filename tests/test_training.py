@@ -106,7 +106,7 @@ def burst_step():
         "before": before,
         "after": after,
         "moved": moved,
-        "start": before["burst"],
+        "start": before["fine"],
         "gradients": gradients,
         "reported": reported,
         "means": means,
@@ -149,7 +149,7 @@ class TestLosses:
     def models(self):
         return {
             "coarse": lambda low, training: low * 0.5,
-            "burst": lambda inputs, training: (
+            "fine": lambda inputs, training: (
                 tf.reduce_mean(inputs[0])
                 + tf.reduce_mean(inputs[1]) * tf.ones((1, 2 * P, 2 * Q, 3))
             ),
@@ -196,7 +196,7 @@ class TestLosses:
             "burst", feature_loss="contextual", feature_weight=2.0, features=features, seed=5
         )
         frames, low = (tf.constant(burst[name]) for name in ("frames", "low"))
-        picture = models["burst"]([frames, models["coarse"](low)])
+        picture = models["fine"]([frames, models["coarse"](low)])
         for step in (0, 6):
             got = training_step.burst_losses(models, tensors(burst, step), objective).numpy()
             truth = burst["truth"][None]
@@ -285,7 +285,7 @@ class TestPrecision:
     @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
     def test_weights_and_losses_stay_float32(self, precision):
         models = training_step.build_models(TINY, precision=precision, initial="he")
-        inner = models["burst"].get_layer("encoder").get_layer("g_conv2_1_fine")
+        inner = models["fine"].get_layer("encoder").get_layer("g_conv2_1_fine")
         assert inner.compute_dtype == precision.removeprefix("mixed_")
         assert {w.dtype for m in models.values() for w in m.weights} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
@@ -316,21 +316,21 @@ class TestPrecision:
 class TestInitialWeights:
     def test_he(self):
         models = training_step.build_models(NetworkSpec(width=8, residual_blocks=1), seed=5)
-        glorot = models["burst"].get_layer("bottleneck").get_layer("g_conv_fine_0_se_fc_1")
+        glorot = models["fine"].get_layer("bottleneck").get_layer("g_conv_fine_0_se_fc_1")
         dense = glorot.get_weights()
         initial_weights.he_weights(models, seed=5)
         for layer, deviation in {
             models["coarse"].get_layer("g_conv3_2"): math.sqrt(2 / (9 * 32)),
             models["coarse"].get_layer("g_up7"): 1 / math.sqrt(64),
-            models["burst"].get_layer("encoder").get_layer("g_conv4_1_fine"): math.sqrt(2 / 288),
-            models["burst"].get_layer("bottleneck").get_layer("g_res0_conv1_fine"): math.sqrt(
+            models["fine"].get_layer("encoder").get_layer("g_conv4_1_fine"): math.sqrt(2 / 288),
+            models["fine"].get_layer("bottleneck").get_layer("g_res0_conv1_fine"): math.sqrt(
                 2 / (9 * 128)
             ),
         }.items():
             kernel = layer.get_weights()[0]
             assert kernel.std() == pytest.approx(deviation, rel=0.05)
             assert abs(kernel.mean()) < 0.05 * deviation
-        last = models["burst"].get_layer("decoder").get_layer("g_conv10_fine")
+        last = models["fine"].get_layer("decoder").get_layer("g_conv10_fine")
         kernel, bias = last.get_weights()
         assert kernel.std() == pytest.approx(0.1 * math.sqrt(2 / 8), rel=0.25)
         np.testing.assert_array_equal(bias, np.float32(0.4))

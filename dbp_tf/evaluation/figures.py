@@ -131,7 +131,7 @@ def check_box(box, shape):
 
 def check_baseline(model, camera):
     """Raises InputError unless the model is the SID baseline for the camera."""
-    if model.single is None:
+    if model.sid is None:
         raise InputError(
             "--sid_checkpoint holds a network of this method, not the SID baseline: give the "
             "folder of the baseline's weights"

@@ -7,7 +7,7 @@ import keras
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
 
-FAMILIES = ("coarse", "burst", "single")
+FAMILIES = ("coarse", "fine", "sid")
 FUSIONS = ("max", "reference")
 
 
@@ -16,7 +16,7 @@ class NetworkSpec:
     """The networks that one set of weights fills.
 
     Attributes:
-      family: "burst" (coarse and fine network), "coarse" (that one alone) or "single" (the SID
+      family: "fine" (coarse and fine network), "coarse" (that one alone) or "sid" (the SID
         baseline).
       channels: packed channels C of the camera (4 Bayer, 9 X-Trans).
       width: channels d of the first level.
@@ -30,7 +30,7 @@ class NetworkSpec:
     The last five describe the fine network and are at their defaults in other families.
     """
 
-    family: str = "burst"
+    family: str = "fine"
     channels: int = 4
     width: int = 32
     scale: int = 2
@@ -75,7 +75,7 @@ def build(spec, reference_frame="center", dtype=None):
         one.
 
     Returns:
-      dict from "coarse", "burst" or "single" to `keras.Model`.
+      dict from "coarse", "fine" or "sid" to `keras.Model`.
     """
     if dtype is not None:
         before = keras.config.dtype_policy()
@@ -84,8 +84,8 @@ def build(spec, reference_frame="center", dtype=None):
             return build(spec, reference_frame)
         finally:
             keras.config.set_dtype_policy(before)
-    if spec.family == "single":
-        return {"single": networks.sid_net(spec.channels, spec.width, spec.scale)}
+    if spec.family == "sid":
+        return {"sid": networks.sid_net(spec.channels, spec.width, spec.scale)}
     coarse = networks.coarse_net(spec.channels, spec.width)
     if spec.family == "coarse":
         return {"coarse": coarse}
@@ -97,11 +97,11 @@ def build(spec, reference_frame="center", dtype=None):
         depth_to_space=spec.depth_to_space,
     )
     if spec.fusion == "max":
-        return {"coarse": coarse, "burst": networks.fine_net(**shared)}
+        return {"coarse": coarse, "fine": networks.fine_net(**shared)}
     fine = networks.fine_res_net(
         residual_blocks=spec.residual_blocks,
         squeeze_excite=spec.squeeze_excite,
         reference_frame=reference_frame,
         **shared,
     )
-    return {"coarse": coarse, "burst": fine}
+    return {"coarse": coarse, "fine": fine}

@@ -144,7 +144,7 @@ def spec_of(shapes, source):
         if outputs == channels:
             return NetworkSpec(family="coarse", channels=channels, width=width, scale=1)
         return NetworkSpec(
-            family="single", channels=channels, width=width, scale=_scale(outputs, source)
+            family="sid", channels=channels, width=width, scale=_scale(outputs, source)
         )
     if outputs != channels:
         raise InputError(
@@ -160,7 +160,7 @@ def spec_of(shapes, source):
     scale = _scale(last("g_conv10_fine/weights", 3), source)
     revised = "g_res_fine/weights" in shapes
     return NetworkSpec(
-        family="burst",
+        family="fine",
         channels=channels,
         width=width,
         scale=scale,

@@ -20,8 +20,8 @@ class Enhancer:
     Attributes:
       spec: `network_spec.NetworkSpec`.
       coarse: `keras.Model` or None, see `networks.coarse_net`.
-      burst: `keras.Model` or None, see `networks.fine_res_net`.
-      single: `keras.Model` or None, see `networks.sid_net`.
+      fine: `keras.Model` or None, see `networks.fine_res_net`.
+      sid: `keras.Model` or None, see `networks.sid_net`.
       precision: "float32" or "bfloat16", what these models compute in.
     """
 
@@ -29,14 +29,14 @@ class Enhancer:
         self.spec = spec
         self.precision = precision
         self.coarse = models.get("coarse")
-        self.burst = models.get("burst")
-        self.single = models.get("single")
+        self.fine = models.get("fine")
+        self.sid = models.get("sid")
         self._compiled = {}
 
     @property
     def models(self):
-        """{"coarse" | "burst" | "single": model} of those that are there."""
-        named = {"coarse": self.coarse, "burst": self.burst, "single": self.single}
+        """{"coarse" | "fine" | "sid": model} of those that are there."""
+        named = {"coarse": self.coarse, "fine": self.fine, "sid": self.sid}
         return {name: model for name, model in named.items() if model is not None}
 
     def enhance(
@@ -69,15 +69,15 @@ class Enhancer:
             for the SID baseline, or weights of a coarse network alone.
         """
         reference_frame = self._reference_index(reference_frame, frames)
-        if self.single is not None:
-            return self._enhance_single(frames, precision)
+        if self.sid is not None:
+            return self._enhance_sid(frames, precision)
         stream = self.stream(precision, keep=(reference_frame,), stripe_columns=stripe_columns)
         stream.extend(self.checked(frames))
         return stream.picture(reference_frame, last=True)
 
     def _reference_index(self, reference_frame, frames):
         if isinstance(reference_frame, str):
-            if not self.spec.refers or self.single is not None:
+            if not self.spec.refers or self.sid is not None:
                 reference_index(reference_frame, 1)
                 return 0
             if reference_frame == "center" and not hasattr(frames, "__len__"):
@@ -96,7 +96,7 @@ class Enhancer:
 
     def stream(self, precision=None, keep=(0,), stripe_columns=streaming.STRIPE_COLUMNS):
         """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""
-        if self.burst is None:
+        if self.fine is None:
             raise InputError(
                 "these weights are of a coarse network alone, which gives no picture: load those "
                 "of a fine or burst stage"
@@ -117,7 +117,7 @@ class Enhancer:
         precision = precision or self.precision
         if precision not in self._compiled:
             models = self._in_precision(precision)
-            steps = streaming.Steps(models["coarse"], models["burst"], self.spec)
+            steps = streaming.Steps(models["coarse"], models["fine"], self.spec)
             self._compiled[precision] = steps
         return self._compiled[precision]
 
@@ -142,11 +142,11 @@ class Enhancer:
         # Not a generator, whose variables would hold frames while the networks work.
         return map(tensor, frames)
 
-    def _enhance_single(self, frames, precision):
+    def _enhance_sid(self, frames, precision):
         precision = precision or self.precision
         if precision not in self._compiled:
             signature = [tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)]
-            network = self._in_precision(precision)["single"]
+            network = self._in_precision(precision)["sid"]
             self._compiled[precision] = tf.function(network, input_signature=signature)
         first, *others = [*self.checked(frames)] or [None]
         if first is None:

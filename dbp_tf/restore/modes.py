@@ -79,7 +79,7 @@ MODES = {
 
 def check_mode(mode, model):
     """Raises InputError if the model's network cannot do the mode."""
-    if MODES[mode].fuses and model.single is not None:
+    if MODES[mode].fuses and model.sid is not None:
         others = " or ".join(f"--mode {name}" for name, mode in MODES.items() if not mode.fuses)
         raise InputError(
             f"--mode {mode} fuses frames, but --checkpoint holds the SID baseline, which sees one "

@@ -21,6 +21,9 @@ SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
 FORMAT = 1
 
+# Families as files of version 0.1 call them.
+_OLD_FAMILIES = {"burst": "fine", "single": "sid"}
+
 
 def load_pretrained(path, precision="float32"):
     """Loads weights.
@@ -124,7 +127,9 @@ def _load_own(folder, precision):
                 f"{spec_file} is of format {description['format']}, this version of dbp_tf reads "
                 f"format {FORMAT}: update dbp_tf"
             )
-        spec = network_spec.NetworkSpec(**description["network"])
+        network = description["network"]
+        family = network["family"]
+        spec = network_spec.NetworkSpec(**network | {"family": _OLD_FAMILIES.get(family, family)})
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{spec_file} does not describe a network ({error})") from None
     if not weights_file.is_file():

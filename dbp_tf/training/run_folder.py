@@ -114,6 +114,7 @@ def check_settings(folder, fixed):
         return
     try:
         before = json.loads(path.read_text())["fixed"]
+        before.pop("the family", None)  # Of version 0.1; the stage says it too.
         differing = {k for k in before.keys() | fixed.keys() if before.get(k) != _plain(fixed, k)}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

@@ -383,7 +383,7 @@ def load_start(path, flag, camera, *, needs):
       path: see `pretrained.load_pretrained`; None gives None.
       flag: the flag's name, for errors.
       camera: `cameras.Camera` they must fit.
-      needs: "coarse" or "burst", the network that must be among them.
+      needs: "coarse" or "fine", the network that must be among them.
 
     Raises:
       InputError: nothing there, or of another camera or kind.
@@ -399,7 +399,7 @@ def load_start(path, flag, camera, *, needs):
             f"--{flag}: {path} holds "
             + (
                 "the SID baseline, which none of the three stages trains"
-                if start.single
+                if start.sid
                 else "a coarse network alone: give the weights of a fine stage"
             )
         )
@@ -408,7 +408,7 @@ def load_start(path, flag, camera, *, needs):
             f"--{flag}: {path} is of the video variant, whose pictures are smaller than the truth: "
             f"give weights that keep full resolution"
         )
-    if spec.channels != camera.channels or (needs == "burst" and spec.scale != camera.scale):
+    if spec.channels != camera.channels or (needs == "fine" and spec.scale != camera.scale):
         raise InputError(
             f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
             f"{camera.name} has {camera.channels}: give weights of that camera"
@@ -511,7 +511,7 @@ def train(values, job, strategy, spec, start, **network):
         "stage": job.stage,
         **_named(values, dataclasses.asdict(optimisation)),
         **_named(values, {k: v for k, v in dataclasses.asdict(recipe).items() if k != "stage"}),
-        **_named(values, dataclasses.asdict(spec)),
+        **_named(values, {k: v for k, v in dataclasses.asdict(spec).items() if k != "family"}),
         **_named(values, {_FLAG_OF.get(k, k): v for k, v in network.items()}),
         **_named(values, {"loss": objective.feature_loss or "l1"}),
         **_named(values, {"feature_weight": objective.feature_weight}),

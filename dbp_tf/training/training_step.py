@@ -93,7 +93,7 @@ def build_models(
       seed: of the weights.
 
     Returns:
-      dict from "coarse", "burst" to `keras.Model`.
+      dict from "coarse", "fine" to `keras.Model`.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -130,7 +130,7 @@ def build_optimizer(variables, optimisation, total_steps, precision="float32"):
 
 def trainable_variables(stage, models):
     """What a stage trains: the coarse network, both, or the fine one with the coarse frozen."""
-    trained = {"coarse": ("coarse",), "fine": ("coarse", "burst"), "burst": ("burst",)}[stage]
+    trained = {"coarse": ("coarse",), "fine": ("coarse", "fine"), "burst": ("fine",)}[stage]
     return [variable for name in trained for variable in models[name].trainable_variables]
 
 
@@ -155,7 +155,7 @@ def burst_losses(models, burst, objective):
     coarse = models["coarse"](burst["low"], training=not frozen)
     if frozen:
         coarse = tf.stop_gradient(coarse)
-    picture = models["burst"]([burst["frames"], coarse], training=True)
+    picture = models["fine"]([burst["frames"], coarse], training=True)
     truth = burst["truth"][None]
     l1 = losses.l1(truth, picture)
     raw = zero if frozen else losses.l1(burst["clean_low"][None], coarse)
