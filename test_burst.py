@@ -311,6 +311,8 @@ def main():
     else:
         bursts = protocol.sample_bursts(folder / results.SAMPLE, camera, n_burst)
     pictures = protocol.pictures_of(folder, bursts)
+    if not FLAGS.keep_going:
+        sid.check_files(bursts, camera)
     if FLAGS.figure == "frames":
         figures.check_frames(bursts)
 

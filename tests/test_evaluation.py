@@ -398,7 +398,8 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
     real_read, real_checked = reading.read_raw, enhancer.Enhancer.checked
 
     def read(path, *arguments):
-        asked.append(path.name)
+        if path.parent.name == "short":
+            asked.append(path.name)
         return real_read(path, *arguments)
 
     def checked(model, frames):
@@ -406,6 +407,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
             yield frame
             at.append(len(asked))
 
+    monkeypatch.setattr(sid, "check_files", lambda *_: None)
     monkeypatch.setattr(dark_frames.reading, "read_raw", read)
     monkeypatch.setattr(enhancer.Enhancer, "checked", checked)
     assert run(*dirs(sony_tree), "--limit=2", "--n_burst=3") == 0
@@ -784,7 +786,7 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
     simulator.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
     first = reading.read_raw(burst.frames[0], cameras.SONY)
     with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
-        protocol._read_truth(dataclasses.replace(burst, truth=path), first, size, 8)
+        protocol._read_truth(dataclasses.replace(burst, truth=path), first, cameras.SONY, size, 8)
 
 
 def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree, tmp_path):
@@ -798,6 +800,55 @@ def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree,
         protocol.evaluate(
             without_networks, [dataclasses.replace(burst, truth=path)], cameras.SONY, tmp_path
         )
+
+
+def test_pairs_that_cannot_be_true_are_refused_before_anything_is_written(
+    run, sony_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    short, long = sony_tree / "short", sony_tree / "long"
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    shutil.copy(short / "10003_01_0.1s.ARW", renamed / "10003_00_10s.ARW")
+    for folders in ((long, short), (short, short), (short, renamed)):
+        flags = [
+            f"--{flag}_dir={path}" for flag, path in zip(("short", "long"), folders, strict=True)
+        ]
+        for more in ([], ["--ratio=100"]):
+            assert run(*flags, *more, "--limit=1") == 2
+            error = capsys.readouterr().err
+            assert "--short_dir" in error and "--long_dir" in error and error.count("\n") == 1
+    assert run(f"--short_dir={short}", "--ratio=1") == 2
+    assert "--ratio" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_later_pair_that_cannot_be_true_leaves_no_picture(run, sony_tree, tmp_path, capsys):
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    shutil.copy(tree / "short" / "10011_01_0.1s.ARW", tree / "long" / "10011_00_25s.ARW")
+    assert run(*dirs(tree), "--n_burst=1", "--limit=3", "--keep_going") == 1
+    assert {row["scene"] for row in rows_of(tmp_path / "results")} == {"10003", "10016"}
+    assert "10011_00_25s.ARW is no brighter than" in capsys.readouterr().err
+    assert not list((tmp_path / "results").glob("10011*"))
+
+
+def test_files_of_any_raw_suffix_are_restored(run, sony_tree, tmp_path):
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    for path in [*tree.glob("*/10003*")]:
+        path.rename(path.with_suffix(".NEF"))
+    assert run(*dirs(tree), "--n_burst=1", "--limit=1") == 0
+    assert [row["scene"] for row in rows_of(tmp_path / "results")] == ["10003"]
+
+
+def test_a_file_that_is_no_raw_file_is_refused_before_tensorflow_is_loaded(
+    run, sony_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    (tree / "short" / "10016_01_0.1s.ARW").write_text("no raw file\n" * 99)
+    assert run(*dirs(tree)) == 2
+    assert "10016_01_0.1s.ARW is not a raw file" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_empty_folder_is_named(run, tmp_path, capsys):

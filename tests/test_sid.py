@@ -1,10 +1,15 @@
 """The dataset's names, splits, bursts and ratios."""
 
+import dataclasses
+import shutil
+
+import numpy as np
 import pytest
 
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import FUJI, SONY
+from dbp_tf.simulate import simulator
 
 
 def touch(folder, *names):
@@ -154,9 +159,118 @@ def test_missing_and_empty_folders_name_the_flag(tree, tmp_path):
         sid.find_bursts(tree / "nowhere", tree / "long", SONY, "test")
     with pytest.raises(InputError, match="--long_dir: there is no folder"):
         sid.find_bursts(tree / "short", tree / "nowhere", SONY, "test")
-    with pytest.raises(InputError, match="--short_dir: .* holds no .RAF files"):
-        sid.find_bursts(tree / "short", tree / "long", FUJI, "test")
+    (tree / "none").mkdir()
+    (tree / "none" / "10003_00_0.1s.jpg").touch()
+    with pytest.raises(InputError, match="--short_dir: .* holds no raw files"):
+        sid.find_bursts(tree / "none", tree / "long", FUJI, "test")
     for path in (tree / "short").glob("2*"):
         path.unlink()
     with pytest.raises(InputError, match="no scene of the val split"):
         bursts_of(tree, "val")
+
+
+@pytest.mark.parametrize("suffix", [".NEF", ".dng", ".CR2", ".RAF"])
+def test_any_raw_suffix_is_taken(tree, suffix):
+    for path in [*(tree / "short").glob("10003*"), *(tree / "long").glob("10003*")]:
+        path.rename(path.with_suffix(suffix))
+    bursts = bursts_of(tree, limit=2)
+    assert [(b.ratio, len(b.frames)) for b in bursts] == [(100, 8), (250, 3)]
+    assert {path.suffix for b in bursts for path in (*b.frames, b.truth)} == {suffix}
+
+
+def test_a_converted_copy_beside_the_camera_s_file_is_passed_over_and_said(tree, capsys):
+    wanted = bursts_of(tree)
+    touch(tree / "short", *(f"10003_{frame:02d}_0.1s.dng" for frame in range(4)))
+    assert bursts_of(tree) == wanted
+    said = capsys.readouterr().out
+    assert "--short_dir: 4 files are passed over" in said and "10003_00_0.1s.dng" in said
+    touch(tree / "short", "10040_00_0.1s.dng", "10040_00_0.1s.nef")
+    with pytest.raises(InputError, match="10040_00_0.1s.* same frame"):
+        bursts_of(tree)
+
+
+# Pairs that cannot be true
+
+
+def test_swapped_folders_are_refused(tree):
+    swapped = tree / "long", tree / "short", SONY, "test"
+    for problems in (None, []):
+        with pytest.raises(InputError, match="--short_dir and --long_dir swapped"):
+            sid.find_bursts(*swapped, problems=problems)
+
+
+@pytest.mark.parametrize("problems", [None, []])
+def test_one_folder_given_twice_is_refused(tree, problems):
+    (tree / "link").symlink_to(tree / "short")
+    for other in ("short", "link"):
+        with pytest.raises(InputError, match="--short_dir and --long_dir are one folder"):
+            sid.find_bursts(tree / "short", tree / other, SONY, "test", problems=problems)
+    shutil.copytree(tree / "short", tree / "copy")
+    with pytest.raises(InputError, match="no longer: are --short_dir and --long_dir swapped"):
+        sid.find_bursts(tree / "short", tree / "copy", SONY, "test", limit=1, problems=problems)
+
+
+def test_one_exposure_that_is_no_shorter_is_the_problem_of_its_burst(tree):
+    touch(tree / "short", "10040_00_10s.ARW")
+    touch(tree / "long", "10040_00_10s.ARW")
+    with pytest.raises(InputError, match="10040_00_10s.ARW is exposed for 10 s"):
+        bursts_of(tree)
+    problems = []
+    assert [b.scene for b in bursts_of(tree, problems=problems)] == ["10003", "10003", "10034"]
+    assert len(problems) == 1 and "--long_dir" in problems[0]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_a_ratio_that_brightens_nothing_is_refused(tree, ratio):
+    with pytest.raises(InputError, match=f"--ratio={ratio:g} "):
+        sid.find_bursts(tree / "short", None, SONY, "test", ratio=ratio)
+
+
+def pair(folder, dark, bright, exposure=10):
+    """A burst of one frame with these samples [rows, columns] in DN, and its long exposure."""
+    simulator.write_dng(folder / "short/10003_00_0.1s.ARW", dark, SONY)
+    simulator.write_dng(folder / f"long/10003_00_{exposure:g}s.ARW", bright, SONY)
+    return sid.find_bursts(folder / "short", folder / "long", SONY, "test")
+
+
+def noisy(mean, seed, size=(64, 96)):
+    """Samples above the black level with the noise of a sensor, in DN."""
+    rng = np.random.default_rng(seed)
+    signal = rng.poisson(np.broadcast_to(mean, size)) + rng.normal(0, 4, size)
+    return np.clip(np.rint(512 + signal), 0, 16383).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("dark", "bright"),
+    [
+        # The burst's next frame as its truth, the truth as a burst, and both of one exposure.
+        (20, 20),
+        (2000, 20),
+        (2000, 2000),
+        (3, 3),
+        (14000, 14000),
+    ],
+)
+def test_a_truth_no_brighter_than_its_burst_is_refused(tmp_path, dark, bright):
+    bursts = pair(tmp_path, noisy(dark, 1), noisy(bright, 2))
+    with pytest.raises(InputError, match="10003_00_10s.ARW is no brighter than .*0.1s.ARW.*--long"):
+        sid.check_files(bursts, SONY)
+
+
+@pytest.mark.parametrize("ratio", [1.25, 2, 100, 300])
+def test_a_dark_scene_with_a_lamp_is_taken(tmp_path, ratio):
+    dark = np.full((64, 96), 4.0)
+    dark[:8, :8] = 20000
+    bursts = pair(tmp_path, noisy(dark, 1), noisy(dark * ratio, 2), 0.1 * ratio)
+    sid.check_files(bursts, SONY)
+    # Without a truth nothing is compared.
+    sid.check_files([dataclasses.replace(bursts[0], truth=None)], SONY)
+
+
+def test_headers_of_all_files_are_looked_at(tree, tmp_path):
+    bursts = pair(tmp_path / "one", noisy(20, 1), noisy(2000, 2))
+    later = tmp_path / "one/long/10011_00_10s.ARW"
+    later.write_text("no raw file" * 99)
+    second = dataclasses.replace(bursts[0], scene="10011", truth=later)
+    with pytest.raises(InputError, match="10011_00_10s.ARW is not a raw file"):
+        sid.check_files([*bursts, second], SONY)

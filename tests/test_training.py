@@ -258,9 +258,7 @@ def stepped(precision):
     """Movement of all weights in a step of the coarse stage, and what the step reported."""
     models = training_step.build_models(COARSE, precision=precision, initial="he", seed=4)
     variables = training_step.trainable_variables("coarse", models)
-    optimizer = training_step.build_optimizer(
-        variables, config.Optimisation(1e-3), 10, precision
-    )
+    optimizer = training_step.build_optimizer(variables, config.Optimisation(1e-3), 10, precision)
     spec = made_up_dataset()(start_step=0, steps=1, replica=0, replicas=1).element_spec
     del spec["scene"]
     step, _ = training_step.make_step(

@@ -18,7 +18,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf.data import raw_cache
+from dbp_tf.data import raw_cache, sid
 from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing, reading
@@ -80,7 +80,8 @@ def prepare(bursts, cache, camera, stage="burst"):
       list of `Sources`, one for each burst.
 
     Raises:
-      InputError: a burst has no truth, its files are not of one size, or see `raw_cache.fill`.
+      InputError: a burst has no truth or one that is no brighter, its files are not of one size,
+        or see `raw_cache.fill`.
     """
     wanted = []
     for burst in bursts:
@@ -103,8 +104,10 @@ def prepare(bursts, cache, camera, stage="burst"):
         )
         for burst in bursts
     ]
-    for sources in found:
+    for burst, sources in zip(bursts, found, strict=True):
         _check_sizes(sources, camera.scale)
+        first, clean = sources.frames[0], sources.clean
+        sid.check_brightness(burst, first.open(), clean.open(), min(first.black), first.white)
     return found
 
 

@@ -1,15 +1,20 @@
 """The See-in-the-Dark layout: which files make a burst, its ratio, its ground truth.
 
-Names are `IIIII_NN_Ts.EXT`: five-digit scene, frame in the burst, exposure in seconds. Scenes
-0xxxx train, 1xxxx test, 2xxxx validate. `short/` holds the dark bursts, `long/` one bright
-exposure or more of each scene.
+Names are `IIIII_NN_Ts.EXT`: five-digit scene, frame in the burst, exposure in seconds; EXT is that
+of any raw file. Scenes 0xxxx train, 1xxxx test, 2xxxx validate. `short/` holds the dark bursts,
+`long/` one bright exposure or more of each scene.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 
+import numpy as np
+
+from dbp_tf import progress
 from dbp_tf.errors import InputError
+from dbp_tf.raw import reading
 from dbp_tf.raw.packing import MAX_RATIO
 
 SPLITS = {"train": "0", "test": "1", "val": "2"}
@@ -18,6 +23,15 @@ SPLITS = {"train": "0", "test": "1", "val": "2"}
 MISALIGNED_SCENES = frozenset({"10034", "10045", "10172"})
 
 _NAME = re.compile(r"(\d{5})_(\d{2})_(\d+(?:\.\d+)?)s", re.ASCII)
+
+_ASK = "are --short_dir and --long_dir swapped, or is one of them given twice?"
+
+# The long exposure has to be this much brighter than the dark frames, or by the root of the ratio
+# where that is less. A second shot of the same exposure is not, and clipping leaves more of it.
+_LEAST_GAIN = 1.1
+
+# Rows that are enough to compare the brightness of two pictures.
+_ROWS_COMPARED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,23 +95,33 @@ def _note(error, problems):
     problems.append(str(error))
 
 
-def _raw_files(folder, suffix, flag, problems):
+def _raw_files(folder, camera, flag, problems):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{flag}: there is no folder {folder}")
     found = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() == suffix.lower() and not path.name.startswith(".")
+        if path.suffix.lower() in reading.RAW_SUFFIXES and not path.name.startswith(".")
     )
     if not found:
-        raise InputError(f"{flag}: {folder} holds no {suffix} files")
-    shots = []
+        raise InputError(f"{flag}: {folder} holds no raw files")
+    # Beside the camera's own file lies at times a converted one of the same frame.
+    own = {path.stem for path in found if path.suffix.lower() == camera.suffix.lower()}
+    shots, copies = [], []
     for path in found:
+        if path.stem in own and path.suffix.lower() != camera.suffix.lower():
+            copies.append(path.name)
+            continue
         try:
             shots.append(parse_name(path))
         except InputError as error:
             _note(error, problems)
+    if copies:
+        progress.say(
+            f"{flag}: {len(copies)} files are passed over, whose frames are there as "
+            f"{camera.suffix} too: {', '.join(copies[:3])}{' ...' if len(copies) > 3 else ''}"
+        )
     return shots
 
 
@@ -109,7 +133,7 @@ def find_bursts(
     Args:
       short_dir: folder of the dark frames.
       long_dir: folder of the long exposures; None if there are none.
-      camera: `cameras.Camera`, for the suffix of its files.
+      camera: `cameras.Camera`; of a frame that is there twice, the file with its suffix is taken.
       split: "train", "val" or "test".
       n_burst: frames of a burst at the most: those of 00 .. n_burst - 1 that exist.
       ratio: exposure ratio of the bursts that have no long exposure.
@@ -121,12 +145,18 @@ def find_bursts(
       list of `Burst`.
 
     Raises:
-      InputError: a folder is missing or empty, or the split has no scene; without `problems`
-        also: a name is off the pattern, a burst has no frame 00 or one twice, or nothing gives
-        its ratio.
+      InputError: a folder is missing, empty or given twice, the split has no scene, the ratio is
+        1 or less, or no burst is exposed for less time than its long exposure; without `problems`
+        also: a name is off the pattern, a burst has no frame 00 or one twice, is not exposed for
+        less time than its long exposure, or nothing gives its ratio.
     """
+    if ratio is not None and not ratio > 1:
+        raise InputError(
+            f"--ratio={ratio:g} says that the frames are no darker than the truth: give the "
+            f"exposure ratio, which is above 1"
+        )
     shots = {}
-    for shot in _raw_files(short_dir, camera.suffix, "--short_dir", problems):
+    for shot in _raw_files(short_dir, camera, "--short_dir", problems):
         if shot.scene.startswith(SPLITS[split]):
             shots.setdefault((shot.scene, shot.exposure), []).append(shot)
     if not shots:
@@ -135,12 +165,17 @@ def find_bursts(
             f"(numbers that start with {SPLITS[split]})"
         )
     truths = {}
-    for shot in _raw_files(long_dir, camera.suffix, "--long_dir", problems) if long_dir else ():
+    for shot in _raw_files(long_dir, camera, "--long_dir", problems) if long_dir else ():
         # Were a scene exposed long twice, the longer exposure has the less noise.
         if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
             truths[shot.scene] = shot
+    if long_dir and os.path.samefile(short_dir, long_dir):
+        raise InputError(
+            f"--short_dir and --long_dir are one folder, {short_dir}: give the folder of the dark "
+            f"bursts and that of the long exposures"
+        )
 
-    bursts = []
+    bursts, unlikely = [], None
     for scene, exposure in sorted(shots, key=lambda key: (key[0], -key[1]))[:limit]:
         try:
             frames = _frames_of(shots[scene, exposure])
@@ -150,6 +185,12 @@ def find_bursts(
                     f"scene {scene} has no long exposure in {long_dir}, whose exposure time would "
                     f"give the ratio: add it, or give the ratio with --ratio"
                 )
+            if truth and truth.exposure <= exposure:
+                unlikely = InputError(
+                    f"{frames[0]} is exposed for {exposure:g} s, but its long exposure "
+                    f"{truth.path} for {truth.exposure:g} s, which is no longer: {_ASK}"
+                )
+                raise unlikely
         except InputError as error:
             _note(error, problems)
             continue
@@ -163,6 +204,8 @@ def find_bursts(
                 scored=truth is not None and scene not in MISALIGNED_SCENES,
             )
         )
+    if unlikely and not bursts:
+        raise unlikely
     return bursts
 
 
@@ -182,3 +225,57 @@ def _frames_of(shots):
             f"{path} has no frame 00 beside it: a burst's first frame is missing from {path.parent}"
         )
     return frames
+
+
+def check_files(bursts, camera):
+    """Looks at raw files before anything slow is begun or anything is written.
+
+    The headers of all of them are read, which takes less than a millisecond each, and the pixels
+    of the first burst's frame 00 and of its truth.
+
+    Args:
+      bursts: list of `Burst`.
+      camera: `cameras.Camera` of the files.
+
+    Raises:
+      InputError: a file cannot be read, see `reading.read_raw`, or the first pair cannot be true,
+        see `check_brightness`.
+    """
+    for burst in bursts:
+        progress.status(f"looking at the files of scene {burst.scene}")
+        for path in (*burst.frames, *([burst.truth] if burst.truth else [])):
+            with reading.open_raw(path, unpack=False):
+                pass
+    for burst in bursts[:1]:
+        first = reading.read_raw(burst.frames[0], camera)
+        if burst.truth:
+            truth = reading.read_raw(burst.truth, camera)
+            if first.mosaic.shape == truth.mosaic.shape:
+                check_brightness(burst, first.mosaic, truth.mosaic, min(first.black), first.white)
+
+
+def check_brightness(burst, dark, bright, black, white):
+    """Refuses a long exposure that is no brighter than its burst.
+
+    Args:
+      burst: `Burst`.
+      dark: [rows, columns, ...] raw samples of its first frame, in DN.
+      bright: those of its truth, the same pixels.
+      black: level of no light, in DN.
+      white: level of saturation, in DN.
+
+    Raises:
+      InputError: `bright` is not brighter, however little light there is.
+    """
+    step = max(1, len(dark) // _ROWS_COMPARED)
+    dark, bright = (samples[::step].astype(np.float32) - black for samples in (dark, bright))
+    # A lamp that saturates both says nothing.
+    unclipped = dark < 0.5 * (white - black)
+    if unclipped.any():
+        dark, bright = dark[unclipped], bright[unclipped]
+    if bright.mean() <= min(_LEAST_GAIN, burst.ratio**0.5) * dark.mean():
+        raise InputError(
+            f"{burst.truth} is no brighter than {burst.frames[0]}, though it is named as its long "
+            f"exposure (means of {bright.mean():.0f} and {dark.mean():.0f} above black level "
+            f"{black:g}): {_ASK}"
+        )

@@ -107,7 +107,7 @@ def _as_json(name, value):
     return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
 
 
-def _read_truth(burst, first, common, bits):
+def _read_truth(burst, first, camera, common, bits):
     """(truth [rows, columns, 3] uint16 of the common size, its PNG file); (None, None) without.
 
     It may exceed the mosaic, which has whole periods only.
@@ -121,6 +121,8 @@ def _read_truth(burst, first, common, bits):
             f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a truth "
             f"is of its burst's size"
         )
+    mosaic = reading.read_raw(burst.truth, camera).mosaic
+    sid.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
     truth = truth[: common[0], : common[1]]
     return truth, pictures.png_bytes(truth, bits)
 
@@ -198,7 +200,7 @@ def _restore(model, burst, frames, camera, work, background):
     rows, columns = first.mosaic.shape
     # The picture's size; with padding it has columns that only a truth can be compared with.
     padded = rows, columns + camera.padded_columns * camera.scale
-    truth = background.submit(_read_truth, burst, first, padded, work.bits)
+    truth = background.submit(_read_truth, burst, first, camera, padded, work.bits)
     if work.figure:
         picture, seconds, looks = work.figure.restore(
             model, camera, first, frames, work.reference_frame, **work.compute

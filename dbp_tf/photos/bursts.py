@@ -13,13 +13,8 @@ import re
 from collections.abc import Sequence
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import exif
+from dbp_tf.raw import exif, reading
 
-# Endings of the raw files that LibRaw reads; a folder's other files are passed over.
-RAW_SUFFIXES = frozenset(
-    ".3fr .arw .bay .cap .cr2 .cr3 .crw .cs1 .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos "
-    ".mrw .nef .nrw .orf .pef .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f".split()
-)
 _FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .avif".split())
 
 # By how much exposures may differ that were meant to be equal: cameras round what they note.
@@ -139,7 +134,7 @@ def _raw_files(folder):
     return [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in RAW_SUFFIXES and path.is_file() and path.name[0] != "."
+        if path.suffix.lower() in reading.RAW_SUFFIXES and path.is_file() and path.name[0] != "."
     ]
 
 

@@ -16,6 +16,12 @@ from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, packing
 from dbp_tf.raw.overrides import NOTHING
 
+# Endings of the raw files that LibRaw reads; a folder's other files are passed over.
+RAW_SUFFIXES = frozenset(
+    ".3fr .arw .bay .cap .cr2 .cr3 .crw .cs1 .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos "
+    ".mrw .nef .nrw .orf .pef .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f".split()
+)
+
 # Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
 # claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.
 _MOST_PIXELS_PER_BYTE = 64

@@ -334,11 +334,13 @@ def open_job(values, stage):
             validation = sid.find_bursts(values.short_dir, values.long_dir, camera, "val", n_burst)
         if not validation:
             progress.say("There are no validation scenes (2xxxx): training goes without.")
+    validation = validation[: values.validation_limit]
+    sid.check_files(bursts + validation, camera)
     return Job(
         stage=stage,
         camera=camera,
         bursts=bursts,
-        validation=validation[: values.validation_limit],
+        validation=validation,
         folder=pathlib.Path(
             values.checkpoint_dir or pathlib.Path("checkpoints") / f"{camera.name}_{stage}"
         ),
