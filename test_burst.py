@@ -13,6 +13,7 @@ python -m dbp_tf.photos.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
@@ -364,4 +365,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.leave(cli.run(main, FLAGS))
+    sys.exit(cli.run(main, FLAGS))

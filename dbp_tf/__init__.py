@@ -1,6 +1,10 @@
 """Burst photography in the dark: a TensorFlow 2 / Keras 3 port of arXiv 2006.09845."""
 
+from dbp_tf import environment
+
 __version__ = "0.1.0"
+
+environment.prepare()
 
 
 def __getattr__(name):

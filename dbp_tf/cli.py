@@ -1,60 +1,117 @@
-"""What the scripts share: flags, errors in one sentence, a quiet TensorFlow."""
+"""What the commands share: flags and their help, errors in one sentence, a quiet TensorFlow."""
 
+import contextlib
 import math
 import os
+import pathlib
+import shutil
+import subprocess
 import sys
-import tempfile
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
-from dbp_tf import memory, progress
-from dbp_tf.errors import InputError
+from dbp_tf import files, memory, progress
+from dbp_tf.errors import MENDABLE, InputError, printable, sentence
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
+_TOPIC = "topic: "
 
-def run(main, flag_values, argv=None, words=False):
-    """Parses the flags, runs a script and turns the user's mistakes into one sentence.
+_HELP_OF_ALL = {
+    "--help": "Print this text.",
+    "--traceback": "When something fails, print where in the program, for a bug report.",
+}
 
-    Each script keeps its flags in a `flags.FlagValues` of its own and not in absl's global one,
-    so that several scripts, whose flags share names, can be imported side by side.
+# TensorFlow logs these before it has read TF_CPP_MIN_LOG_LEVEL: information, and complaints that
+# its own libraries register twice.
+_CHATTER = (
+    "^I[0-9]{4} |^WARNING: All log messages before absl::InitializeLog|"
+    "^[WE][0-9]{4} .*(register|Register)"
+)
+
+
+def run(
+    main: Callable[..., int | None],
+    flag_values: flags.FlagValues,
+    argv: Sequence[str] | None = None,
+    words: bool = False,
+) -> int:
+    """Parses the flags, runs a command and turns the user's mistakes into one sentence.
+
+    Each command keeps its flags in a `flags.FlagValues` of its own and not in absl's global one,
+    so that several commands, whose flags share names, can be imported side by side.
 
     Args:
       main: function without arguments, see `words`; returns an exit code, None for 0.
-      flag_values: the script's flags; `--help` prints them after the script's docstring.
-      argv: the command line, script name first; `sys.argv` by default.
+      flag_values: the command's flags; `--help` prints them after the docstring of its module.
+      argv: the command line, its own name first; `sys.argv` by default.
       words: whether `main` takes the words that are not flags, as a list; else they are a mistake.
 
     Returns:
-      The exit code: 0, what `main` returns, 2 after bad flags or input (`error: ...` on
-      standard error, no traceback), 130 after Ctrl-C.
+      The exit code: 0, what `main` returns, 2 after bad flags or input (`error: ...` on standard
+      error, with `--traceback` behind the traceback), 130 after Ctrl-C.
     """
-    argv = sys.argv if argv is None else argv
+    argv = list(sys.argv if argv is None else argv)
+    with_traceback = "--traceback" in argv
+    argv = [argument for argument in argv if argument != "--traceback"]
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal's encoding may lack the letters of a name.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
     flag_values.unparse_flags()
     try:
         if "--help" in argv[1:] or "-h" in argv[1:]:
-            print((main.__globals__.get("__doc__") or "").strip() + "\n" + flag_values.get_help())
-            return 0
-        _, *rest = flag_values(argv)
-        if words:
-            return main(rest) or 0
-        if rest:
-            raise InputError(f"{rest[0]!r} is not a flag: flags look like --name=value")
-        return main() or 0
-    except flags.Error as error:
-        return _fail(" ".join(str(error).split()))
-    except InputError as error:
-        return _fail(str(error))
-    except OSError as error:
-        # A full disk or a folder without permission; bugs rarely end in one.
-        return _fail(str(error))
+            print(f"{(main.__globals__.get('__doc__') or '').strip()}\n\n{help_text(flag_values)}")
+            code = 0
+        else:
+            rest = _parse(flag_values, argv)
+            if rest and not words:
+                raise InputError(f"{rest[0]!r} is not a flag: flags look like --name=value")
+            code = (main(rest) if words else main()) or 0
+        sys.stdout.flush()
+        return code
+    except (flags.Error, *MENDABLE) as error:
+        if with_traceback:
+            traceback.print_exc()
+        if isinstance(error, BrokenPipeError):
+            # Python would complain again when it flushes the rest at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_BAD_INPUT
+        said = sentence(error) if isinstance(error, MENDABLE) else " ".join(str(error).split())
+        print(f"error: {printable(said)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
-def report_failures(failures, bursts, problems):
+def _parse(values, argv):
+    """Parses the command line into the flags; returns the words that are none."""
+    _, *rest = values(argv)
+    all_flags = [flag for some in values.flags_by_module_dict().values() for flag in some]
+    for flag in all_flags:
+        if flag.present > 1 and not isinstance(flag, flags.MultiFlag):
+            raise InputError(f"--{flag.name} is given {flag.present} times: give it once")
+    missing = [
+        f"--{flag.name} ({flag.help.split('. ')[0].rstrip('.')})"
+        for flag in all_flags
+        if _is_required(flag) and flag.value is None
+    ]
+    if missing:
+        raise InputError(f"give {' and '.join(missing)}; --help tells more")
+    return rest
+
+
+def _is_required(flag):
+    return getattr(flag, "is_required", False)
+
+
+def report_failures(failures: list[str], bursts: int, problems: list[str]) -> int:
     """Lists what --keep_going passed over.
 
     Args:
@@ -73,37 +130,43 @@ def report_failures(failures, bursts, problems):
     return 1 if failures or problems else 0
 
 
-def leave(code):
-    """Ends the process with an exit code, without the second that TensorFlow is taken apart for.
+def define(
+    values: flags.FlagValues,
+    kind: Callable,
+    name: str,
+    default: Any,
+    text: str,
+    *,
+    topic: str = "Flags",
+    required: bool = False,
+    **limits,
+) -> None:
+    """Defines a flag; numbers must be finite, see `finite`.
 
-    For scripts that have closed their files and ended their threads.
+    Args:
+      values: the command's flags.
+      kind: one of absl's DEFINE functions, or `DEFINE_path`.
+      name: of the flag.
+      default: its value if it is not given.
+      text: help, a sentence or more.
+      topic: heading under which `--help` lists it; topics stand in the order of their first flag.
+      required: whether `run` refuses a command line without it.
+      **limits: what `kind` takes besides, such as `lower_bound`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            # Nobody reads what was printed last, or there is no room for it.
-            code = code or EXIT_BAD_INPUT
-    os._exit(code)
-
-
-def _fail(sentence):
-    print(f"error: {sentence}", file=sys.stderr)
-    return EXIT_BAD_INPUT
-
-
-def define(values, kind, name, default, text, **limits):
-    """Defines a flag of the `flags.FlagValues`; `kind` is one of absl's DEFINE functions.
-
-    Numbers are finite, see `finite`.
-    """
-    kind(name=name, default=default, help=text, flag_values=values, **limits)
+    kind(
+        name=name,
+        default=default,
+        help=text,
+        flag_values=values,
+        module_name=_TOPIC + topic,
+        **limits,
+    )
+    values[name].is_required = required
     if kind is flags.DEFINE_float:
         finite(name, values)
 
 
-def finite(name, flag_values):
+def finite(name: str, flag_values: flags.FlagValues) -> None:
     """Makes the number flag `name` refuse nan and inf, which pass absl's bounds."""
     flags.register_validator(
         name,
@@ -113,33 +176,135 @@ def finite(name, flag_values):
     )
 
 
-def import_tensorflow():
-    """Imports TensorFlow without the lines about CPU features and missing GPU drivers.
+class _PathParser(flags.ArgumentParser):
+    """A path with `~` expanded, as a string."""
 
-    Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see them. With a GPU, memory is taken as needed, not
-    all at once. The processor's memory is kept once it was taken, see `memory.keep_freed`.
+    def __init__(self, must_be):
+        self._must_be = must_be
+        self.syntactic_help = f"a {must_be or 'path'}"
+
+    def parse(self, argument):
+        if not argument or argument.startswith("--"):
+            raise ValueError("a path is missing")
+        path = files.expand(argument)
+        if self._must_be == "folder" and not path.is_dir():
+            raise ValueError("there is no such folder")
+        if self._must_be == "file" and not path.is_file():
+            raise ValueError("there is no such file")
+        return os.fspath(path)
+
+    def flag_type(self):
+        return "path"
+
+
+def DEFINE_path(name, default, help, flag_values, *, must_be=None, **options):  # noqa: N802
+    """Defines a flag for a path, as absl's DEFINE functions do; its value is a str or None.
+
+    Args:
+      name, default, help, flag_values, **options: as of `flags.DEFINE`.
+      must_be: "folder" or "file" if there has to be one; None for anything.
+    """
+    flags.DEFINE(_PathParser(must_be), name, default, help, flag_values, **options)
+
+
+def help_text(flag_values: flags.FlagValues) -> str:
+    """The flags with their help, by topic; absl's own, such as --flagfile, are left out."""
+    topics: dict[str, list[str]] = {}
+    for module, of_topic in flag_values.flags_by_module_dict().items():
+        topic = module.removeprefix(_TOPIC) if module.startswith(_TOPIC) else "Flags"
+        topics.setdefault(topic, []).extend(map(_help_of, of_topic))
+    topics["Help"] = [_wrapped(f"{name}: {text}") for name, text in _HELP_OF_ALL.items()]
+    return "\n\n".join("\n".join([f"{topic}:", *lines]) for topic, lines in topics.items())
+
+
+def _help_of(flag):
+    notes = []
+    if flag.parser.syntactic_help and not flag.boolean:
+        notes.append(flag.parser.syntactic_help)
+    if _is_required(flag):
+        notes.append("required")
+    elif flag.default is not None:
+        switch = {True: "on", False: "off"}
+        default = switch[flag.default] if flag.boolean else flag.default_as_str.strip("'")
+        notes.append(f"default: {default}")
+    name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+    return _wrapped(f"{name}: {flag.help}" + (f" ({'; '.join(notes)})" if notes else ""))
+
+
+def _wrapped(text):
+    columns = min(shutil.get_terminal_size().columns, 100)
+    return textwrap.fill(
+        " ".join(text.split()),
+        max(columns, 40),
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_on_hyphens=False,
+    )
+
+
+def import_tensorflow(all_gpus: bool = False):
+    """Imports TensorFlow without the lines about CPU features and says which device computes.
+
+    Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see all that TensorFlow logs. With a GPU, memory is
+    taken as needed, not all at once. The processor's memory is kept once it was taken, see
+    `memory.keep_freed`.
+
+    Args:
+      all_gpus: whether all GPUs compute, and not the first alone.
 
     Returns:
       The `tensorflow` module.
     """
     memory.keep_freed()
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1", "2"):
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") not in ("0", "1", "2")
+    with _without_chatter() if quiet else contextlib.nullcontext():
         import tensorflow as tf
-    else:
-        # Some lines are printed before TensorFlow has read that variable.
-        with tempfile.TemporaryFile() as swallowed:
-            sys.stderr.flush()
-            stderr = os.dup(2)
-            os.dup2(swallowed.fileno(), 2)
-            try:
-                import tensorflow as tf
-            finally:
-                os.dup2(stderr, 2)
-                os.close(stderr)
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
             # The GPU is in use already: its memory is shared out, nothing is to be changed.
             break
+    progress.say(f"Computing on {_device(tf, gpus, all_gpus)}.")
     return tf
+
+
+def _device(tf, gpus, all_gpus):
+    if gpus:
+        names = [
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        ]
+        if all_gpus or len(gpus) == 1:
+            return f"the GPU: {', '.join(names)}"
+        return f"the first of {len(gpus)} GPUs: {names[0]}"
+    cpu = f"the CPU ({os.cpu_count()} cores)"
+    if pathlib.Path("/dev/nvidia0").exists():
+        cpu += (
+            ", though this machine has an NVIDIA GPU: pip install 'tensorflow[and-cuda]' lets "
+            "TensorFlow use it, and TF_CPP_MIN_LOG_LEVEL=0 shows what it lacks"
+        )
+    return cpu
+
+
+@contextlib.contextmanager
+def _without_chatter():
+    """Drops the lines that match `_CHATTER` from standard error, where there is grep.
+
+    Another process picks the lines, so that TensorFlow's last words before a crash are printed.
+    """
+    grep = shutil.which("grep")
+    if grep is None:
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with subprocess.Popen(
+        [grep, "-v", "-E", _CHATTER], stdin=subprocess.PIPE, stdout=stderr
+    ) as picking:
+        os.dup2(picking.stdin.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -2,6 +2,9 @@
 
 import sys
 import time
+from typing import TextIO
+
+from dbp_tf.errors import printable
 
 # Seconds of silence after which a log, which keeps every line, is told what is being done.
 _SILENCE = 10
@@ -9,31 +12,31 @@ _SILENCE = 10
 _last_line = time.monotonic()
 
 
-def status(text, out=None):
+def status(text: str, out: TextIO | None = None) -> None:
     """Shows what is being done, on a terminal until the next `status` or `say`.
 
     Elsewhere it is a line that stays, but not within ten seconds of another one.
     """
     out = out or sys.stdout
     if out.isatty():
-        out.write(f"\r\x1b[K{text}")
+        out.write(f"\r\x1b[K{printable(text)}")
         out.flush()
     elif time.monotonic() - _last_line > _SILENCE:
         say(text.rstrip(), out)
 
 
-def say(text, out=None):
-    """Prints a line that stays."""
+def say(text: str, out: TextIO | None = None) -> None:
+    """Prints text that stays; odd characters, as names of files may have, are escaped."""
     global _last_line
     _last_line = time.monotonic()
     out = out or sys.stdout
     clear = "\r\x1b[K" if out.isatty() else ""
-    out.write(f"{clear}{text}\n")
+    out.write(clear + printable(text, keep="\n\t") + "\n")
     out.flush()
 
 
-def time_left(started, done, total):
-    """What is left of a job, as text, if it goes on as it went: "12 min left".
+def time_left(started: float, done: int, total: int) -> str:
+    """The time that a job will still take if it goes on as it went, such as "12 min left".
 
     Args:
       started: `time.monotonic()` at the start.

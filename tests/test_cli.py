@@ -1,14 +1,17 @@
-"""What scripts share: exit codes, one sentence for the user's mistakes, progress."""
+"""What commands share: exit codes, help, one sentence for the user's mistakes, progress."""
 
+import errno
 import io
+import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from absl import flags
 
-from dbp_tf import cli, progress
+from dbp_tf import cli, environment, progress
 from dbp_tf.errors import InputError
 
 
@@ -62,13 +65,28 @@ def test_main_takes_words_where_it_asks_for_them(values):
     assert cli.run(len, values, ["script"], words=True) == 0
 
 
-@pytest.mark.parametrize("error", [InputError("no such thing"), OSError(28, "No space", "a.png")])
-def test_bad_input_and_a_full_disk_are_one_sentence_and_exit_code_2(values, capsys, error):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("no such thing"), "no such thing"),
+        (InputError("\udcff\n\x1b: no raw file"), r"\xff\n\x1b: no raw file"),
+        (OSError(errno.ENOSPC, "No space", "a.png"), "a.png: the disk is full: make room"),
+        (OSError(errno.EACCES, "No", b"\xff.png"), r"\xff.png: permission denied: change"),
+        (OSError(errno.EISDIR, "Is a directory", "a"), "a: Is a directory"),
+        (OSError("no reason"), "no reason"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "no"), r"the name a\xff is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--traceback"]])
+def test_what_can_be_mended_is_one_sentence_and_exit_code_2(values, capsys, error, said, more):
     def main():
         raise error
 
-    assert cli.run(main, values, ["script"]) == 2
-    assert capsys.readouterr().err == f"error: {error}\n"
+    assert cli.run(main, values, ["script", *more]) == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(f"error: {said}")
+    assert bool(before) == bool(more) and all("main" not in line for line in before[:1])
+    assert not more or before[0].startswith("Traceback")
 
 
 def test_a_bug_keeps_its_traceback(values):
@@ -87,23 +105,94 @@ def test_ctrl_c_is_no_traceback(values, capsys):
     assert "stopped" in capsys.readouterr().err
 
 
-def test_help_prints_the_docstring_and_the_flags(values, capsys):
+def test_help_is_the_docstring_and_the_flags_by_topic(capsys):
+    values = flags.FlagValues()
+    for topic, name in (("Input", "second"), ("Output", "first"), ("Input", "third")):
+        cli.define(values, flags.DEFINE_integer, name, None, f"The {name}.", topic=topic)
+
     def main():
         pytest.fail("main ran")
 
     assert cli.run(main, values, ["script", "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(__doc__) and "--number: A number." in text
+    assert text.startswith(__doc__) and "--second: The second." in text
+    order = ["Input:", "--second", "--third", "Output:", "--first", "Help:", "--traceback"]
+    assert sorted(order, key=text.index) == order
+    assert "flagfile" not in text and "dbp_tf" not in text
+
+
+def test_a_missing_flag_is_asked_for_in_one_sentence(values, capsys):
+    for name in ("short", "long"):
+        text = f"Folder of the {name} exposures. More of it."
+        cli.define(values, cli.DEFINE_path, name, None, text, required=True)
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script"]) == 2
+    assert capsys.readouterr().err == (
+        "error: give --short (Folder of the short exposures) and --long (Folder of the long "
+        "exposures); --help tells more\n"
+    )
+
+
+@pytest.mark.parametrize("twice", [["--number=1", "--number=1"], ["--number=1", "--number", "2"]])
+def test_a_flag_given_twice_is_refused(values, capsys, twice):
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script", *twice]) == 2
+    assert capsys.readouterr().err == "error: --number is given 2 times: give it once\n"
+
+
+def test_a_flag_that_takes_several_may_be_repeated(values):
+    flags.DEFINE_multi_string("word", [], "Words.", flag_values=values)
+    flags.DEFINE_list("list", [], "Words.", flag_values=values)
+    command = ["script", "--word=a", "--word=b", "--list=c,d"]
+    assert cli.run(lambda: len(values.word + values.list), values, command) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [("~", ""), ("~/a [1]*", "a [1]*"), ("/a/~", None), ("a~b", None), ("\udcff\n", None)],
+)
+def test_paths_know_the_home_folder_and_are_taken_as_they_are(monkeypatch, values, given, got):
+    monkeypatch.setenv("HOME", "/home/someone")
+    cli.define(values, cli.DEFINE_path, "out", None, "A path.")
+    wanted = given if got is None else os.path.join("/home/someone", got).rstrip("/")
+    assert cli.run(lambda: values.out == wanted, values, ["script", "--out", given]) == 1
+
+
+@pytest.mark.parametrize(
+    ("must_be", "given", "said"),
+    [
+        ("folder", "nowhere", "there is no such folder"),
+        ("file", ".", "there is no such file"),
+        ("folder", "a" * 300, "the name is too long"),
+        (None, "", "a path is missing"),
+        (None, "--number=2", "a path is missing"),
+    ],
+)
+def test_paths_that_cannot_be_are_refused(values, capsys, must_be, given, said):
+    cli.define(values, cli.DEFINE_path, "out", None, "A path.", must_be=must_be)
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script", "--out", given]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_home_folder_the_tilde_is_refused(monkeypatch, values, capsys):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    cli.define(values, cli.DEFINE_path, "out", None, "A path.")
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script", "--out=~/a"]) == 2
+    assert "home folder" in capsys.readouterr().err
+
+
+FAKE_TENSORFLOW = """
+import os
+from types import SimpleNamespace as Bag
+os.write(2, b'I0000 00:00:1.2 3 cudart_stub.cc:31] Could not find cuda drivers\\n')
+os.write(2, b'E0000 00:00:1.2 3 cuda_fft.cc:485] Unable to register cuFFT factory\\n')
+os.write(2, b'F0000 compiled to use AVX instructions\\n')
+{last}
+config = Bag(list_physical_devices=lambda kind: [])
+"""
 
 
 @pytest.mark.parametrize(("level", "seen"), [(None, False), ("3", False), ("2", True), ("0", True)])
 def test_tensorflow_says_what_the_log_level_asks_for(tmp_path, monkeypatch, capfd, level, seen):
-    (tmp_path / "tensorflow.py").write_text(
-        "import os\n"
-        "from types import SimpleNamespace as Bag\n"
-        "os.write(2, b'chatter')\n"
-        "config = Bag(list_physical_devices=lambda kind: [])\n"
-    )
+    (tmp_path / "tensorflow.py").write_text(FAKE_TENSORFLOW.format(last=""))
     monkeypatch.syspath_prepend(tmp_path)
     # Put in first, so that whatever was there comes back after the test.
     monkeypatch.setitem(sys.modules, "tensorflow", None)
@@ -113,7 +202,80 @@ def test_tensorflow_says_what_the_log_level_asks_for(tmp_path, monkeypatch, capf
         monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     assert cli.import_tensorflow().__file__ == str(tmp_path / "tensorflow.py")
     sys.stderr.write("after")
-    assert capfd.readouterr().err == ("chatter" if seen else "") + "after"
+    out, err = capfd.readouterr()
+    assert out.startswith("Computing on the CPU")
+    assert ("cudart" in err) == ("cuFFT" in err) == seen
+    assert "AVX" in err and err.endswith("after")
+
+
+def test_a_crash_of_tensorflow_keeps_its_last_words(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(FAKE_TENSORFLOW.format(last="os.abort()"))
+    script = "from dbp_tf import cli; cli.import_tensorflow()"
+    there = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": there},
+    )
+    assert done.returncode < 0 and done.stderr.startswith("F0000 compiled to use AVX")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "all_gpus", "said"),
+    [
+        (1, False, "Computing on the GPU: Card 0."),
+        (2, False, "Computing on the first of 2 GPUs: Card 0."),
+        (2, True, "Computing on the GPU: Card 0, Card 1."),
+    ],
+)
+def test_the_gpu_is_named(monkeypatch, capsys, gpus, all_gpus, said):
+    experimental = SimpleNamespace(
+        set_memory_growth=lambda gpu, grows: None,
+        get_device_details=lambda gpu: {"device_name": gpu},
+    )
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: [f"Card {number}" for number in range(gpus)],
+        experimental=experimental,
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    cli.import_tensorflow(all_gpus)
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_the_environment_does_not_choose_for_keras(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    settings = '{"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}'
+    (tmp_path / ".keras" / "keras.json").write_text(settings)
+    script = """
+import dbp_tf, numpy
+from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.restore.enhancer import Enhancer
+spec = NetworkSpec(width=1, residual_blocks=1)
+model = Enhancer(spec, build(spec, dtype="float32"))
+picture = model.enhance(numpy.ones((2, 32, 48, 4), "float32"))
+print(picture.shape, picture.dtype, model.coarse.input.dtype)
+"""
+    settings = {
+        "HOME": str(tmp_path),
+        "KERAS_BACKEND": "torch",
+        "MPLBACKEND": "module://of_a_notebook.inline",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | settings,
+    )
+    assert done.stdout == "(64, 96, 3) float32 float32\n", done.stderr
+
+
+def test_a_plot_backend_that_exists_is_left_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    for backend, stays in (("agg", True), ("QtAgg", True), ("nonsense", False)):
+        monkeypatch.setenv("MPLBACKEND", backend)
+        environment.prepare()
+        assert ("MPLBACKEND" in os.environ) == stays
 
 
 class Terminal(io.StringIO):
@@ -153,21 +315,15 @@ def test_time_left(elapsed, done, total, said):
     assert progress.time_left(time.monotonic() - elapsed, done, total) == said
 
 
-@pytest.mark.parametrize("code", [0, 2])
-def test_leaving_says_everything_and_the_code(code):
-    script = f"from dbp_tf import cli; print('said', end=''); cli.leave({code})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (code, "said", "")
-
-
-def test_leaving_with_nobody_to_read_is_no_success():
-    script = "from dbp_tf import cli; input(); print('said'); cli.leave(0)"
+def test_nobody_to_read_is_no_success():
+    script = "from dbp_tf import cli; from absl.flags import FlagValues; input(); "
+    script += "raise SystemExit(cli.run(lambda: print('said'), FlagValues(), ['script']))"
     # Isolated (-I) from PYTHONUNBUFFERED, with which nothing is left for the end.
-    command = [sys.executable, "-I", "-c", script]
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path = {sys.path}; {script}"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         process.stdout.close()
         process.stdin.write(b"\n")
         process.stdin.close()
-        assert process.wait(timeout=30) == cli.EXIT_BAD_INPUT
+        assert process.wait(timeout=60) == cli.EXIT_BAD_INPUT
         assert process.stderr.read() == b""

@@ -26,7 +26,7 @@ def coarse_net(channels=4, width=32):
       `keras.Model` "coarse_net": [F, h, w, C] in 0..1, linear and brightened, to the same shape:
       input plus what a U-Net predicts, not clipped.
     """
-    frames = keras.Input((None, None, channels), name="low_frames")
+    frames = keras.Input((None, None, channels), dtype="float32", name="low_frames")
     skips = _encoder_levels(frames, width, "")
     features = _decoder_levels(skips, width, "")
     correction = _conv(features, channels, "g_conv10", kernel=1, activate=False, dtype="float32")
@@ -41,7 +41,7 @@ def sid_net(channels=4, width=32, scale=2):
       `keras.Model` "sid_net": packed frames [F, H, W, C] in 0..1, brightened, to pictures
       [F, S*H, S*W, 3], sRGB with the camera's white balance, not clipped.
     """
-    frames = keras.Input((None, None, channels), name="frames")
+    frames = keras.Input((None, None, channels), dtype="float32", name="frames")
     skips = _encoder_levels(frames, width, "")
     features = _decoder_levels(skips, width, "")
     colours = _conv(features, 3 * scale**2, "g_conv10", kernel=1, activate=False, dtype="float32")
@@ -107,8 +107,8 @@ def fine_encoder(channels, width, noise_map):
 
     Level i is [F, H / 2^(i-1), W / 2^(i-1), d 2^(i-1)], sizes rounded up.
     """
-    frames = keras.Input((None, None, channels), name="frames")
-    coarse = keras.Input((None, None, channels), name="coarse")
+    frames = keras.Input((None, None, channels), dtype="float32", name="frames")
+    coarse = keras.Input((None, None, channels), dtype="float32", name="coarse")
     # In float32 even under mixed precision: a faint noise map is a difference of near equals.
     merged = _MergeInputs(noise_map, name="merge", dtype="float32")([frames, coarse])
     return keras.Model([frames, coarse], _encoder_levels(merged, width, "_fine"), name="encoder")
@@ -117,7 +117,7 @@ def fine_encoder(channels, width, noise_map):
 def fine_bottleneck(width, residual_blocks, squeeze_excite):
     """`keras.Model` "bottleneck": level 5, [1, H/16, W/16, 16 d], to the same shape."""
     filters = 16 * width
-    deepest = keras.Input((None, None, filters), name="level5")
+    deepest = keras.Input((None, None, filters), dtype="float32", name="level5")
     features = deepest
     for block in range(residual_blocks):
         name = f"g_res{block}_conv{{}}_fine"
@@ -139,7 +139,8 @@ def fine_decoder(width, scale, depth_to_space):
     if not depth_to_space and scale != 1:
         raise InputError(f"without depth-to-space a packed pixel gives 1 pixel, not scale {scale}")
     skips = [
-        keras.Input((None, None, width * 2**level), name=f"level{level + 1}") for level in range(5)
+        keras.Input((None, None, width * 2**level), dtype="float32", name=f"level{level + 1}")
+        for level in range(5)
     ]
     features = _decoder_levels(skips, width, "_fine")
     colours = _conv(
@@ -158,9 +159,9 @@ def _encoder_levels(features, width, suffix):
             features = _conv(features, width * 2 ** (level - 1), f"g_conv{level}_{i}{suffix}")
         skips.append(features)
         if level < 5:
-            features = keras.layers.MaxPooling2D(2, padding="same", name=f"g_pool{level}{suffix}")(
-                features
-            )
+            features = keras.layers.MaxPooling2D(
+                2, padding="same", data_format="channels_last", name=f"g_pool{level}{suffix}"
+            )(features)
     return skips
 
 
@@ -180,6 +181,7 @@ def _conv(features, filters, name, *, kernel=3, activate=True, use_bias=True, dt
         filters,
         kernel,
         padding="same",
+        data_format="channels_last",
         use_bias=use_bias,
         kernel_initializer=layers.initial_kernel(),
         name=name,
@@ -197,7 +199,7 @@ def _conv_norm(features, filters, name):
 
 def _squeeze_excite(features, filters, name):
     # Without the axes H and W, where a dense layer would be twenty operations instead of two.
-    gate = keras.layers.GlobalAveragePooling2D(name=f"{name}_mean")(features)
+    gate = keras.layers.GlobalAveragePooling2D("channels_last", name=f"{name}_mean")(features)
     initial = layers.initial_kernel()
     gate = keras.layers.Dense(
         max(filters // 16, 1), "relu", kernel_initializer=initial, name=f"{name}_fc_1"

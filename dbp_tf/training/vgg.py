@@ -58,13 +58,14 @@ def vgg_features(weights):
     for name, (_, width) in CONVOLUTIONS.items():
         if name[4] != block:
             x = keras.layers.AveragePooling2D(
-                2, padding="same", dtype="float32", name=f"pool{block}"
+                2, padding="same", data_format="channels_last", dtype="float32", name=f"pool{block}"
             )(x)
             block = name[4]
         x = keras.layers.Conv2D(
             width,
             3,
             padding="same",
+            data_format="channels_last",
             activation="relu",
             kernel_initializer="zeros",
             dtype="float32",
