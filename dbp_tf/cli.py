@@ -212,6 +212,7 @@ def help_text(flag_values: flags.FlagValues) -> str:
     topics: dict[str, list[str]] = {}
     for module, of_topic in flag_values.flags_by_module_dict().items():
         topic = module.removeprefix(_TOPIC) if module.startswith(_TOPIC) else "Flags"
+        topic = topic[:1].upper() + topic[1:] or "Flags"
         topics.setdefault(topic, []).extend(map(_help_of, of_topic))
     topics["Help"] = [_wrapped(f"{name}: {text}") for name, text in _HELP_OF_ALL.items()]
     return "\n\n".join("\n".join([f"{topic}:", *lines]) for topic, lines in topics.items())

@@ -6,12 +6,13 @@ the parsed flags, and `as_json` gives what settings.json holds. No TensorFlow is
 """
 
 import dataclasses
-import math
 import pathlib
 import types
 import typing
 
 from absl import flags
+
+from dbp_tf import cli
 
 _NUMBERS = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
@@ -105,35 +106,33 @@ def _define_flag(values, cls, name, about):
     for camera, other in _camera_defaults(cls, name).items():
         shown = f"{other:.5g}" if isinstance(other, float) else str(other).lower()
         text += f" With --camera {camera}: {shown} by default."
-    more = {"help": text, "flag_values": values, "module_name": about["topic"] or None}
+    limits = {}
     if about["choices"]:
-        flags.DEFINE_enum(name, default, enum_values=list(about["choices"]), **more)
-    elif kind is bool:
-        flags.DEFINE_bool(name, default, **more)
+        define, limits = flags.DEFINE_enum, {"enum_values": list(about["choices"])}
     elif kind in _NUMBERS:
+        define = _NUMBERS[kind]
         limits = {"lower_bound": about["low"], "upper_bound": about["high"]}
-        _NUMBERS[kind](name, default, **limits, **more)
-    elif kind == list[str]:
-        flags.DEFINE_list(name, default, **more)
+    elif kind is pathlib.Path:
+        define, limits = cli.DEFINE_path, {"must_be": about["exists"]}
+        default = None if default is None else str(default)
     else:
-        flags.DEFINE_string(name, None if default is None else str(default), **more)
-    if kind is float:
-        # nan passes absl's limits.
-        _check(values, name, math.isfinite, "give a finite number")
-    if about["exists"]:
-        there = pathlib.Path.is_dir if about["exists"] == "folder" else pathlib.Path.is_file
-        _check(values, name, lambda x: there(_path(x)), f"there is no such {about['exists']}")
-    if about["required"]:
-        flags.mark_flag_as_required(name, values)
+        define = {bool: flags.DEFINE_bool, list[str]: flags.DEFINE_list, str: flags.DEFINE_string}
+        define = define[kind]
+    cli.define(
+        values,
+        define,
+        name,
+        default,
+        text,
+        topic=about["topic"],
+        required=about["required"],
+        **limits,
+    )
 
 
 def _camera_defaults(cls, name):
     cameras = getattr(cls, "CAMERA_DEFAULTS", {})
     return {camera: others[name] for camera, others in cameras.items() if name in others}
-
-
-def _check(values, name, holds, sentence):
-    flags.register_validator(name, lambda x: x is None or holds(x), sentence, flag_values=values)
 
 
 def from_flags(values, cls):
@@ -153,12 +152,8 @@ def from_flags(values, cls):
         if others and not flag.present:
             given[name] = others.get(values["camera"].value, flag.value)
         if about["type"] is pathlib.Path and flag.value is not None:
-            given[name] = _path(flag.value)
+            given[name] = pathlib.Path(flag.value)
     return cls(**given)
-
-
-def _path(text):
-    return pathlib.Path(text).expanduser()
 
 
 def as_json(config):
