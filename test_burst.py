@@ -12,6 +12,7 @@ bad flags or input, said in one sentence. Your own photographs have a command of
 python -m dbp_tf.photos.
 """
 
+import functools
 import pathlib
 import sys
 
@@ -39,8 +40,7 @@ class Moved(flags.ArgumentParser):
 FLAGS = flags.FlagValues()
 
 
-def _define(kind, name, default, text, **limits):
-    kind(name=name, default=default, help=text, flag_values=FLAGS, **limits)
+_define = functools.partial(cli.define, FLAGS)
 
 
 _define(
@@ -49,19 +49,24 @@ _define(
     "sony",
     "Camera of the raw files.",
     enum_values=list(cameras.CAMERAS),
+    topic="Dataset",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "short_dir",
     None,
     "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF. Without it, the bundled sample is "
     "restored.",
+    must_be="folder",
+    topic="Dataset",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "long_dir",
     None,
     "Folder of the long exposures: they give the ratio and the truth.",
+    must_be="folder",
+    topic="Dataset",
 )
 _define(
     flags.DEFINE_enum,
@@ -69,6 +74,7 @@ _define(
     "test",
     "Part of the dataset: scenes 0xxxx train, 1xxxx test, 2xxxx validation.",
     enum_values=list(sid.SPLITS),
+    topic="Dataset",
 )
 _define(
     flags.DEFINE_float,
@@ -78,14 +84,16 @@ _define(
     "but not scored.",
     lower_bound=1,
     upper_bound=sid.MAX_RATIO,
+    topic="Dataset",
 )
 cli.finite("ratio", FLAGS)
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "checkpoint",
     None,
     "Folder (or prefix) of the weights, released or this project's own. By default "
     "checkpoints/<camera>_small, the small ones that come with the project.",
+    topic="Network",
 )
 _define(
     flags.DEFINE_list,
@@ -93,6 +101,7 @@ _define(
     None,
     "Frames of a burst to use at the most; 8 by default. With --figure frames several with commas "
     f"between them; {','.join(map(str, figures.DEFAULT_COUNTS))} by default.",
+    topic="Network",
 )
 _define(
     flags.DEFINE_enum,
@@ -100,6 +109,7 @@ _define(
     "burst",
     "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
     enum_values=list(modes.MODES),
+    topic="Network",
 )
 _define(
     flags.DEFINE_enum,
@@ -110,6 +120,7 @@ _define(
     + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
     + ".",
     enum_values=list(REFERENCE_FRAMES),
+    topic="Network",
 )
 _define(
     flags.DEFINE_enum,
@@ -118,6 +129,7 @@ _define(
     "What the networks compute in. bfloat16 differs by less than eight bits show and saves memory, "
     "and time where the processor or GPU has instructions for it.",
     enum_values=["float32", "bfloat16"],
+    topic="Network",
 )
 _define(
     flags.DEFINE_bool,
@@ -125,20 +137,30 @@ _define(
     True,
     "Compute the two large levels of the networks in stripes: much less memory for the "
     "same picture. Without effect on the SID baseline.",
+    topic="Network",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "result_dir",
     None,
     "Folder for the pictures and figures, new or empty unless --resume. By default in results: "
     "<camera>_<split>_<mode> of a dataset, or sample_<camera>.",
+    topic="Results",
 )
-_define(flags.DEFINE_integer, "limit", None, "Only the first so many bursts.", lower_bound=1)
+_define(
+    flags.DEFINE_integer,
+    "limit",
+    None,
+    "Only the first so many bursts.",
+    lower_bound=1,
+    topic="Dataset",
+)
 _define(
     flags.DEFINE_bool,
     "resume",
     False,
     "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out.",
+    topic="Results",
 )
 _define(
     flags.DEFINE_bool,
@@ -146,13 +168,18 @@ _define(
     False,
     "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
     "them at the end and exit with code 1.",
+    topic="Results",
 )
-_define(flags.DEFINE_bool, "png16", False, "Write pictures of 16 bit instead of 8.")
 _define(
-    flags.DEFINE_string,
+    flags.DEFINE_bool, "png16", False, "Write pictures of 16 bit instead of 8.", topic="Results"
+)
+_define(
+    cli.DEFINE_path,
     "lpips_graph",
     None,
     "Frozen LPIPS graph; by default ~/.lpips/net-lin_alex_v0.1.pb if it is there.",
+    must_be="file",
+    topic="Results",
 )
 _define(
     flags.DEFINE_enum,
@@ -162,6 +189,7 @@ _define(
     + "; ".join(f"{name}: {text}" for name, text in figures.FIGURES.items())
     + ".",
     enum_values=list(figures.FIGURES),
+    topic="Figures",
 )
 _define(
     flags.DEFINE_string,
@@ -169,18 +197,21 @@ _define(
     None,
     "Detail that --figure panel or teaser enlarges: row,column,rows,columns in pixels of the "
     "picture. By default where there is most of it.",
+    topic="Figures",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "sid_checkpoint",
     None,
     "Folder of the SID baseline's weights, for its two pictures in --figure teaser.",
+    topic="Figures",
 )
 _define(
     flags.DEFINE_bool,
     "report",
     False,
     "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
+    topic="Results",
 )
 _define(
     flags.DEFINE,
@@ -191,21 +222,10 @@ _define(
         "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
         "IMG_2.dng, or a folder"
     ),
+    topic="Moved",
 )
 
 
-def _is_folder(path):
-    return path is None or pathlib.Path(path).is_dir()
-
-
-for _name in ("short_dir", "long_dir"):
-    flags.register_validator(_name, _is_folder, "there is no such folder", flag_values=FLAGS)
-flags.register_validator(
-    "lpips_graph",
-    lambda path: path is None or pathlib.Path(path).is_file(),
-    "there is no such file",
-    flag_values=FLAGS,
-)
 for _names, _holds, _said in (
     (
         ["n_burst", "figure"],

@@ -54,19 +54,22 @@ _define(
     + ", ".join(f"{c.name}: {c.mosaic}" for c in cameras.CAMERAS.values())
     + ".",
     enum_values=list(cameras.CAMERAS),
+    topic="Network",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "checkpoint",
     None,
     "Folder (or prefix) of the weights, released or this project's own. By default "
     "checkpoints/<camera>_small, the small ones that come with the project.",
+    topic="Network",
 )
 _define(
-    flags.DEFINE_string,
+    cli.DEFINE_path,
     "result_dir",
     "results/photographs",
     "Folder for the pictures; made if it is missing.",
+    topic="Pictures",
 )
 _define(
     flags.DEFINE_enum,
@@ -74,6 +77,7 @@ _define(
     "png",
     "; ".join(f"{name}: {kind.help}" for name, kind in pictures.FORMATS.items()) + ".",
     enum_values=list(pictures.FORMATS),
+    topic="Pictures",
 )
 _define(
     flags.DEFINE_float,
@@ -82,6 +86,7 @@ _define(
     "A pause of more seconds between two frames, from the end of one to the start of the next, "
     "begins a new burst.",
     lower_bound=0,
+    topic="Frames",
 )
 _define(
     flags.DEFINE_integer,
@@ -89,8 +94,16 @@ _define(
     8,
     "Frames of a burst to use at the most, the first ones.",
     lower_bound=1,
+    topic="Frames",
 )
-_define(flags.DEFINE_integer, "limit", None, "Only the first so many bursts.", lower_bound=1)
+_define(
+    flags.DEFINE_integer,
+    "limit",
+    None,
+    "Only the first so many bursts.",
+    lower_bound=1,
+    topic="Frames",
+)
 _define(
     flags.DEFINE,
     "ratio",
@@ -98,6 +111,7 @@ _define(
     "Exposure ratio, by which the frames are brightened; auto: found in the raw signal. Give it "
     "for what is dark by nature, such as a night sky: 20 to 100.",
     parser=RatioParser(1, packing.MAX_RATIO),
+    topic="Brightness and colour",
 )
 cli.finite("ratio", FLAGS)
 _define(
@@ -107,6 +121,7 @@ _define(
     "camera scales the colours from the file's multipliers to those of the camera the weights "
     "were trained on, and estimates them where the file notes none; auto always estimates them, "
     "R,G,B gives them, none leaves the colours.",
+    topic="Brightness and colour",
 )
 _define(
     flags.DEFINE_list,
@@ -114,6 +129,7 @@ _define(
     None,
     "Black level in DN instead of the file's: one number, R,G,B or, for Bayer, R,G,B,G (the "
     "greens beside red and beside blue).",
+    topic="Facts instead of the file's",
 )
 _define(
     flags.DEFINE_float,
@@ -122,18 +138,21 @@ _define(
     "White level in DN instead of the file's.",
     lower_bound=1,
     upper_bound=65535,
+    topic="Facts instead of the file's",
 )
 _define(
     flags.DEFINE_string,
     "pattern",
     None,
     "Colour filters of the active area instead of the file's, such as RGGB.",
+    topic="Facts instead of the file's",
 )
 _define(
     flags.DEFINE_list,
     "active_area",
     None,
     "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's.",
+    topic="Facts instead of the file's",
 )
 _define(
     flags.DEFINE_enum,
@@ -141,6 +160,7 @@ _define(
     "burst",
     "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
     enum_values=list(modes.MODES),
+    topic="Network",
 )
 _define(
     flags.DEFINE_enum,
@@ -151,15 +171,17 @@ _define(
     + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
     + ".",
     enum_values=list(alignment.REFERENCES),
+    topic="Network",
 )
-_define(flags.DEFINE_bool, "align", True, "Undo the shake of the hand.")
+_define(flags.DEFINE_bool, "align", True, "Undo the shake of the hand.", topic="Frames")
 _define(
     flags.DEFINE_bool,
     "motion_mask",
     True,
     "Where something moves, use the reference frame alone.",
+    topic="Frames",
 )
-_define(flags.DEFINE_bool, "keep_all", False, "Use even frames that do not match.")
+_define(flags.DEFINE_bool, "keep_all", False, "Use even frames that do not match.", topic="Frames")
 _define(
     flags.DEFINE_enum,
     "precision",
@@ -167,6 +189,7 @@ _define(
     "What the networks compute in. bfloat16 differs by less than eight bits show and saves memory, "
     "and time where the processor or GPU has instructions for it.",
     enum_values=["float32", "bfloat16"],
+    topic="Network",
 )
 _define(
     flags.DEFINE_bool,
@@ -174,15 +197,23 @@ _define(
     True,
     "Compute the two large levels of the networks in stripes: much less memory for the same "
     "picture. Without effect on the SID baseline.",
+    topic="Network",
 )
-_define(flags.DEFINE_bool, "overwrite", False, "Replace pictures that are there.")
-_define(flags.DEFINE_bool, "resume", False, "Leave out bursts that have their picture already.")
+_define(flags.DEFINE_bool, "overwrite", False, "Replace pictures that are there.", topic="Pictures")
+_define(
+    flags.DEFINE_bool,
+    "resume",
+    False,
+    "Leave out bursts that have their picture already.",
+    topic="Pictures",
+)
 _define(
     flags.DEFINE_bool,
     "keep_going",
     False,
     "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
     "them at the end and exit with code 1.",
+    topic="Pictures",
 )
 
 
@@ -201,7 +232,9 @@ def main(names):
     files.check_writable(FLAGS.result_dir)
     problems, failures = [], []
     found = bursts.find_bursts(
-        names, FLAGS.burst_gap, problems=problems if FLAGS.keep_going else None
+        [*map(files.expand, names)],
+        FLAGS.burst_gap,
+        problems=problems if FLAGS.keep_going else None,
     )[: FLAGS.limit]
     found = _without_done(found) if FLAGS.resume else found
     photographs.check_paths(FLAGS.result_dir, found, FLAGS.format, FLAGS.overwrite)
