@@ -177,14 +177,16 @@ def finite(name: str, flag_values: flags.FlagValues) -> None:
 
 
 class _PathParser(flags.ArgumentParser):
-    """A path with `~` expanded, as a string."""
+    """A path with `~` expanded, as a string; an empty one is as good as none."""
 
     def __init__(self, must_be):
         self._must_be = must_be
         self.syntactic_help = f"a {must_be or 'path'}"
 
     def parse(self, argument):
-        if not argument or argument.startswith("--"):
+        if not argument:
+            return None
+        if argument.startswith("--"):
             raise ValueError("a path is missing")
         path = files.expand(argument)
         if self._must_be == "folder" and not path.is_dir():

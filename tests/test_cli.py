@@ -162,12 +162,12 @@ def test_paths_know_the_home_folder_and_are_taken_as_they_are(monkeypatch, value
         ("folder", "nowhere", "there is no such folder"),
         ("file", ".", "there is no such file"),
         ("folder", "a" * 300, "the name is too long"),
-        (None, "", "a path is missing"),
         (None, "--number=2", "a path is missing"),
+        (None, "", "give --out (A path)"),
     ],
 )
 def test_paths_that_cannot_be_are_refused(values, capsys, must_be, given, said):
-    cli.define(values, cli.DEFINE_path, "out", None, "A path.", must_be=must_be)
+    cli.define(values, cli.DEFINE_path, "out", None, "A path.", must_be=must_be, required=True)
     assert cli.run(lambda: pytest.fail("main ran"), values, ["script", "--out", given]) == 2
     assert said in capsys.readouterr().err
 
