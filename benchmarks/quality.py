@@ -481,7 +481,7 @@ def classical(pairs, camera, folder):
 def restorations(model, camera, burst, rotate=True):
     """Yields (row, picture) of `NETWORKS`, the last of them if wanted."""
     with futures.ThreadPoolExecutor(1) as background:
-        dark = DarkFrames(burst, camera, background)
+        dark = DarkFrames(burst, camera, background, trained=model.white_balance)
         frames = list(dark)
     yield "coarse", developed.coarse(model, dark.first, frames[0])
     how = camera.reference_frame, camera.padded_columns

@@ -514,7 +514,7 @@ def test_levels_are_those_before_libraw_develops(tmp_path):
 class Recorder:
     """In place of a network: notes what it is given, and hands back its first three channels."""
 
-    coarse = None
+    coarse = white_balance = None
 
     def __init__(self, scale=2):
         self.scale, self.seen = scale, []

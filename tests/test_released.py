@@ -222,6 +222,25 @@ def test_the_families_of_older_files_load(tmp_path, old, new):
     assert loaded.spec == spec and loaded.models.keys() == model.models.keys()
 
 
+def test_weights_say_the_white_balance_they_were_trained_for(tmp_path, data):
+    assert dbp_tf.load_pretrained(data / "sony_v1_d2").white_balance is None
+    model = untrained(NetworkSpec(width=2, fusion="max"))
+    dbp_tf.save_pretrained(model, tmp_path)
+    assert "white_balance" not in json.loads((tmp_path / SPEC_FILE).read_text())
+    assert dbp_tf.load_pretrained(tmp_path).white_balance is None
+    model.white_balance = (2.77, 1.0, 1.43)
+    dbp_tf.save_pretrained(model, tmp_path)
+    description = json.loads((tmp_path / SPEC_FILE).read_text())
+    assert description["white_balance"] == [2.77, 1, 1.43]
+    assert dbp_tf.load_pretrained(tmp_path).white_balance == (2.77, 1, 1.43)
+    (tmp_path / SPEC_FILE).write_text(json.dumps(description | {"white_balance": [4, 2, 3]}))
+    assert dbp_tf.load_pretrained(tmp_path).white_balance == (2, 1, 1.5)
+    for wrong in ([2.77, 1], [2.77, 0, 1.43], "warm", [], 2):
+        (tmp_path / SPEC_FILE).write_text(json.dumps(description | {"white_balance": wrong}))
+        with pytest.raises(InputError, match=f"{SPEC_FILE} says white_balance .* three mult"):
+            dbp_tf.load_pretrained(tmp_path)
+
+
 def test_damage_to_the_projects_own_format(tmp_path):
     dbp_tf.save_pretrained(untrained(NetworkSpec(width=2, residual_blocks=1)), tmp_path)
     spec_file, weights_file = tmp_path / SPEC_FILE, tmp_path / WEIGHTS_FILE

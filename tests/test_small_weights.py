@@ -36,7 +36,10 @@ def sample(camera, tmp_path_factory):
     for _ in simulator.simulate([simulator.SAMPLE], folder, camera, ratios=(300.0,)):
         pass
     (burst,) = sid.find_bursts(folder / "short", folder / "long", camera, "test", 8)
-    frames = [reading.read_raw(path, camera).packed(burst.ratio) for path in burst.frames]
+    frames = [
+        reading.read_raw(path, camera).packed(burst.ratio, model.white_balance)
+        for path in burst.frames
+    ]
     return frames, reading.read_truth(burst.truth)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import packing, white_balance
+from dbp_tf.raw import packing, reading, white_balance
 from dbp_tf.raw.cameras import FUJI, SONY
 from dbp_tf.simulate import simulator
 
@@ -99,3 +99,55 @@ def test_a_scene_of_one_colour_and_one_without_light():
 def test_a_value_that_is_no_choice_is_refused(text):
     with pytest.raises(InputError, match=f"--white_balance={text}: give none, camera, auto"):
         white_balance.parse(text)
+
+
+class TestWeightsThatSayTheirs:
+    """`channel_scales_for`, by which evaluation, training and Python scale frames."""
+
+    def test_without_a_word_of_file_or_weights_frames_are_left(self):
+        for noted, trained in ((None, OTHER), (OTHER, None), (None, None)):
+            scales = white_balance.channel_scales_for(noted, trained, packing.XTRANS)
+            np.testing.assert_array_equal(scales, np.ones(9))
+
+    def test_colours_are_scaled_from_the_file_s_multipliers(self):
+        scales = white_balance.channel_scales_for((2, 1, 1.5), (4, 1, 1), packing.BAYER)
+        np.testing.assert_allclose(scales, (0.5, 1, 1.5, 1))
+
+    @pytest.mark.parametrize("camera", [SONY, FUJI], ids=lambda camera: camera.name)
+    def test_another_light_gives_the_same_packed_frames(self, camera, tmp_path):
+        """The same colours on the sensor under two lights, written and read back."""
+        balanced = np.random.default_rng(0).uniform(0, 0.3, (24, 36, 3))
+        frames = []
+        for number, multipliers in enumerate((camera.white_balance, OTHER)):
+            light = dataclasses.replace(camera, white_balance=multipliers)
+            mosaic = simulator.mosaic(
+                balanced / multipliers, packing.LAYOUTS[camera.mosaic].colours
+            )
+            samples = np.rint(camera.black + mosaic * (camera.white - camera.black))
+            simulator.write_dng(tmp_path / f"{number}.dng", samples.astype(np.uint16), light)
+            frames.append(reading.read_raw(tmp_path / f"{number}.dng", camera))
+            assert frames[-1].white_balance == pytest.approx(multipliers, rel=1e-4)
+        trained = frames[0].white_balance
+        # Brightened until nearly half of the values are cut at 1: scaled before that, not after it.
+        for ratio in (1.0, 8.0):
+            own, other = (frame.packed(ratio, trained) for frame in frames)
+            np.testing.assert_array_equal(own, frames[0].packed(ratio))
+            # But for rounding to whole raw values.
+            rounding = 3 * ratio / (camera.white - camera.black)
+            np.testing.assert_allclose(other, own, atol=rounding)
+            assert np.abs(frames[1].packed(ratio) - own).max() > 0.05 * ratio**0.5
+        assert 0.2 < np.mean(own == 1) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("none", None), ("camera", SONY.white_balance), ("4,2,3", (2.0, 1.0, 1.5))],
+)
+def test_what_training_data_are_scaled_to(text, expected):
+    assert white_balance.trained_for(text, SONY) == expected
+
+
+@pytest.mark.parametrize("text", ["auto", "warm", "1,2", "1,0,1", "1,nan,1"])
+def test_training_flags_that_make_no_sense(text):
+    with pytest.raises(InputError, match=f"--white_balance={text}: give none, camera"):
+        white_balance.trained_for(text, SONY)

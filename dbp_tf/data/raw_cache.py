@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -65,6 +66,11 @@ class Entry:
     offset: tuple[int, int]
     black: tuple[float, ...]
     white: float
+
+    @functools.cached_property
+    def white_balance(self):
+        """Multipliers (R, G, B) the camera noted in the file, green 1; None if it noted none."""
+        return reading.read_white_balance(self.source)
 
     def open(self):
         """The array, memory-mapped and read-only: what is not looked at is not read."""

@@ -6,7 +6,7 @@ memory.
 """
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import reading
+from dbp_tf.raw import reading, white_balance
 
 
 class DarkFrames:
@@ -15,16 +15,18 @@ class DarkFrames:
     Iterating raises InputError if a file is missing, broken, of another camera or another size.
     """
 
-    def __init__(self, burst, camera, background, most_frames=None):
+    def __init__(self, burst, camera, background, most_frames=None, trained=None):
         """
         Args:
           burst: `sid.Burst`.
           camera: `cameras.Camera`.
           background: `concurrent.futures.Executor` that reads; the first file at once.
           most_frames: that many at the most.
+          trained: multipliers to which colours are scaled, `Enhancer.white_balance`.
         """
         self._paths = burst.frames[:most_frames]
         self._ratio = burst.ratio
+        self._trained = trained
         self._camera = camera
         self._background = background
         self._first = background.submit(reading.read_raw, self._paths[0], camera)
@@ -40,7 +42,7 @@ class DarkFrames:
     def __iter__(self):
         ahead = None
         for index in range(len(self)):
-            held = [ahead.result() if index else self.first.packed(self._ratio)]
+            held = [ahead.result() if index else self.first.packed(self._brightness())]
             ahead = None
             if index + 1 < len(self):
                 ahead = self._background.submit(self._packed, self._paths[index + 1])
@@ -54,7 +56,15 @@ class DarkFrames:
                 f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
                 f"{_size(first)}: a burst's frames are of one size"
             )
-        return frame.packed(self._ratio)
+        return frame.packed(self._brightness())
+
+    def _brightness(self):
+        """Exposure ratio times white balance [C], of the first frame for all."""
+        if self._trained is None:
+            return self._ratio
+        return self._ratio * white_balance.channel_scales_for(
+            self.first.white_balance, self._trained, self.first.layout
+        )
 
 
 def _size(frame):

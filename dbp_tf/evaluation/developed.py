@@ -10,7 +10,7 @@ import numpy as np
 import rawpy
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import packing, reading
+from dbp_tf.raw import packing, reading, white_balance
 
 
 def develop_packed(frame, packed):
@@ -65,7 +65,7 @@ def coarse(model, frame, packed):
     Args:
       model: `Enhancer` with a coarse network.
       frame: see `develop_packed`.
-      packed: [H, W, C] float32 in 0..1, the brightened frame.
+      packed: [H, W, C] float32 in 0..1, the brightened frame as the model wants it.
 
     Returns:
       See `develop_packed`.
@@ -74,4 +74,7 @@ def coarse(model, frame, packed):
     from dbp_tf.models import layers
 
     enlarged = layers.EnlargeTwice()(model.coarse_output(packed)[np.newaxis])
-    return develop_packed(frame, enlarged[0].numpy())
+    scales = white_balance.channel_scales_for(
+        frame.white_balance, model.white_balance, frame.layout
+    )
+    return develop_packed(frame, enlarged[0].numpy() / scales.astype(np.float32))

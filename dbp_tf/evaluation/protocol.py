@@ -15,7 +15,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import metrics, results
 from dbp_tf.evaluation.dark_frames import DarkFrames
-from dbp_tf.raw import reading
+from dbp_tf.raw import reading, white_balance
 from dbp_tf.restore import modes
 
 
@@ -197,6 +197,9 @@ def _restore(model, burst, frames, camera, work, background):
         with reading.open_raw(burst.truth, unpack=False):
             pass
     first = frames.first
+    levels = first.levels
+    if model.white_balance and first.white_balance is None:
+        levels += "; the file notes no white balance: its colours are left as they are"
     rows, columns = first.mosaic.shape
     # The picture's size; with padding it has columns that only a truth can be compared with.
     padded = rows, columns + camera.padded_columns * camera.scale
@@ -214,7 +217,7 @@ def _restore(model, burst, frames, camera, work, background):
     truth, truth_file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
     picture = picture[:rows, :columns]
-    return _Restored(picture, truth, truth_file, first.levels, len(frames), seconds, looks)
+    return _Restored(picture, truth, truth_file, levels, len(frames), seconds, looks)
 
 
 def _finish(restored, burst, folder, work, background):
@@ -268,6 +271,8 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=N
     todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
     if len(todo) < len(bursts):
         progress.say(f"{len(bursts) - len(todo)} of {len(bursts)} bursts are done already.")
+    if model.white_balance and todo:
+        progress.say(white_balance.describe(model.white_balance))
     started = time.monotonic()
     most_frames = modes.MODES[work.mode].most_frames
 
@@ -276,7 +281,9 @@ def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=N
 
     def opened(number, background):
         if number <= len(todo):
-            return DarkFrames(todo[number - 1], camera, background, most_frames)
+            return DarkFrames(
+                todo[number - 1], camera, background, most_frames, model.white_balance
+            )
 
     def skip(number, error):
         if not keep_going:

@@ -89,12 +89,12 @@ def check_paths(folder, found, kind, overwrite):
             raise InputError(f"{path} exists already: give --overwrite to replace it")
 
 
-def packed_frames(frames, camera, ratio, balance):
+def packed_frames(frames, trained, ratio, balance):
     """Frames as the network wants them.
 
     Args:
       frames: list of `reading.RawFrame`.
-      camera: `cameras.Camera` the weights were trained on.
+      trained: multipliers (R, G, B) that the weights were trained for.
       ratio: exposure ratio; None to find it in the raw signal.
       balance: what `white_balance.parse` returns.
 
@@ -111,12 +111,10 @@ def packed_frames(frames, camera, ratio, balance):
         blocks = brightness.block_means(frame.signal() for frame in frames)
     if needs_estimate:
         estimated = white_balance.estimate(blocks, first.layout, first.path)
-    colours, said = white_balance.scales(
-        balance, first.white_balance, camera.white_balance, estimated
-    )
+    colours, said = white_balance.scales(balance, first.white_balance, trained, estimated)
     scales = np.array(white_balance.channel_scales(colours, first.layout))
     if ratio is None:
-        baked_in = white_balance.channel_scales(camera.white_balance, first.layout)
+        baked_in = white_balance.channel_scales(trained, first.layout)
         ratio = brightness.auto_ratio(blocks, scales * baked_in)
     return [frame.packed(ratio * scales) for frame in frames], ratio, said
 
@@ -167,7 +165,9 @@ def restore_burst(
     frames, notes = read_burst(burst, overrides, camera, n_burst)
     first = frames[0]
     progress.status(f"{burst.name}: preparing")
-    packed, used_ratio, balance_line = packed_frames(frames, camera, ratio, balance)
+    packed, used_ratio, balance_line = packed_frames(
+        frames, model.white_balance or camera.white_balance, ratio, balance
+    )
     names = [frame.path.name for frame in frames]
     if len({frame.flip for frame in frames}) > 1:
         notes.append("its frames were held upright and on their side: the first one decides")

@@ -13,7 +13,7 @@ import numpy as np
 import rawpy
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import exif, packing
+from dbp_tf.raw import exif, packing, white_balance
 from dbp_tf.raw.overrides import NOTHING
 
 # Endings of the raw files that LibRaw reads; a folder's other files are passed over.
@@ -72,8 +72,18 @@ class RawFrame:
         signal /= np.float32(self.white) - black
         return signal
 
-    def packed(self, ratio=1.0):
-        """The packed frame [H, W, C], float32 in 0..1, brightened by `ratio`: a number or [C]."""
+    def packed(self, ratio=1.0, trained=None):
+        """The packed frame [H, W, C], float32 in 0..1.
+
+        Args:
+          ratio: exposure ratio by which it is brightened: a number or one for each channel [C].
+          trained: multipliers (R, G, B) that the weights were trained for,
+            `Enhancer.white_balance`: colours are scaled to them from the file's.
+        """
+        if trained is not None:
+            ratio = ratio * white_balance.channel_scales_for(
+                self.white_balance, trained, self.layout
+            )
         samples = packing.pack(self.mosaic, self.layout)
         return packing.normalise(samples, self.black, self.white, ratio)
 
@@ -297,6 +307,12 @@ def read_raw(path, camera=None, overrides=NOTHING):
             flip=raw.sizes.flip,
             visible=(area[2] - offset[0], area[3] - offset[1]),
         )
+
+
+def read_white_balance(path):
+    """`RawFrame.white_balance` of a file, without decoding its pixels."""
+    with open_raw(path, unpack=False) as raw:
+        return _multipliers(raw)
 
 
 def _multipliers(raw):

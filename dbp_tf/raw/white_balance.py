@@ -10,15 +10,21 @@ light, restored by an ideal network (benchmarks/white_balance.py, four photograp
 brings): colours as they are come within 14 to 27 dB of the truth, scaled ones within 31 to 34 dB;
 the training camera in its own light comes within 34 dB either way. Hence the default.
 
+Weights of this project may say for which multipliers they were trained (`trained_for`); the
+published ones do not. `channel_scales_for` decides for evaluation, training and Python alike;
+`scales` adds the choices that own photographs have.
+
 A file that notes no balance gets one estimated from its signal: the scene is taken for grey on
 average (Buchsbaum, A spatial processor model for object colour perception, 1980).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from dbp_tf.errors import InputError
+from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.packing import Layout
 
 CHOICES = ("none", "camera", "auto")
@@ -53,15 +59,86 @@ def parse(text: str) -> str | Multipliers:
     if text in CHOICES:
         return text
     try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        red = green = blue = math.nan
-    if not all(0.01 <= value <= 100 for value in (red, green, blue)):
+        return checked(text.split(","), "")
+    except InputError:
         raise InputError(
             f"--white_balance={text}: give none, camera, auto, or three multipliers R,G,B such as "
             f"2.1,1,1.6"
+        ) from None
+
+
+def trained_for(text: str, camera: Camera) -> Multipliers | None:
+    """Reads the value of the training programs' `--white_balance`.
+
+    Args:
+      text: "none" (published: frames are left as they are), "camera" (the multipliers of the camera
+        table), or multipliers "R,G,B".
+      camera: `cameras.Camera`.
+
+    Returns:
+      Multipliers to which all training frames are scaled, green 1; None to leave them.
+
+    Raises:
+      InputError: it is none of these.
+    """
+    named = {"none": None, "camera": camera.white_balance}
+    if text in named:
+        return named[text]
+    try:
+        return checked(text.split(","), "")
+    except InputError:
+        raise InputError(
+            f"--white_balance={text}: give none, camera, or three multipliers R,G,B such as "
+            f"2.1,1,1.6"
+        ) from None
+
+
+def checked(multipliers: Sequence[float], source) -> Multipliers:
+    """Multipliers (R, G, B) with green brought to 1.
+
+    Raises:
+      InputError: they are not three numbers in a plausible range; `source` is named.
+    """
+    try:
+        red, green, blue = map(float, multipliers)
+    except (TypeError, ValueError):
+        red = green = blue = math.nan
+    if not all(0.01 <= value <= 100 for value in (red, green, blue)):
+        raise InputError(
+            f"{source} says white_balance {multipliers!r}: it is three multipliers [R, G, B] such "
+            f"as [2.1, 1, 1.6], or null"
         )
     return red / green, 1.0, blue / green
+
+
+def channel_scales_for(
+    noted: Multipliers | None, trained: Multipliers | None, layout: Layout
+) -> np.ndarray:
+    """The factors that bring a file's packed channels to the white balance weights expect.
+
+    They are applied after black level and exposure ratio, before the clip at 1. All frames of a
+    burst take the factors of the first one, as the camera's automatic may change its mind between
+    two shots of one light.
+
+    Args:
+      noted: multipliers of the file, `RawFrame.white_balance` or `raw_cache.Entry.white_balance`.
+      trained: multipliers that the weights were trained for, `Enhancer.white_balance`.
+      layout: `packing.BAYER` or `packing.XTRANS`.
+
+    Returns:
+      [C] float64; ones where the file or the weights say nothing.
+    """
+    if noted is None or trained is None:
+        return np.ones(layout.channels)
+    return np.array(channel_scales(_quotient(noted, trained), layout))
+
+
+def describe(trained: Multipliers) -> str:
+    """The line for the log of a run whose weights say their white balance."""
+    return (
+        f"White balance: the weights were trained for {_text(trained)}; colours are scaled to that "
+        f"from the multipliers in the files."
+    )
 
 
 def needs_estimate(choice: str | Multipliers, noted: Multipliers | None) -> bool:
@@ -129,8 +206,12 @@ def scales(
     else:
         said += f"; {_text(choice)} given"
         multipliers = choice
-    factors = tuple(here / there for here, there in zip(multipliers, trained, strict=True))
+    factors = _quotient(multipliers, trained)
     return factors, f"white balance: {said}; colours scaled by {_text(factors)}"
+
+
+def _quotient(here: Multipliers, there: Multipliers) -> Multipliers:
+    return tuple(a / b for a, b in zip(here, there, strict=True))
 
 
 def channel_colours(layout: Layout) -> tuple[str, ...]:

@@ -23,11 +23,15 @@ class Enhancer:
       fine: `keras.Model` or None, see `networks.fine_res_net`.
       sid: `keras.Model` or None, see `networks.sid_net`.
       precision: "float32" or "bfloat16", what these models compute in.
+      white_balance: multipliers (R, G, B), green 1, that the weights were trained for, or None if
+        they do not say (the published ones). Frames must be scaled to them:
+        `read_raw(path).packed(ratio, model.white_balance)` does.
     """
 
-    def __init__(self, spec, models, precision="float32"):
+    def __init__(self, spec, models, precision="float32", white_balance=None):
         self.spec = spec
         self.precision = precision
+        self.white_balance = white_balance
         self.coarse = models.get("coarse")
         self.fine = models.get("fine")
         self.sid = models.get("sid")
@@ -50,8 +54,8 @@ class Enhancer:
 
         Args:
           frames: [F, H, W, C] array, or an iterable of [H, W, C] arrays: packed frames in
-            0..1, linear, brightened by the exposure ratio. H and W even. An iterable is
-            read one frame at a time, so that not all need to be in memory.
+            0..1, linear, brightened by the exposure ratio and scaled to `white_balance`. H and W
+            even. An iterable is read one frame at a time, so that not all need to be in memory.
           reference_frame: "first", "center" or an index; the frame whose full-resolution detail
             is kept. Without effect in the first version and the SID baseline. "center" needs
             `len(frames)`.

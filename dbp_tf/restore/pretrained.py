@@ -15,6 +15,7 @@ import numpy as np
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import network_spec, released
+from dbp_tf.raw import white_balance
 from dbp_tf.restore.enhancer import Enhancer, empty
 
 SPEC_FILE = "network.json"
@@ -104,6 +105,8 @@ def save_pretrained(model, folder, *, half=False):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
+    if model.white_balance:
+        description["white_balance"] = model.white_balance
 
     def arrays():
         for name, variable in released.published_variables(model.models).items():
@@ -130,11 +133,15 @@ def _load_own(folder, precision):
         network = description["network"]
         family = network["family"]
         spec = network_spec.NetworkSpec(**network | {"family": _OLD_FAMILIES.get(family, family)})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        trained = description.get("white_balance")
+        if trained is not None:
+            trained = white_balance.checked(trained, spec_file)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{spec_file} does not describe a network ({error})") from None
     if not weights_file.is_file():
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
     model = empty(spec, precision)
+    model.white_balance = trained
     variables = released.published_variables(model.models)
     shapes = {}
 
