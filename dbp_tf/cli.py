@@ -97,13 +97,14 @@ def _parse(values, argv):
     for flag in all_flags:
         if flag.present > 1 and not isinstance(flag, flags.MultiFlag):
             raise InputError(f"--{flag.name} is given {flag.present} times: give it once")
-    missing = [
-        f"--{flag.name} ({flag.help.split('. ')[0].rstrip('.')})"
-        for flag in all_flags
-        if _is_required(flag) and flag.value is None
-    ]
+    missing = [flag for flag in all_flags if _is_required(flag) and flag.value is None]
     if missing:
-        raise InputError(f"give {' and '.join(missing)}; --help tells more")
+        about = {f"--{flag.name}": flag.help.split(". ")[0].rstrip(".") for flag in missing}
+        if len(about) == 1:
+            ((name, text),) = about.items()
+            raise InputError(f"{name} is missing ({text}): give it; --help tells more")
+        names = " and ".join(f"{name} ({text})" for name, text in about.items())
+        raise InputError(f"{names} are missing: give them; --help tells more")
     return rest
 
 

@@ -127,8 +127,8 @@ def test_a_missing_flag_is_asked_for_in_one_sentence(values, capsys):
         cli.define(values, cli.DEFINE_path, name, None, text, required=True)
     assert cli.run(lambda: pytest.fail("main ran"), values, ["script"]) == 2
     assert capsys.readouterr().err == (
-        "error: give --short (Folder of the short exposures) and --long (Folder of the long "
-        "exposures); --help tells more\n"
+        "error: --short (Folder of the short exposures) and --long (Folder of the long exposures) "
+        "are missing: give them; --help tells more\n"
     )
 
 
@@ -163,7 +163,7 @@ def test_paths_know_the_home_folder_and_are_taken_as_they_are(monkeypatch, value
         ("file", ".", "there is no such file"),
         ("folder", "a" * 300, "the name is too long"),
         (None, "--number=2", "a path is missing"),
-        (None, "", "give --out (A path)"),
+        (None, "", "--out is missing (A path): give it"),
     ],
 )
 def test_paths_that_cannot_be_are_refused(values, capsys, must_be, given, said):

@@ -1,7 +1,6 @@
 """Pictures: every whole value survives the file, others are rounded and clipped, none is torn."""
 
 import io
-import os
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,7 +10,7 @@ import tensorflow as tf
 import tifffile
 from PIL import Image, ImageCms
 
-from dbp_tf import files, pictures
+from dbp_tf import pictures
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import SONY
 from dbp_tf.simulate import simulator
@@ -85,31 +84,11 @@ def test_other_shapes_are_refused(tmp_path, shape):
         pictures.write_png(tmp_path / "picture.png", np.zeros(shape))
 
 
-def test_a_write_that_fails_keeps_the_old_picture_and_leaves_no_scraps(tmp_path, monkeypatch):
-    path = tmp_path / "picture.png"
-    pictures.write_png(path, np.zeros((3, 4, 3)))
-    before = path.read_bytes()
-
-    def full_disk(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        pictures.write_png(path, np.ones((3, 4, 3)))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_an_existing_picture_is_replaced(tmp_path):
     path = tmp_path / "picture.png"
     for level in (0.0, 1.0):
         pictures.write_png(path, np.full((3, 4, 3), level))
     assert iio.imread(path).min() == 255
-
-
-def test_a_file_in_a_folder_that_is_missing_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        files.write_whole(tmp_path / "missing" / "file", b"x")
 
 
 def random_picture(rows, columns):

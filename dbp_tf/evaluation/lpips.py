@@ -4,6 +4,7 @@ The graph (AlexNet with linear heads, version 0.1; Zhang et al. 2018, exported b
 alexlee-gk/lpips-tensorflow) is not part of this project: it is read where its users keep it.
 """
 
+import os
 import pathlib
 
 import numpy as np
@@ -11,9 +12,10 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import rewriter_config_pb2
 
+from dbp_tf import files
 from dbp_tf.errors import InputError
 
-DEFAULT_GRAPH = pathlib.Path("~/.lpips/net-lin_alex_v0.1.pb")
+DEFAULT_GRAPH = "~/.lpips/net-lin_alex_v0.1.pb"
 HOW_TO_GET = (
     "No LPIPS: get net-lin_alex_v0.1.pb, the frozen graph of alexlee-gk/lpips-tensorflow, and "
     f"keep it as {DEFAULT_GRAPH} or give it with --lpips_graph."
@@ -26,7 +28,7 @@ def find_graph(path=None):
     Raises:
       InputError: `path` is given and is not a file.
     """
-    graph = pathlib.Path(path or DEFAULT_GRAPH).expanduser()
+    graph = files.expand(path) if path else pathlib.Path(os.path.expanduser(DEFAULT_GRAPH))
     if graph.is_file():
         return graph
     if path:

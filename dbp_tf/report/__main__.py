@@ -5,4 +5,4 @@ import sys
 from dbp_tf.report import result_page
 
 if __name__ == "__main__":
-    sys.exit(result_page.run(sys.argv))
+    sys.exit(result_page.run())

@@ -14,9 +14,10 @@ import json
 import math
 import pathlib
 import re
-import sys
 import time
 import urllib.parse
+
+from absl import flags
 
 from dbp_tf import __version__, cli, files, pictures, progress
 from dbp_tf.errors import InputError
@@ -460,19 +461,16 @@ def _figure(title, caption, content):
     )
 
 
-def run(argv):
-    """Runs the program on a command line, a result folder; returns the exit code."""
-    if "--help" in argv[1:] or "-h" in argv[1:]:
-        print(__doc__.strip())
-        return 0
-    try:
-        if len(argv) != 2:
-            raise InputError("give one folder of results: python -m dbp_tf.report FOLDER")
-        progress.say(f"The report is {write(argv[1])}")
-        return 0
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return cli.EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return cli.EXIT_INTERRUPTED
+FLAGS = flags.FlagValues()
+
+
+def main(words):
+    """Writes the report of the folder that is named."""
+    if len(words) != 1:
+        raise InputError("give one folder of results: python -m dbp_tf.report FOLDER")
+    progress.say(f"The report is {write(files.expand(words[0]))}")
+
+
+def run(argv=None):
+    """Runs the command on a command line; returns the exit code."""
+    return cli.run(main, FLAGS, argv, words=True)

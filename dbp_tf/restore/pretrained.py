@@ -13,6 +13,7 @@ import tempfile
 import keras
 import numpy as np
 
+from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.models import network_spec, released
 from dbp_tf.raw import white_balance
@@ -42,7 +43,7 @@ def load_pretrained(path, precision="float32"):
       InputError: nothing there, a file missing, variables missing, unknown, mis-shaped or of
         mixed families.
     """
-    path = pathlib.Path(path)
+    path = files.expand(path)
     if (path / SPEC_FILE).is_file():
         return _load_own(path, precision)
     prefix = released.find_prefix(path)
@@ -102,7 +103,7 @@ def save_pretrained(model, folder, *, half=False):
       folder: made if missing. Each file is replaced whole or not at all.
       half: store float16 (half the size, about three digits).
     """
-    folder = pathlib.Path(folder)
+    folder = files.expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
     if model.white_balance:

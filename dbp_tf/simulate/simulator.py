@@ -649,7 +649,13 @@ _NOISE = Noise()
 _define = functools.partial(cli.define, FLAGS)
 
 
-_define(flags.DEFINE_string, "out", None, "Folder for short/ and long/; made if it is missing.")
+_define(
+    cli.DEFINE_path,
+    "out",
+    None,
+    "Folder for short/ and long/ of the simulated raw files; made if it is missing.",
+    required=True,
+)
 _define(
     flags.DEFINE_enum, "camera", "sony", "Camera to imitate.", enum_values=list(cameras.CAMERAS)
 )
@@ -746,15 +752,13 @@ def _numbers(flag, least, most):
 
 def main(photos):
     """Simulates scenes from photographs as the flags say; without one, from the sample."""
-    if not FLAGS.out:
-        raise InputError("--out is missing: name the folder for the simulated raw files")
     if FLAGS["tiles"].present and FLAGS.size is None:
         raise InputError("--tiles belongs to --size: give that too")
     offset = _numbers("black_offset", least=-1000, most=1000)
     if len(offset) != 3:
         raise InputError(f"--black_offset: give three numbers, R,G,B, not {len(offset)}")
     lines = simulate(
-        photos or [SAMPLE],
+        [*map(files.expand, photos)] or [SAMPLE],
         FLAGS.out,
         cameras.camera_named(FLAGS.camera),
         ratios=_numbers("ratio", least=1, most=10000),
