@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.python.lib.io import file_io
 
 from dbp_tf.errors import InputError
-from dbp_tf.models import initial_weights
+from dbp_tf.models import initial_weights, networks
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, packing
 from dbp_tf.restore.pretrained import load_pretrained
@@ -28,22 +28,41 @@ P, Q = 32, 24
 
 
 def made_up_burst(number, frames, stage="coarse", broken=()):
-    """One element as `patches.training_dataset` yields it, from its number alone."""
+    """A batch of one burst as `patches.training_dataset` yields it, from its number alone."""
     rng = np.random.default_rng(number)
 
     def uniform(*shape):
         return rng.random(shape, np.float32)
 
-    burst = {"scene": f"{number:05d}".encode(), "clean_low": uniform(P // 2, Q // 2, 4)}
+    burst = {"scene": [f"{number:05d}".encode()], "clean_low": uniform(1, P // 2, Q // 2, 4)}
     if stage == "coarse":
         burst["frames"] = uniform(frames, P // 2, Q // 2, 4)
     else:
         burst["frames"] = uniform(frames, P, Q, 4)
         burst["low"] = uniform(frames, P // 2, Q // 2, 4)
-        burst["truth"] = uniform(2 * P, 2 * Q, 3)
+        burst["truth"] = uniform(1, 2 * P, 2 * Q, 3)
     if number in broken:
         burst["frames"][0, 3, 2, 1] = np.nan
-    return burst
+    return burst | {"lengths": np.int64([frames])}
+
+
+def together(bursts):
+    """Several batches as one."""
+    return {name: np.concatenate([burst[name] for burst in bursts]) for name in bursts[0]}
+
+
+def element_spec(stage):
+    shapes = {
+        "step": tf.TensorSpec((), tf.int64),
+        "lengths": tf.TensorSpec((1,), tf.int64),
+        "clean_low": tf.TensorSpec((1, P // 2, Q // 2, 4)),
+        "frames": tf.TensorSpec((None, P // 2, Q // 2, 4)),
+    }
+    if stage != "coarse":
+        shapes["frames"] = tf.TensorSpec((None, P, Q, 4))
+        shapes["low"] = tf.TensorSpec((None, P // 2, Q // 2, 4))
+        shapes["truth"] = tf.TensorSpec((1, 2 * P, 2 * Q, 3))
+    return shapes
 
 
 def made_up_dataset(stage="coarse", broken=(), frames=(1, 3, 2, 4)):
@@ -55,16 +74,7 @@ def made_up_dataset(stage="coarse", broken=(), frames=(1, 3, 2, 4)):
                 count = frames[step % len(frames)]
                 yield made_up_burst(step, count, stage, broken) | {"step": step}
 
-        shapes = {
-            "scene": tf.TensorSpec((), tf.string),
-            "step": tf.TensorSpec((), tf.int64),
-            "clean_low": tf.TensorSpec((P // 2, Q // 2, 4)),
-            "frames": tf.TensorSpec((None, P // 2, Q // 2, 4)),
-        }
-        if stage != "coarse":
-            shapes["frames"] = tf.TensorSpec((None, P, Q, 4))
-            shapes["low"] = tf.TensorSpec((None, P // 2, Q // 2, 4))
-            shapes["truth"] = tf.TensorSpec((2 * P, 2 * Q, 3))
+        shapes = element_spec(stage) | {"scene": tf.TensorSpec((1,), tf.string)}
         return tf.data.Dataset.from_generator(bursts, output_signature=shapes)
 
     return dataset_of
@@ -75,33 +85,105 @@ def tensors(burst, step=0):
     return burst | {"step": tf.constant(step, tf.int64)}
 
 
+NETWORKS = {
+    "coarse": COARSE,
+    "max": NetworkSpec(width=2, fusion="max", residual_blocks=0, squeeze_excite=False),
+    "reference": TINY,
+    "plain gates": NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False),
+}
+
+
+class TestBatch:
+    """Several bursts in one batch, against the same bursts one by one."""
+
+    def losses_and_gradients(self, models, batch, objective):
+        values = [v.value for v in training_step.trainable_variables(objective.stage, models)]
+        with tf.GradientTape() as tape:
+            parts = training_step.batch_losses(models, tensors(batch, step=3), objective)
+            loss = parts[0]
+        return [parts.numpy(), *(g.numpy() for g in tape.gradient(loss, values))]
+
+    @pytest.mark.parametrize(
+        ("stage", "network", "reference_frame"),
+        [
+            ("coarse", "coarse", "center"),
+            ("fine", "max", "center"),
+            ("fine", "reference", "center"),
+            ("burst", "max", "center"),
+            ("burst", "plain gates", "center"),
+            ("burst", "reference", "first"),
+        ],
+    )
+    def test_losses_and_gradients_are_the_mean_of_single_bursts(
+        self, stage, network, reference_frame
+    ):
+        def features(pictures, training):
+            return {
+                "conv3_2": tf.nn.avg_pool2d(pictures, 4, 4, "SAME") - 0.4,
+                "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
+            }
+
+        models = training_step.build_models(
+            NETWORKS[network], reference_frame=reference_frame, initial="he", seed=2
+        )
+        # Biases of 0 would leave it to rounding on which side of a ReLU a gate's mean lies.
+        rng = np.random.default_rng(3)
+        for weight in (w for model in models.values() for w in model.weights):
+            weight.assign_add(rng.normal(0, 0.1, weight.shape))
+        objective = training_step.Objective(stage, "contextual", 20.0, features, seed=5)
+        # Numbers of frames differ, and so does how bright a burst is.
+        bursts = [made_up_burst(n, frames, stage) for n, frames in enumerate((3, 1, 4))]
+        for share, burst in zip((1.0, 0.3, 0.1), bursts, strict=True):
+            burst["frames"] *= share
+        singles = [self.losses_and_gradients(models, burst, objective) for burst in bursts]
+        batch = self.losses_and_gradients(models, together(bursts), objective)
+        spread = [np.ptp([single[0][i] for single in singles]) for i in range(4)]
+        assert min(spread[i] for i in range(4) if batch[0][i]) > 1e-4
+        for got, *parts in zip(batch, *singles, strict=True):
+            expected = np.mean(parts, axis=0)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(parts).max())
+
+    def test_pictures_are_those_of_single_bursts(self):
+        models = training_step.build_models(TINY, initial="he", seed=7)
+        bursts = [made_up_burst(n, frames, "burst") for n, frames in enumerate((2, 5, 1))]
+        batch = together(bursts)
+        inputs = tf.constant(batch["frames"]), models["coarse"](batch["low"])
+        pictures = networks.restore_bursts(models["fine"], *inputs, batch["lengths"])
+        for burst, picture in zip(bursts, pictures, strict=True):
+            inputs = tf.constant(burst["frames"]), models["coarse"](burst["low"])
+            alone = models["fine"](inputs)
+            np.testing.assert_allclose(picture[None], alone, atol=1e-5)
+            batch_of_one = networks.restore_bursts(models["fine"], *inputs, burst["lengths"])
+            np.testing.assert_array_equal(batch_of_one, alone)
+
+
 @pytest.fixture(scope="module")
 def burst_step():
-    """A burst step of three bursts that was run on frames 1, 2, 3, 4, 1, 2; plain descent."""
+    """Two burst steps of three bursts each, of 1, 2, 3 and 4, 1, 2 frames; plain descent."""
     models = training_step.build_models(TINY, initial="he", seed=3)
     variables = training_step.trainable_variables("burst", models)
     optimizer = keras.optimizers.SGD(learning_rate=0.5)
     optimizer.build(variables)
     objective = training_step.Objective("burst")
-    # A step of its own takes the first three; their gradients come from a plain tape, one by one.
-    bursts = [tensors(made_up_burst(n, 1 + n % 4, "burst")) for n in range(6)]
+    bursts = [made_up_burst(n, 1 + n % 4, "burst") for n in range(6)]
     values = [v.value for v in variables]
     gradients, reported = [], []
     for burst in bursts[:3]:
         with tf.GradientTape() as tape:
-            parts = training_step.burst_losses(models, burst, objective)
+            parts = training_step.batch_losses(models, tensors(burst), objective)
             loss = parts[0]
         reported.append(parts.numpy())
         gradients.append([g.numpy() for g in tape.gradient(loss, values)])
     before = {name: model.get_weights() for name, model in models.items()}
-    spec = made_up_dataset("burst")(start_step=0, steps=1, replica=0, replicas=1).element_spec
-    del spec["scene"]
-    step, functions = training_step.make_step(ONE_DEVICE, models, optimizer, objective, spec, 3)
-    iterator = iter(bursts)
-    means = step(iterator).numpy()
+    spec = {
+        name: tf.TensorSpec([3 if size == 1 else size for size in spec.shape], spec.dtype)
+        for name, spec in element_spec("burst").items()
+    }
+    step = training_step.make_step(ONE_DEVICE, models, optimizer, objective, spec)
+    means = step(tensors(together(bursts[:3]))).numpy()
     moved = [v.numpy() for v in values]
     after = {name: model.get_weights() for name, model in models.items()}
-    second = step(iterator).numpy()
+    step(tensors(together(bursts[3:])))
     return {
         "before": before,
         "after": after,
@@ -110,13 +192,12 @@ def burst_step():
         "gradients": gradients,
         "reported": reported,
         "means": means,
-        "second": second,
-        "functions": functions,
+        "step": step,
     }
 
 
 def test_numbers_of_frames_do_not_trace_again(burst_step):
-    assert [f.experimental_get_tracing_count() for f in burst_step["functions"]] == [1, 1]
+    assert burst_step["step"].experimental_get_tracing_count() == 1
 
 
 def test_a_step_of_several_bursts_takes_the_mean_of_their_gradients(burst_step):
@@ -127,13 +208,11 @@ def test_a_step_of_several_bursts_takes_the_mean_of_their_gradients(burst_step):
         np.testing.assert_allclose(moved, start - 0.5 * mean, atol=2e-6)
 
 
-def test_a_step_reports_the_mean_over_its_bursts_and_starts_the_next_from_nothing(burst_step):
+def test_a_step_reports_the_mean_over_its_bursts(burst_step):
     gradients = [np.mean(g, axis=0).ravel() for g in zip(*burst_step["gradients"], strict=True)]
     norm = np.linalg.norm(np.concatenate(gradients))
     expected = [*np.mean(burst_step["reported"], axis=0), norm]
     np.testing.assert_allclose(burst_step["means"], expected, rtol=1e-5, atol=1e-6)
-    # Were sums kept, the second step would report twice as much.
-    assert burst_step["second"][0] < 1.3 * burst_step["means"][0]
 
 
 def test_the_burst_stage_leaves_the_coarse_network_alone(burst_step):
@@ -144,16 +223,7 @@ def test_the_burst_stage_leaves_the_coarse_network_alone(burst_step):
 
 
 class TestLosses:
-    """The sums of each stage, with networks that are plain arithmetic."""
-
-    def models(self):
-        return {
-            "coarse": lambda low, training: low * 0.5,
-            "fine": lambda inputs, training: (
-                tf.reduce_mean(inputs[0])
-                + tf.reduce_mean(inputs[1]) * tf.ones((1, 2 * P, 2 * Q, 3))
-            ),
-        }
+    """The sums of each stage."""
 
     @pytest.mark.parametrize("frames", [1, 3])
     @pytest.mark.parametrize("stage", training_step.STAGES)
@@ -169,14 +239,15 @@ class TestLosses:
         objective = training_step.Objective(
             stage, feature_loss="made up", feature_weight=0.25, features="vgg", seed=11
         )
-        got = training_step.burst_losses(self.models(), tensors(burst, step=7), objective).numpy()
-        low = burst["frames" if stage == "coarse" else "low"]
-        raw = np.abs(burst["clean_low"] - low / 2).mean()
+        models = training_step.build_models(TINY, initial="he")
+        got = training_step.batch_losses(models, tensors(burst, step=7), objective).numpy()
+        coarse = models["coarse"](burst["frames" if stage == "coarse" else "low"]).numpy()
+        raw = np.abs(burst["clean_low"] - coarse).mean()
         if stage == "coarse":
             np.testing.assert_allclose(got, [raw, 0, 0, raw], rtol=1e-5)
             assert not asked
             return
-        l1 = np.abs(burst["truth"] - burst["frames"].mean() - low.mean() / 2).mean()
+        l1 = np.abs(burst["truth"] - models["fine"]([burst["frames"], coarse])).mean()
         if stage == "burst":
             np.testing.assert_allclose(got, [l1 + 0.75, l1, 0.75, 0], rtol=1e-5)
         else:
@@ -198,9 +269,10 @@ class TestLosses:
         frames, low = (tf.constant(burst[name]) for name in ("frames", "low"))
         picture = models["fine"]([frames, models["coarse"](low)])
         for step in (0, 6):
-            got = training_step.burst_losses(models, tensors(burst, step), objective).numpy()
-            truth = burst["truth"][None]
-            expected = losses.contextual_loss(truth, picture, features=features, seed=[5, step])
+            got = training_step.batch_losses(models, tensors(burst, step), objective).numpy()
+            expected = losses.contextual_loss(
+                burst["truth"], picture, features=features, seed=[5, step]
+            )
             assert got[2] == pytest.approx(2 * float(expected), rel=1e-5) and got[2] > 1e-3
             assert got[0] == pytest.approx(got[1] + got[2], rel=1e-6)
 
@@ -259,13 +331,11 @@ def stepped(precision):
     models = training_step.build_models(COARSE, precision=precision, initial="he", seed=4)
     variables = training_step.trainable_variables("coarse", models)
     optimizer = training_step.build_optimizer(variables, config.Optimisation(1e-3), 10, precision)
-    spec = made_up_dataset()(start_step=0, steps=1, replica=0, replicas=1).element_spec
-    del spec["scene"]
-    step, _ = training_step.make_step(
-        ONE_DEVICE, models, optimizer, training_step.Objective("coarse"), spec, 1
+    step = training_step.make_step(
+        ONE_DEVICE, models, optimizer, training_step.Objective("coarse"), element_spec("coarse")
     )
     before = np.concatenate([v.numpy().ravel() for v in variables])
-    reported = step(iter([tensors(made_up_burst(1, 3))])).numpy()
+    reported = step(tensors(made_up_burst(1, 3))).numpy()
     return np.concatenate([v.numpy().ravel() for v in variables]) - before, reported
 
 
@@ -290,10 +360,10 @@ class TestPrecision:
         exact = training_step.build_models(TINY, initial="he")
         burst = tensors(made_up_burst(2, 2, "fine"))
         objective = training_step.Objective("fine")
-        got = training_step.burst_losses(models, burst, objective)
+        got = training_step.batch_losses(models, burst, objective)
         assert got.dtype == tf.float32
         np.testing.assert_allclose(
-            got, training_step.burst_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
+            got, training_step.batch_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
         )
 
     def test_float16_scales_the_loss_and_leaves_out_what_overflows(self):

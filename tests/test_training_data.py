@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dbp_tf.data import patches, raw_cache, sid
 from dbp_tf.data.patches import Recipe
@@ -350,8 +351,15 @@ def assert_same(some, others):
             assert np.array_equal(one[name], other[name]), name
 
 
-def signature(one):
-    return one["scene"], one["frames"].shape, float(one["frames"].sum())
+def single_bursts(batch):
+    """The bursts of a batch, as `patches.load_patch` gives them, and their scenes."""
+    ends = np.cumsum(batch["lengths"])
+    bursts = []
+    for i, (end, length) in enumerate(zip(ends, batch["lengths"], strict=True)):
+        bursts.append({k: batch[k][i] for k in ("scene", "clean_low", "truth") if k in batch})
+        bursts[i] |= {k: batch[k][end - length : end] for k in ("frames", "low") if k in batch}
+    assert ends[-1] == len(batch["frames"])
+    return bursts
 
 
 @pytest.mark.parametrize("stage", ["coarse", "fine", "burst"])
@@ -360,22 +368,25 @@ def test_elements_are_the_drawn_patches(sony, stage):
     recipe = Recipe(stage, patch=16, n_burst=3, shift=2, bursts_per_step=2)
     dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 14, steps=4)
     scenes = patches.group_scenes(patches.prepare(bursts, folder, cameras.SONY, stage))
-    elements = as_numpy(dataset)
-    assert len(elements) == 8
-    for number, element in enumerate(elements):
-        drawn = patches.draw(scenes, recipe, 14, number)
-        patch = patches.load_patch(drawn, recipe, 2)
-        patch["scene"], patch["step"] = drawn.sources.scene.encode(), number // 2
-        assert_same([element], [patch])
-    assert elements[0]["step"].dtype == np.int64
+    batches = as_numpy(dataset)
+    assert len(batches) == 4
+    for step, batch in enumerate(batches):
+        assert batch.pop("step") == step
+        for number, burst in enumerate(single_bursts(batch), 2 * step):
+            drawn = patches.draw(scenes, recipe, 14, number)
+            patch = patches.load_patch(drawn, recipe, 2)
+            assert_same([burst], [patch | {"scene": drawn.sources.scene.encode()}])
+    assert max(len(set(batch["lengths"])) for batch in batches) == 2
     # What the loop compiles for: any number of frames, all else known.
     spec = dataset.element_spec
+    assert spec["step"] == tf.TensorSpec((), tf.int64)
+    assert spec["lengths"] == tf.TensorSpec((2,), tf.int64)
     assert spec["frames"].shape.as_list() == [None, 16, 16, 4]
     low = 16 if stage == "coarse" else 8
-    assert spec["clean_low"].shape.as_list() == [low, low, 4]
+    assert spec["clean_low"].shape.as_list() == [2, low, low, 4]
     if stage != "coarse":
         assert spec["low"].shape.as_list() == [None, 8, 8, 4]
-        assert spec["truth"].shape.as_list() == [32, 32, 3]
+        assert spec["truth"].shape.as_list() == [2, 32, 32, 3]
 
 
 def test_data_go_on_where_they_stopped(sony):
@@ -384,14 +395,14 @@ def test_data_go_on_where_they_stopped(sony):
 
     def elements(**span):
         dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 15, **span)
-        return as_numpy(dataset.take(24))
+        return as_numpy(dataset.take(12))
 
     whole = elements(steps=12)
-    assert [int(one["step"]) for one in whole] == [n // 2 for n in range(24)]
-    assert_same(elements(start_step=5, steps=7), whole[10:])
+    assert [int(one["step"]) for one in whole] == list(range(12))
+    assert_same(elements(start_step=5, steps=7), whole[5:])
     # Without an end.
     assert_same(elements(), whole)
-    assert len(set(map(signature, whole))) == 24
+    assert len({burst["frames"].sum() for batch in whole for burst in single_bursts(batch)}) == 24
 
 
 def test_replicas_share_what_one_would_take(sony):
@@ -399,19 +410,15 @@ def test_replicas_share_what_one_would_take(sony):
 
     def elements(bursts_per_step, **share):
         recipe = Recipe("burst", patch=16, n_burst=3, bursts_per_step=bursts_per_step)
-        return as_numpy(
-            patches.training_dataset(
-                bursts, folder, cameras.SONY, recipe, 16, start_step=3, steps=5, **share
-            )
+        data = patches.training_dataset(
+            bursts, folder, cameras.SONY, recipe, 16, start_step=3, steps=5, **share
         )
+        return [single_bursts(batch) for batch in as_numpy(data)]
 
     for each in (1, 2):
         replicas = [elements(each, replica=r, replicas=2) for r in range(2)]
-        merged = []
-        for step in range(5):
-            for replica in replicas:
-                merged += replica[step * each : (step + 1) * each]
-        assert_same(merged, elements(2 * each))
+        for first, second, both in zip(*replicas, elements(2 * each), strict=True):
+            assert_same(first + second, both)
 
 
 def test_xtrans_files(tmp_path):
@@ -430,7 +437,7 @@ def test_xtrans_files(tmp_path):
         turned = patches.augment(expected, drawn.augmentation)
         assert np.array_equal(one["frames"][0], turned)
         expected = truth[3 * top : 3 * top + 48, 3 * left : 3 * left + 48]
-        assert np.array_equal(one["truth"], patches.augment(expected, drawn.augmentation))
+        assert np.array_equal(one["truth"][0], patches.augment(expected, drawn.augmentation))
 
 
 @pytest.mark.parametrize("pattern", [("RG", "GB"), ("GR", "BG"), ("GB", "RG"), ("BG", "GR")])

@@ -393,8 +393,10 @@ def training_dataset(
       replicas: of the training, those of other processes included.
 
     Returns:
-      `tf.data.Dataset` of dicts, one for each burst, bursts_per_step of them a step: what
-      `load_patch` returns, "scene" (string) and "step" (int64). F varies.
+      `tf.data.Dataset` of dicts, one for each step. Its B = bursts_per_step bursts have the arrays
+      of `load_patch`: "frames" and "low" of all bursts one after another, N frames in all, which
+      varies; "clean_low" and "truth" with an axis B in front. Then "lengths" [B] (int64), frames
+      of each burst; "scene" [B] (string); "step" (int64).
 
     Raises:
       InputError: no bursts, a picture smaller than the patch, or see `prepare`.
@@ -434,8 +436,19 @@ def training_dataset(
     return (
         tf.data.Dataset.range(first, last)
         .map(element, num_parallel_calls=parallel, deterministic=True)
+        .ragged_batch(recipe.bursts_per_step, drop_remainder=True)
+        .map(_batch)
         .prefetch(2)
     )
+
+
+def _batch(bursts):
+    """A batch as `training_dataset` yields it, of what is ragged where numbers of frames differ."""
+    values = {
+        name: value.values if isinstance(value, tf.RaggedTensor) else value
+        for name, value in bursts.items()
+    }
+    return values | {"lengths": bursts["frames"].row_lengths(), "step": bursts["step"][0]}
 
 
 def _until_exit(load):

@@ -42,8 +42,9 @@ class Recipe:
     )
     bursts_per_step: int = parameter(
         1,
-        "Bursts whose gradients are averaged for one update (published 1): more make steadier "
-        "steps where the learning rate is high.",
+        "Bursts that a device takes together for one update (published 1): more make steadier "
+        "steps where the learning rate is high, keep a GPU busier with small patches, and take "
+        "more memory.",
         topic=_TOPIC,
         low=1,
     )

@@ -82,10 +82,10 @@ class UpConvolution(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("dbp_tf")
 class InstanceNorm(keras.layers.Layer):
-    """Every channel of one picture to mean 0 and variance 1 over H and W, then gamma, beta.
+    """Every channel of every picture to mean 0 and variance 1 over H and W, then gamma, beta.
 
-    [1, H, W, C] to the same shape. Epsilon 1e-6 is the published one. Statistics are taken in
-    float32 in half precision, too, which a sum over a whole picture would overflow.
+    [B, H, W, C] to the same shape, for B pictures. Epsilon 1e-6 is the published one. Statistics
+    are taken in float32 in half precision, too, which a sum over a whole picture would overflow.
     """
 
     EPSILON = 1e-6
@@ -95,12 +95,25 @@ class InstanceNorm(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
 
     def call(self, features):
-        # Of a batch of one, batch norm in training is instance norm; this operation passes over
-        # the picture a third as often as one composed of means. Its wrapper `tf.nn` raises epsilon.
+        gamma, beta = (tf.cast(w, tf.float32) for w in (self.gamma, self.beta))
+        if features.shape[0] == 1:
+            return self._normalised(features, gamma, beta)
+        # The channels of several pictures become those of one.
+        count, rows, columns, channels = tf.unstack(tf.shape(features))
+        one = tf.transpose(features, [1, 2, 0, 3])
+        one = tf.reshape(one, [1, rows, columns, count * channels])
+        one = self._normalised(one, tf.tile(gamma, [count]), tf.tile(beta, [count]))
+        one = tf.reshape(one, [rows, columns, count, features.shape[-1]])
+        return tf.transpose(one, [2, 0, 1, 3])
+
+    def _normalised(self, picture, gamma, beta):
+        # Batch norm in training takes its statistics from the batch, which is a single picture
+        # here. This operation passes over the picture a third as often as one composed of means.
+        # Its wrapper in `tf.nn` raises epsilon.
         normalised, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.ensure_shape(features, (1, None, None, None)),
-            scale=tf.cast(self.gamma, tf.float32),
-            offset=tf.cast(self.beta, tf.float32),
+            x=picture,
+            scale=gamma,
+            offset=beta,
             mean=(),
             variance=(),
             epsilon=self.EPSILON,
@@ -158,7 +171,8 @@ class FuseBurst(keras.layers.Layer):
     """The five levels of all frames, [F, ...] each, become those of one picture, [1, ...].
 
     Maximum over the frames. With a reference frame the first level is that frame's alone:
-    full-resolution detail of moving hands would not line up.
+    full-resolution detail of moving hands would not line up. Called with `lengths` [B], the frames
+    are those of B bursts, one burst after another, and become B pictures, [B, ...].
     """
 
     def __init__(self, reference_frame=None, **kwargs):
@@ -167,13 +181,25 @@ class FuseBurst(keras.layers.Layer):
             reference_index(reference_frame, 1)
         self.reference_frame = reference_frame
 
-    def call(self, levels):
+    def call(self, levels, lengths=None):
         first, *deeper = levels
-        fused = [tf.reduce_max(level, 0, keepdims=True) for level in deeper]
-        if self.reference_frame is None:
-            return [tf.reduce_max(first, 0, keepdims=True), *fused]
-        index = reference_index(self.reference_frame, tf.shape(first)[0])
-        return [first[index : index + 1], *fused]
+        finest = self._maximum if self.reference_frame is None else self._reference
+        return [
+            self._fused(first, finest, lengths),
+            *(self._fused(level, self._maximum, lengths) for level in deeper),
+        ]
+
+    def _fused(self, level, fuse, lengths):
+        if lengths is None:
+            return fuse(level)
+        return tf.concat([fuse(burst) for burst in tf.split(level, lengths)], axis=0)
+
+    def _maximum(self, level):
+        return tf.reduce_max(level, 0, keepdims=True)
+
+    def _reference(self, level):
+        index = reference_index(self.reference_frame, tf.shape(level)[0])
+        return level[index : index + 1]
 
     def compute_output_shape(self, shapes):
         return [(1, *shape[1:]) for shape in shapes]

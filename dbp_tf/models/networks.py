@@ -102,6 +102,27 @@ def parts(model):
     return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
 
 
+def restore_bursts(model, frames, coarse, lengths):
+    """Pictures of several bursts at once, those that a fine network gives of each burst alone.
+
+    A larger batch keeps a processor busier than small bursts one after another.
+
+    Args:
+      model: of `fine_net` or `fine_res_net`.
+      frames: [N, H, W, C], the packed frames of B bursts, one burst after another.
+      coarse: [N, H/2, W/2, C], their coarse outputs.
+      lengths: [B] integers, the number of frames of each burst; their sum is N.
+
+    Returns:
+      [B, S*H, S*W, 3], see `fine_res_net`.
+    """
+    encoder, bottleneck, decoder = parts(model)
+    levels = model.get_layer("fusion")(encoder([frames, coarse]), lengths=lengths)
+    if bottleneck:
+        levels = [*levels[:-1], bottleneck(levels[-1])]
+    return decoder(levels)
+
+
 def fine_encoder(channels, width, noise_map):
     """`keras.Model` "encoder": (frames [F,H,W,C], coarse [F,H/2,W/2,C]) to five levels.
 
@@ -115,7 +136,7 @@ def fine_encoder(channels, width, noise_map):
 
 
 def fine_bottleneck(width, residual_blocks, squeeze_excite):
-    """`keras.Model` "bottleneck": level 5, [1, H/16, W/16, 16 d], to the same shape."""
+    """`keras.Model` "bottleneck": level 5, [B, H/16, W/16, 16 d], to the same shape."""
     filters = 16 * width
     deepest = keras.Input((None, None, filters), dtype="float32", name="level5")
     features = deepest
@@ -135,7 +156,7 @@ def fine_bottleneck(width, residual_blocks, squeeze_excite):
 
 
 def fine_decoder(width, scale, depth_to_space):
-    """`keras.Model` "decoder": the five fused levels to the picture [1, S*H, S*W, 3]."""
+    """`keras.Model` "decoder": the five fused levels, [B, ...], to pictures [B, S*H, S*W, 3]."""
     if not depth_to_space and scale != 1:
         raise InputError(f"without depth-to-space a packed pixel gives 1 pixel, not scale {scale}")
     skips = [

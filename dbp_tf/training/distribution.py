@@ -83,8 +83,8 @@ def distribute(strategy, dataset_of, *, start_step, steps):
       start_step, steps: what to ask it for.
 
     Returns:
-      A distributed dataset; an element has one burst for each replica, without "scene", which
-      as a string cannot go to a GPU.
+      A distributed dataset; an element has one batch for each replica, without "scene", which
+      as strings cannot go to a GPU.
     """
     replicas = strategy.num_replicas_in_sync
 
@@ -99,7 +99,7 @@ def distribute(strategy, dataset_of, *, start_step, steps):
         if local > 1:
             turns = tf.data.Dataset.range(local).repeat()
             merged = tf.data.Dataset.choose_from_datasets(parts, turns)
-        return merged.map(lambda burst: {k: v for k, v in burst.items() if k != "scene"})
+        return merged.map(lambda batch: {k: v for k, v in batch.items() if k != "scene"})
 
     options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
     return strategy.distribute_datasets_from_function(of_worker, options)

@@ -105,7 +105,6 @@ def train(
     plan,
     strategy,
     camera,
-    bursts_per_step=1,
     validate=None,
     settings=None,
 ):
@@ -121,7 +120,6 @@ def train(
       plan: `Plan`.
       strategy: see `distribution.make_strategy`.
       camera: `cameras.Camera`, for the colours of sample pictures.
-      bursts_per_step: bursts each replica takes before the weights change.
       validate: function of an `Enhancer` that returns a dict as `validation.validate` does; None
         to go without.
       settings: dict of "flags" and "fixed" for settings.json, see `run_folder.check_settings`.
@@ -141,7 +139,6 @@ def train(
         plan=plan,
         strategy=strategy,
         camera=camera,
-        bursts_per_step=bursts_per_step,
         validate=validate,
     )
     if run.chief:
@@ -274,17 +271,16 @@ class _Run:
             data = distribution.distribute(
                 self.strategy, self.dataset_of, start_step=self.step, steps=total - self.step
             )
-            take_step, _ = training_step.make_step(
+            take_step = training_step.make_step(
                 self.strategy,
                 self.models,
                 self.optimizer,
                 self.objective,
                 data.element_spec,
-                self.bursts_per_step,
             )
-            bursts = iter(data)
+            batches = iter(data)
             while self.step < total and not stopping:
-                self.unread.append(take_step(bursts))
+                self.unread.append(take_step(next(batches)))
                 self.step += 1
                 epoch_ends = self.step % self.plan.steps_per_epoch == 0
                 self._read_if_due(epoch_ends)
@@ -350,16 +346,16 @@ class _Run:
 
     def _stop_at(self, step, what):
         self._flush_events()
-        scenes = [burst["scene"] for burst in self._bursts_of(step)]
-        which = " or ".join(sorted({bytes(scene.numpy()).decode() for scene in scenes}))
+        scenes = {s.decode() for batch in self._batches_of(step) for s in batch["scene"].numpy()}
+        which = " or ".join(sorted(scenes))
         raise InputError(
             f"{what.format(f'{step + 1} (scene {which})')}, "
             f"so training has stopped; {self.state.last_good()}. Look at that scene's raw files, "
             f"or go on in a new folder with a lower --learning_rate or with --clip_norm"
         )
 
-    def _bursts_of(self, step):
-        """The bursts that a step sees, on all replicas."""
+    def _batches_of(self, step):
+        """The batches that a step sees, one for each replica."""
         replicas = self.strategy.num_replicas_in_sync
         for replica in range(replicas):
             yield from self.dataset_of(start_step=step, steps=1, replica=replica, replicas=replicas)
@@ -428,10 +424,10 @@ class _Run:
     def _draw(self, epoch):
         """Draws the first burst of the step just taken: input, output, truth, side by side."""
         self._copy_weights()
-        burst = next(iter(self._bursts_of(self.step - 1)))
-        scene = bytes(burst["scene"].numpy()).decode()
+        batch = next(self._batches_of(self.step - 1))
+        scene = batch["scene"].numpy()[0].decode()
         picture = sample_picture(
-            self.plain, burst, self.objective.stage, self.camera, self.reference_frame
+            self.plain, batch, self.objective.stage, self.camera, self.reference_frame
         )
         path = self.folder / run_folder.PICTURES / f"{epoch:05d}_{scene}.jpg"
         path.parent.mkdir(exist_ok=True)
@@ -474,12 +470,12 @@ def _due(every, epoch, last):
     return every > 0 and (last or epoch % every == 0)
 
 
-def sample_picture(enhancer, burst, stage, camera, reference_frame="center"):
-    """Input, output and truth of a training burst, side by side.
+def sample_picture(enhancer, batch, stage, camera, reference_frame="center"):
+    """Input, output and truth of a batch's first burst, side by side.
 
     Args:
       enhancer: `pretrained.Enhancer`.
-      burst: dict as `patches.training_dataset` yields it.
+      batch: dict as `patches.training_dataset` yields it.
       stage: one of `training_step.STAGES`; the coarse one shows raw, coloured and brightened.
       camera: `cameras.Camera`.
       reference_frame: "first" or "center".
@@ -488,14 +484,14 @@ def sample_picture(enhancer, burst, stage, camera, reference_frame="center"):
       [rows, 3 * columns, 3] float32 sRGB in 0..1.
     """
     if stage == "coarse":
-        frame, truth = burst["frames"][:1], burst["clean_low"]
+        frame, truth = batch["frames"][:1], batch["clean_low"][0]
         shown = [raw_colours(x, camera) for x in (frame[0], enhancer.coarse(frame)[0], truth)]
         return np.concatenate(shown, axis=1)
-    frames = burst["frames"].numpy()
+    frames = batch["frames"][: batch["lengths"][0]].numpy()
     reference = frames[reference_index(reference_frame, len(frames))]
     dark = raw_colours(reference, camera).repeat(camera.scale, 0).repeat(camera.scale, 1)
     output = enhancer.enhance(frames, reference_frame=reference_frame)
-    return np.concatenate([dark, np.clip(output, 0, 1), burst["truth"]], axis=1)
+    return np.concatenate([dark, np.clip(output, 0, 1), batch["truth"][0]], axis=1)
 
 
 def raw_colours(packed, camera):

@@ -40,7 +40,7 @@ def contextual(truth, output, *, seed, bandwidth=0.5, max_positions=MAX_POSITION
 
     Positions are compared without regard to where they lie, so the loss bears small
     misalignment. No gradient reaches truth. Zero feature vectors are as far from every
-    other as orthogonal ones, and have gradient zero.
+    other as orthogonal ones, and have gradient zero. Every picture is taken by itself.
 
     Args:
       truth: features [N, H, W, C], any finite values.
@@ -57,7 +57,7 @@ def contextual(truth, output, *, seed, bandwidth=0.5, max_positions=MAX_POSITION
     """
     truth, output = _positions(tf.stop_gradient(truth)), _positions(output)
     truth, output = _sample(truth, output, seed, max_positions)
-    means = tf.reduce_mean(truth, axis=(0, 1))
+    means = tf.reduce_mean(truth, axis=1, keepdims=True)
     similarity = _mean_best_similarity(
         _directions(truth - means), _directions(output - means), bandwidth
     )

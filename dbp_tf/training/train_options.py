@@ -115,8 +115,9 @@ def define(values, stage, *, epochs, patch, learning_rate, final_learning_rate):
         whole,
         "bursts_per_step",
         1,
-        "Bursts whose gradients are averaged for one update (published 1): more make steadier "
-        "steps where the learning rate is high.",
+        "Bursts that a device takes together for one update (published 1): more make steadier "
+        "steps where the learning rate is high, keep a GPU busier with small patches, and take "
+        "more memory.",
         lower_bound=1,
     )
     add(number, "learning_rate", learning_rate, "Of Adam, at first.", lower_bound=0)
@@ -551,7 +552,6 @@ def train(values, job, strategy, spec, start, **network):
         plan=plan,
         strategy=strategy,
         camera=job.camera,
-        bursts_per_step=recipe.bursts_per_step,
         validate=validate if job.validation else None,
         settings={"flags": _flags_used(values), "fixed": fixed},
     )

@@ -1,8 +1,9 @@
-"""One training step: gradients of one burst on every replica, averaged, then one update.
+"""One training step: gradients of one batch of bursts on every replica, averaged, then one update.
 
-The frames of a burst are the batch, so a step sees one burst a replica, and more bursts a step
-are added up one after another. Axis letters: F frames, P patch (packed pixels), p half of it,
-C packed channels, S output pixels per packed pixel.
+The frames of all bursts of a batch run through the networks together; the fusion makes one picture
+of each burst, and losses are those of the bursts taken one by one, averaged. Axis letters: B
+bursts, N frames of all of them, P patch (packed pixels), p half of it, C packed channels, S output
+pixels per packed pixel.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from dbp_tf.models import initial_weights, network_spec
+from dbp_tf.models import initial_weights, network_spec, networks
 from dbp_tf.training import losses
 
 STAGES = ("coarse", "fine", "burst")
@@ -134,41 +135,46 @@ def trainable_variables(stage, models):
     return [variable for name in trained for variable in models[name].trainable_variables]
 
 
-def burst_losses(models, burst, objective):
-    """The losses of one burst.
+def batch_losses(models, batch, objective):
+    """The losses of a batch, each the mean of what its bursts have alone.
 
     Args:
       models: see `build_models`.
-      burst: dict of tensors as `patches.training_dataset` yields them: "frames"
-        [F,P,P,C] ([F,p,p,C] in the coarse stage), "low" [F,p,p,C], "truth" [S*P,S*P,3] (both
-        not in the coarse stage), "clean_low" [p,p,C], "step".
+      batch: dict of tensors as `patches.training_dataset` yields them: "frames"
+        [N,P,P,C] ([N,p,p,C] in the coarse stage), "lengths" [B], "low" [N,p,p,C], "truth"
+        [B,S*P,S*P,3] (both not in the coarse stage), "clean_low" [B,p,p,C], "step".
       objective: `Objective`.
 
     Returns:
       [4] float32, see `LOSSES`.
     """
-    zero = tf.zeros(())
+    zero, lengths = tf.zeros(()), batch["lengths"]
     if objective.stage == "coarse":
-        raw = losses.l1(burst["clean_low"][None], models["coarse"](burst["frames"], training=True))
+        raw = _raw_loss(batch["clean_low"], models["coarse"](batch["frames"]), lengths)
         return tf.stack([raw, zero, zero, raw])
-    frozen = objective.stage == "burst"
-    coarse = models["coarse"](burst["low"], training=not frozen)
-    if frozen:
-        coarse = tf.stop_gradient(coarse)
-    picture = models["fine"]([burst["frames"], coarse], training=True)
-    truth = burst["truth"][None]
-    l1 = losses.l1(truth, picture)
-    raw = zero if frozen else losses.l1(burst["clean_low"][None], coarse)
+    coarse = models["coarse"](batch["low"])
+    if objective.stage == "burst":
+        coarse, raw = tf.stop_gradient(coarse), zero
+    else:
+        raw = _raw_loss(batch["clean_low"], coarse, lengths)
+    picture = networks.restore_bursts(models["fine"], batch["frames"], coarse, lengths)
+    l1 = losses.l1(batch["truth"], picture)
     feature = zero
     if objective.feature_loss:
-        seed = tf.stack([tf.constant(objective.seed, tf.int64), tf.cast(burst["step"], tf.int64)])
+        seed = tf.stack([tf.constant(objective.seed, tf.int64), tf.cast(batch["step"], tf.int64)])
         feature = objective.feature_weight * losses.FEATURE_LOSSES[objective.feature_loss](
-            truth, picture, features=objective.features, seed=seed
+            batch["truth"], picture, features=objective.features, seed=seed
         )
     return tf.stack([l1 + feature + raw, l1, feature, raw])
 
 
-def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_step=1):
+def _raw_loss(clean, coarse, lengths):
+    """Mean over the bursts of the L1 of their frames, however many frames a burst has."""
+    bursts = zip(tf.unstack(clean), tf.split(coarse, lengths), strict=True)
+    return tf.reduce_mean([losses.l1(truth, frames) for truth, frames in bursts])
+
+
+def make_step(strategy, models, optimizer, objective, element_spec):
     """Compiles the training step.
 
     Args:
@@ -178,39 +184,24 @@ def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_s
       objective: `Objective`.
       element_spec: of the distributed dataset; sizes that are None there vary without a new
         trace.
-      bursts_per_step: how many bursts each replica takes before the weights change.
 
     Returns:
-      (function of an iterator that takes bursts_per_step elements, updates the weights and
-      returns [5] float32, see `REPORTED`: means over bursts and replicas of the losses, and the
-      norm of the mean gradients; list of the `tf.function`s in it).
+      `tf.function` of a batch, see `batch_losses`, that updates the weights and returns [5]
+      float32, see `REPORTED`: means over bursts and replicas of the losses, and the norm of the
+      mean gradients.
     """
     variables = trainable_variables(objective.stage, models)
     values = [variable.value for variable in variables]
-    sums = None
-    if bursts_per_step > 1:
-        with strategy.scope():
-            sums = [_running_sum(shape) for shape in [len(LOSSES), *(v.shape for v in values)]]
 
-    def gradients_of(burst):
+    def update(batch):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            parts = burst_losses(models, burst, objective)
+            parts = batch_losses(models, batch, objective)
             loss = optimizer.scale_loss(parts[0])
-        return [parts, *tape.gradient(loss, values)]
-
-    def add(burst):
-        for total, part in zip(sums, gradients_of(burst), strict=True):
-            total.assign_add(part)
-
-    def update(burst):
-        parts = gradients_of(burst)
-        if sums:
-            for i, total in enumerate(sums):
-                parts[i] = (parts[i] + total.read_value()) / bursts_per_step
-                total.assign(tf.zeros_like(total))
         replica = tf.distribute.get_replica_context()
-        means, *gradients = replica.all_reduce(tf.distribute.ReduceOp.MEAN, parts)
+        means, *gradients = replica.all_reduce(
+            tf.distribute.ReduceOp.MEAN, [parts, *tape.gradient(loss, values)]
+        )
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             # Gradients that overflow are no mishap there: the step is left out.
@@ -220,27 +211,8 @@ def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_s
 
     # Nothing here needs autograph, whose rewriting takes a second.
     @tf.function(input_signature=[element_spec], autograph=False)
-    def add_burst(burst):
-        strategy.run(add, (burst,))
-
-    @tf.function(input_signature=[element_spec], autograph=False)
-    def last_burst(burst):
+    def step(batch):
         # All replicas hold the same after the reduction.
-        return strategy.experimental_local_results(strategy.run(update, (burst,)))[0]
+        return strategy.experimental_local_results(strategy.run(update, (batch,)))[0]
 
-    def step(bursts):
-        for _ in range(bursts_per_step - 1):
-            add_burst(next(bursts))
-        return last_burst(next(bursts))
-
-    return step, [add_burst, last_burst]
-
-
-def _running_sum(shape):
-    """A variable of zeros of which each replica has its own."""
-    return tf.Variable(
-        tf.zeros(shape),
-        trainable=False,
-        synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=tf.VariableAggregation.SUM,
-    )
+    return step
