@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "dbp_tf" / "__init__.py").read_text())[1]
 
-# Writes the simulator's DNG files, which imageio and rawpy cannot.
-SIMULATE = ["tifffile>=2023.2"]
+# Writes the simulator's DNG files and pictures as TIFF of 16 bit, which imageio and rawpy cannot.
+TIFF = ["tifffile>=2023.2"]
 # Reads the published MatConvNet file of VGG-19; Keras' own file needs nothing.
 VGG = ["scipy"]
 # Plots the quality against the number of frames, and the benchmarks; panels go without.
@@ -33,10 +33,11 @@ setup(
     # imageio brings Pillow along; the figures' text needs 10.1 of it.
     install_requires=["tensorflow>=2.16", "numpy", "rawpy", "imageio", "absl-py", "pillow>=10.1"],
     extras_require={
-        "simulate": SIMULATE,
+        "simulate": TIFF,
+        "tiff": TIFF,
         "vgg": VGG,
         "figures": FIGURES,
-        "benchmarks": [*BENCHMARKS, *SIMULATE, *FIGURES],
+        "benchmarks": [*BENCHMARKS, *TIFF, *FIGURES],
         # pytest-xdist halves the suite's time on two cores.
         # scikit-image is the independent oracle for PSNR and SSIM. ruff keeps the style, and what
         # it asks for changes with its minor versions.
@@ -45,7 +46,7 @@ setup(
             "pytest-xdist",
             "ruff==0.17.*",
             "scikit-image",
-            *SIMULATE,
+            *TIFF,
             *VGG,
             *FIGURES,
         ],

@@ -1,6 +1,9 @@
 """Writing pictures: float RGB to PNG and TIFF of 8 or 16 bit and to JPEG, all marked as sRGB."""
 
 import dataclasses
+import importlib.util
+import io
+import os
 import pathlib
 import struct
 import zlib
@@ -17,11 +20,8 @@ _ZLIB_LEVEL = 3
 
 _JPEG_QUALITY = 95
 
-# What a TIFF strip decompresses to, about: readers hold one strip at a time.
-_STRIP_BYTES = 1 << 20
 
-
-def quantised(rgb, bits=8):
+def quantised(rgb: np.ndarray, bits: int = 8) -> np.ndarray:
     """A picture to whole numbers, rounded to the nearest and clipped.
 
     Args:
@@ -51,7 +51,7 @@ def quantised(rgb, bits=8):
     return whole
 
 
-def upright(picture, flip):
+def upright(picture: np.ndarray, flip: int) -> np.ndarray:
     """Turns a picture as the file's orientation asks for.
 
     Args:
@@ -69,7 +69,7 @@ def upright(picture, flip):
     return picture.swapaxes(0, 1) if flip & 4 else picture
 
 
-def png_bytes(rgb, bits=8):
+def png_bytes(rgb: np.ndarray, bits: int = 8) -> bytes:
     """A picture [rows, columns, 3] in 0..1 as a PNG file of 8 or 16 bit; see `quantised`."""
     whole = quantised(rgb, bits)
     if bits == 8:
@@ -86,7 +86,7 @@ def png_bytes(rgb, bits=8):
     return plain[:header] + marked + plain[header:]
 
 
-def jpeg_bytes(rgb):
+def jpeg_bytes(rgb: np.ndarray) -> bytes:
     """A float picture [rows, columns, 3] in 0..1 as a JPEG file with full colour resolution."""
     return iio.imwrite(
         "<bytes>",
@@ -98,66 +98,28 @@ def jpeg_bytes(rgb):
     )
 
 
-def tiff_bytes(rgb, bits=16):
-    """A float picture [rows, columns, 3] in 0..1 as a TIFF file of 8 or 16 bit.
+def tiff_bytes(rgb: np.ndarray, bits: int = 16) -> bytes:
+    """A picture [rows, columns, 3] in 0..1 as a TIFF file of 8 or 16 bit, packed by zlib."""
+    check_kind("tiff16")
+    import tifffile
 
-    Strips packed by zlib after differences along the rows (TIFF 6.0 and its Technical Note 2),
-    which every common reader knows.
-    """
-    whole = quantised(rgb, bits)
-    rows, columns = whole.shape[:2]
-    rows_of_strip = max(1, _STRIP_BYTES // (3 * columns * bits // 8))
-    strips = []
-    for top in range(0, rows, rows_of_strip):
-        strip = whole[top : top + rows_of_strip]
-        differences = strip.copy()
-        differences[:, 1:] -= strip[:, :-1]
-        little_endian = differences.astype(differences.dtype.newbyteorder("<"))
-        strips.append(zlib.compress(little_endian.tobytes(), _ZLIB_LEVEL))
-    sizes = [len(strip) for strip in strips]
-    starts = [8 + sum(sizes[:index]) for index in range(len(sizes))]
-    short, long, undefined = (3, "H"), (4, "I"), (7, "B")
-    profile = srgb_profile()
-    entries = [
-        (256, long, [columns]),
-        (257, long, [rows]),
-        (258, short, [bits] * 3),
-        (259, short, [8]),  # compression: zlib
-        (262, short, [2]),  # RGB
-        (273, long, starts),
-        (274, short, [1]),  # upright
-        (277, short, [3]),
-        (278, long, [rows_of_strip]),
-        (279, long, sizes),
-        (317, short, [2]),  # differences along the rows
-        (34675, undefined, list(profile)),
-    ]
-    return b"".join([b"II*\0", *_tiff_directory(strips, entries)])
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        quantised(rgb, bits),
+        photometric="rgb",
+        compression="zlib",
+        compressionargs={"level": _ZLIB_LEVEL},
+        predictor=True,
+        metadata=None,
+        software=False,
+        iccprofile=srgb_profile(),
+        extratags=[(274, 3, 1, 1, True)],  # upright
+    )
+    return file.getvalue()
 
 
-def _tiff_directory(strips, entries):
-    """Yields a TIFF file behind its first four bytes: place of the directory, strips, it."""
-    position = 8 + sum(map(len, strips))
-    padding = b"\0" * (position % 2)
-    position += len(padding)
-    directory = [struct.pack("<H", len(entries))]
-    beyond, place = [], position + 2 + 12 * len(entries) + 4
-    for tag, (kind, code), values in entries:
-        data = struct.pack(f"<{len(values)}{code}", *values)
-        if len(data) > 4:
-            data += b"\0" * (len(data) % 2)
-            beyond.append(data)
-            data, place = struct.pack("<I", place), place + len(data)
-        directory.append(struct.pack("<HHI", tag, kind, len(values)) + data.ljust(4, b"\0"))
-    yield struct.pack("<I", position)
-    yield from strips
-    yield padding
-    yield from directory
-    yield struct.pack("<I", 0)
-    yield from beyond
-
-
-def srgb_profile():
+def srgb_profile() -> bytes:
     """The ICC profile of sRGB, the same bytes every time."""
     from PIL import ImageCms
 
@@ -178,7 +140,7 @@ class Format:
     """
 
     suffix: str
-    encode: Callable
+    encode: Callable[[np.ndarray], bytes]
     help: str
 
 
@@ -190,12 +152,22 @@ FORMATS = {
 }
 
 
-def write_png(path, rgb, bits=8):
+def check_kind(kind: str) -> None:
+    """Raises InputError if pictures of this kind, a key of `FORMATS`, cannot be written here."""
+    if kind == "tiff16" and importlib.util.find_spec("tifffile") is None:
+        raise InputError(
+            'TIFF files are written with tifffile, which is not installed: pip install "dbp_tf[tiff]"'
+        )
+
+
+def write_png(path: str | os.PathLike, rgb: np.ndarray, bits: int = 8) -> None:
     """As `write_picture`, PNG of 8 or 16 bit."""
     write_picture(path, rgb, {8: "png", 16: "png16"}[bits])
 
 
-def write_picture(path, rgb, kind="png", overwrite=True):
+def write_picture(
+    path: str | os.PathLike, rgb: np.ndarray, kind: str = "png", overwrite: bool = True
+) -> None:
     """Writes a picture whole or not at all.
 
     Args:

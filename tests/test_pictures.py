@@ -1,6 +1,8 @@
 """Pictures: every whole value survives the file, others are rounded and clipped, none is torn."""
 
+import importlib.util
 import io
+import sys
 
 import imageio.v3 as iio
 import numpy as np
@@ -95,7 +97,6 @@ def random_picture(rows, columns):
     return np.random.default_rng(rows).random((rows, columns, 3), np.float32)
 
 
-# The last is cut into three strips, of which the last is short.
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (37, 53), (410, 1025)])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_tiff_is_read_back_by_others(shape, bits):
@@ -110,6 +111,14 @@ def test_tiff_is_read_back_by_others(shape, bits):
         # Pillow, which holds no 16-bit colour, reads with libtiff.
         read = np.asarray(Image.open(io.BytesIO(data)))
         np.testing.assert_array_equal(read, pictures.quantised(picture))
+
+
+def test_without_tifffile_tiff_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        pictures.tiff_bytes(random_picture(4, 5))
+    pictures.check_kind("png16")
 
 
 def test_jpeg_is_close_and_of_full_colour_resolution():

@@ -83,7 +83,9 @@ def picture_path(folder, burst, kind):
 
 
 def check_paths(folder, found, kind, overwrite):
-    """Raises InputError before any work is done if a picture would be overwritten unasked."""
+    """Raises InputError before any work is done if a picture could not be written, or would
+    be overwritten unasked."""
+    pictures.check_kind(kind)
     for path in (picture_path(folder, burst, kind) for burst in found):
         if path.exists() and not overwrite:
             raise InputError(f"{path} exists already: give --overwrite to replace it")
