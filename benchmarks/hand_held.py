@@ -25,12 +25,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from dbp_tf import files, pictures
+from dbp_tf import files, pictures, simulate
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.photos import alignment
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import checkpoints, pretrained
-from dbp_tf.simulate import simulator
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Weights of a fine or burst stage.")
 _CAMERA = flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera of the weights.")
@@ -88,7 +87,7 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
     """(packed frames, truth of the first [rows, columns, 3], the object's path [rows, columns])."""
     count, layout = _FRAMES.value, packing.LAYOUTS[camera.mosaic]
     # Frames are simulated one by one, and a burst's frames have one black level.
-    noise = simulator.Noise(offset_spread=0)
+    noise = simulate.Noise(offset_spread=0)
     frames, truth, path = [], None, np.zeros(photo.shape[:2], bool)
     for number in range(count):
         picture = photo
@@ -97,14 +96,14 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
             path |= inside
         if shaken and number:
             shift = rng.integers(-_SHAKE.value, _SHAKE.value, 2, endpoint=True)
-            picture = simulator.shifted(picture, shift)
-        scene = simulator.simulate_scene(picture, camera, rng, frames=1, ratio=ratio, noise=noise)
+            picture = simulate.shifted(picture, shift)
+        scene = simulate.simulate_scene(picture, camera, rng, frames=1, ratio=ratio, noise=noise)
         samples = packing.pack(scene.frames[0], layout)
         frames.append(packing.normalise(samples, camera.black, camera.white, ratio))
         if truth is None:
             with tempfile.TemporaryDirectory() as folder:
                 file = pathlib.Path(folder) / f"truth{camera.suffix}"
-                simulator.write_dng(file, scene.truth, camera)
+                simulate.write_dng(file, scene.truth, camera)
                 truth = reading.read_truth(file)
     return frames, truth, path
 
@@ -191,9 +190,9 @@ def main(photos):
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for path in photos[1:] or [simulator.SAMPLE]:
-        photo = simulator.load_photo(path)
-        (tile,) = simulator.tiles(photo, camera, _SIZE.value, name=path)
+    for path in photos[1:] or [simulate.SAMPLE]:
+        photo = simulate.load_photo(path)
+        (tile,) = simulate.tiles(photo, camera, _SIZE.value, name=path)
         for row in measure(model, tile, pathlib.Path(path).stem, camera, folder):
             rows.append(row)
             print(

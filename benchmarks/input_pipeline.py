@@ -25,11 +25,10 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 from machine import processors  # noqa: E402
 
-from dbp_tf import cli, progress
+from dbp_tf import cli, progress, simulate  # noqa: E402
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
 from dbp_tf.raw import cameras
-from dbp_tf.simulate import simulator  # noqa: E402
 
 # Rows and columns of the visible areas, see `cameras`.
 FULL_SIZE = {"sony": (2848, 4256), "fuji": (4032, 6032)}
@@ -74,9 +73,9 @@ def write_noise(folder, camera):
             progress.status(f"writing frame {frame} of scene {scene}")
             dark = rng.integers(camera.black, camera.black + 60, FULL_SIZE[camera.name], np.uint16)
             path = folder / f"short/{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
-            simulator.write_dng(path, dark, camera)
+            simulate.write_dng(path, dark, camera)
         bright = rng.integers(camera.black, camera.white, FULL_SIZE[camera.name], np.uint16)
-        simulator.write_dng(folder / f"long/{scene:05d}_00_10s{camera.suffix}", bright, camera)
+        simulate.write_dng(folder / f"long/{scene:05d}_00_10s{camera.suffix}", bright, camera)
     return folder / "short", folder / "long"
 
 

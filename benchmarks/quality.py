@@ -47,14 +47,13 @@ import imageio.v3 as iio  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from dbp_tf import cli, files, pictures, progress
+from dbp_tf import cli, files, pictures, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
 from dbp_tf.evaluation import developed, figures, metrics, protocol
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import checkpoints, modes
-from dbp_tf.simulate import simulator
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -182,7 +181,7 @@ def photograph(name):
     found = importlib.util.find_spec(package)
     if found is None:
         raise InputError(f"the photograph {path} comes with {package}: {INSTALL}")
-    photo = simulator.load_photo(pathlib.Path(found.origin).parent / path)
+    photo = simulate.load_photo(pathlib.Path(found.origin).parent / path)
     columns = photo.shape[1] // count
     return photo[:, place * columns : (place + 1) * columns]
 
@@ -204,7 +203,7 @@ def extended(tile, camera):
 
 def scenes_of(camera, limit):
     """List of `Scene`s, every photograph at every ratio."""
-    numbers = iter(simulator.scene_numbers(FIRST_SCENE, len(PHOTOS) * len(RATIOS)))
+    numbers = iter(simulate.scene_numbers(FIRST_SCENE, len(PHOTOS) * len(RATIOS)))
     scenes = []
     for name in list(PHOTOS)[:limit]:
         tile = photograph(name)
@@ -213,7 +212,7 @@ def scenes_of(camera, limit):
             settings = (
                 (camera.mosaic, camera.black, camera.white),
                 (camera.xyz_to_camera, camera.white_balance),
-                (ratio, number, FRAMES, SEED, simulator.Noise(), tile.shape),
+                (ratio, number, FRAMES, SEED, simulate.Noise(), tile.shape),
             )
             checksum = zlib.crc32(repr(settings).encode(), zlib.crc32(tile.tobytes()))
             scenes.append(Scene(number, name, ratio, tile, f"{checksum:08x}"))
@@ -258,8 +257,8 @@ def simulated(scenes, camera, folder):
             continue
         rng = np.random.default_rng([SEED, scene.number])
         photo = extended(scene.tile, camera)
-        burst = simulator.simulate_scene(photo, camera, rng, FRAMES, scene.ratio)
-        simulator.write_scene(tree, scene.number, burst, camera, scene.ratio, overwrite=True)
+        burst = simulate.simulate_scene(photo, camera, rng, FRAMES, scene.ratio)
+        simulate.write_scene(tree, scene.number, burst, camera, scene.ratio, overwrite=True)
         known[name] = note
         write_table(notes, list(known.values()))
         progress.say(f"Simulated {name}: {scene.photo}, ratio {scene.ratio}.")

@@ -20,9 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
+from dbp_tf import simulate  # noqa: E402
 from dbp_tf.photos import brightness
 from dbp_tf.raw import cameras, packing, reading, white_balance
-from dbp_tf.simulate import simulator  # noqa: E402
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of weights for the Sony camera.")
 _RATIO = flags.DEFINE_float("ratio", 100, "Exposure ratio of the simulated bursts.")
@@ -83,7 +83,7 @@ def ideal(packed):
     # LibRaw scales its multipliers so that the smallest is one.
     gains = np.array(TRAINING.white_balance) / min(TRAINING.white_balance)
     balanced = np.minimum(colours * gains, 1)
-    linear = balanced @ np.linalg.inv(simulator.camera_matrix(TRAINING)).T
+    linear = balanced @ np.linalg.inv(simulate.camera_matrix(TRAINING)).T
     return bt709(np.clip(linear, 0, 1))
 
 
@@ -101,11 +101,11 @@ def psnr(picture, truth):
 
 def measure(tile, camera, model, folder):
     """{(what, choice): PSNR} of one scene, and the error of the ratio found, in stops."""
-    scene = simulator.simulate_scene(
+    scene = simulate.simulate_scene(
         tile, camera, np.random.default_rng(0), _FRAMES.value, _RATIO.value
     )
     path = folder / "truth.dng"
-    simulator.write_dng(path, scene.truth, camera)
+    simulate.write_dng(path, scene.truth, camera)
     truth = reading.read_truth(path)
     frame = reading.read_raw(path, camera)
     signal = brightness.block_means([frame.signal()])
@@ -148,9 +148,9 @@ def main(argv):
         model = pretrained.load_pretrained(_CHECKPOINT.value)
     tiles = [
         tile
-        for path in argv[1:] or [simulator.SAMPLE]
-        for tile in simulator.tiles(
-            simulator.load_photo(path), TRAINING, _SIZE.value, _TILES.value, name=path
+        for path in argv[1:] or [simulate.SAMPLE]
+        for tile in simulate.tiles(
+            simulate.load_photo(path), TRAINING, _SIZE.value, _TILES.value, name=path
         )
     ]
     with tempfile.TemporaryDirectory() as folder:

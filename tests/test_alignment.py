@@ -9,13 +9,13 @@ import scipy.ndimage
 import skimage.data
 import skimage.transform
 
+from dbp_tf import simulate
 from dbp_tf.errors import InputError
 from dbp_tf.photos import alignment
 from dbp_tf.photos.alignment import Shift
 from dbp_tf.raw import packing
 from dbp_tf.raw.cameras import CAMERAS, SONY
 from dbp_tf.raw.packing import BAYER, XTRANS
-from dbp_tf.simulate import simulator
 
 BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 RATIOS = pytest.mark.parametrize("ratio", [100, 300])
@@ -43,8 +43,8 @@ def burst(photos, camera, ratio=100, shifts=None, seed=0):
     layout = layout_of(camera)
     frames = []
     for picture, shift in itertools.zip_longest(photos, shifts or [], fillvalue=(0, 0)):
-        scene = simulator.simulate_scene(
-            simulator.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
+        scene = simulate.simulate_scene(
+            simulate.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
         )
         samples = packing.pack(scene.frames[0], layout)
         frames.append(packing.normalise(samples, camera.black, camera.white, ratio))
@@ -160,8 +160,8 @@ def test_shift_frame_moves_samples_and_fills_from_the_reference(shift):
 def shaken_mosaic(layout, raw_shift, size=(48, 60)):
     """Packed mosaics of a scene in which every pixel and colour differs: still, and shaken."""
     scene = np.random.default_rng(1).random((*size, 3))
-    still = packing.pack(simulator.mosaic(scene, layout.colours), layout)
-    shaken = simulator.mosaic(simulator.shifted(scene, raw_shift), layout.colours)
+    still = packing.pack(simulate.mosaic(scene, layout.colours), layout)
+    shaken = simulate.mosaic(simulate.shifted(scene, raw_shift), layout.colours)
     return still, packing.pack(shaken, layout)
 
 
@@ -180,7 +180,7 @@ def test_keeps_mosaic_is_what_mosaics_say(layout):
 
 def test_xtrans_samples_keep_their_colour_after_any_shift():
     plain = np.broadcast_to(np.array([0.1, 0.2, 0.3]), (48, 60, 3))
-    still = packing.pack(simulator.mosaic(plain, XTRANS.colours), XTRANS)
+    still = packing.pack(simulate.mosaic(plain, XTRANS.colours), XTRANS)
     for shift in [(1, 0), (0, -1), (2, 3), (-5, 5)]:
         np.testing.assert_array_equal(alignment.shift_frame(still, shift, still), still)
 

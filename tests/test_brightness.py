@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from dbp_tf import simulate
 from dbp_tf.photos import brightness
 from dbp_tf.raw import packing, white_balance
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.simulate import simulator
 
 skimage_data = pytest.importorskip("skimage.data")
 
@@ -20,18 +20,18 @@ def samples_of(name, camera=SONY):
     if photo.ndim == 2:
         photo = np.stack([photo] * 3, axis=-1)
     photo = (photo[..., :3] / 255).astype(np.float32)
-    (tile,) = simulator.tiles(photo, camera)
-    return simulator.mosaic(simulator.unprocess(tile, camera), simulator.pattern_of(camera))
+    (tile,) = simulate.tiles(photo, camera)
+    return simulate.mosaic(simulate.unprocess(tile, camera), simulate.pattern_of(camera))
 
 
 def signals(samples, ratio, camera=SONY, frames=2, seed=0):
     """Packed dark frames, black level subtracted, as `raw.RawFrame.signal` gives them."""
     rng = np.random.default_rng([seed, int(ratio)])
-    noise = simulator.Noise()
-    offset = simulator.draw_offset(noise, rng)
+    noise = simulate.Noise()
+    offset = simulate.draw_offset(noise, rng)
     layout = packing.LAYOUTS[camera.mosaic]
     for _ in range(frames):
-        dark = simulator.expose(samples, ratio, camera, noise, offset, rng).astype(np.float32)
+        dark = simulate.expose(samples, ratio, camera, noise, offset, rng).astype(np.float32)
         yield packing.pack(dark - camera.black, layout) / (camera.white - camera.black)
 
 

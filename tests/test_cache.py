@@ -13,12 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from dbp_tf import files
+from dbp_tf import files, simulate
 from dbp_tf.data import raw_cache
 from dbp_tf.data.raw_cache import DEVELOPED, PACKED
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, reading
-from dbp_tf.simulate import simulator
 
 pytest.importorskip("tifffile")
 
@@ -27,7 +26,7 @@ BAYER_SIZE, XTRANS_SIZE = (68, 100), (516, 534)
 
 def write(path, seed, camera=cameras.SONY, size=BAYER_SIZE, **how):
     samples = np.random.default_rng(seed).integers(400, 16384, size).astype(np.uint16)
-    simulator.write_dng(path, samples, camera, **how)
+    simulate.write_dng(path, samples, camera, **how)
     return path
 
 

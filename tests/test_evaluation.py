@@ -22,14 +22,13 @@ import rawpy
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import cli
+from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames, protocol, results
 from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import checkpoints, enhancer, modes, pretrained, streaming
-from dbp_tf.simulate import simulator
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
 
@@ -50,8 +49,8 @@ def photo(rows, columns, seed):
 def write_tree(folder, camera, scenes, size):
     for number, (frames, ratio) in scenes.items():
         rng = np.random.default_rng(number)
-        scene = simulator.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
-        simulator.write_scene(folder, number, scene, camera, ratio)
+        scene = simulate.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
+        simulate.write_scene(folder, number, scene, camera, ratio)
     return folder
 
 
@@ -294,7 +293,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
 ):
     # Blue first: what the networks know starts at row and column 1.
     tree = tmp_path / "tree"
-    scene = simulator.simulate_scene(
+    scene = simulate.simulate_scene(
         photo(73, 105, 3), cameras.SONY, np.random.default_rng(3), frames=2
     )
     paths = ["short/10003_00_0.1s.ARW", "short/10003_01_0.1s.ARW", "long/10003_00_10s.ARW"]
@@ -302,7 +301,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         # A row and a column that the networks do not see come first.
         samples = np.pad(samples, ((1, 0), (1, 0)), mode="edge")
-        simulator.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
+        simulate.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
     assert run(*dirs(tree)) == 0
     signal = [np.maximum(frame - 512.0, 0)[:72, :104] / (16383 - 512) for frame in scene.frames]
     frames = np.stack([np.minimum(packing.pack(s, packing.BAYER) * 100, 1) for s in signal])
@@ -703,7 +702,7 @@ def broken_tree(sony_tree, tmp_path):
     truncated = tree / "short" / "10003_01_0.1s.ARW"
     truncated.write_bytes(truncated.read_bytes()[:700])
     large = np.full((76, 104), 600, np.uint16)
-    simulator.write_dng(tree / "short" / "10011_01_0.1s.ARW", large, cameras.SONY)
+    simulate.write_dng(tree / "short" / "10011_01_0.1s.ARW", large, cameras.SONY)
     return tree
 
 
@@ -783,7 +782,7 @@ def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
         *(sony_tree / side for side in ("short", "long")), cameras.SONY, "test", 1, limit=1
     )
     path = tmp_path / "10003_00_10s.ARW"
-    simulator.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
+    simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
     first = reading.read_raw(burst.frames[0], cameras.SONY)
     with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
         protocol._read_truth(dataclasses.replace(burst, truth=path), first, cameras.SONY, size, 8)

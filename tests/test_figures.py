@@ -15,13 +15,12 @@ import rawpy
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import cli
+from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, figures, results
 from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import modes, pretrained
-from dbp_tf.simulate import simulator
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "test_burst.py"
 
@@ -43,8 +42,8 @@ def tree(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sony")
     for number, (frames, ratio) in SCENES.items():
         rng = np.random.default_rng(number)
-        scene = simulator.simulate_scene(photo(*SIZE), cameras.SONY, rng, frames, ratio)
-        simulator.write_scene(folder, number, scene, cameras.SONY, ratio)
+        scene = simulate.simulate_scene(photo(*SIZE), cameras.SONY, rng, frames, ratio)
+        simulate.write_scene(folder, number, scene, cameras.SONY, ratio)
     return folder
 
 
@@ -154,7 +153,7 @@ def test_the_traditional_picture_is_that_of_a_brighter_raw_file(tree, tmp_path):
     with rawpy.imread(str(path)) as raw:
         dark = raw.raw_image_visible.astype(np.int64)
     bright = np.minimum(512 + 100 * np.maximum(dark - 512, 0), 16383).astype(np.uint16)
-    simulator.write_dng(tmp_path / "bright.dng", bright, cameras.SONY)
+    simulate.write_dng(tmp_path / "bright.dng", bright, cameras.SONY)
     picture = developed.develop_packed(frame, frame.packed(100))
     np.testing.assert_array_equal(picture, develop(tmp_path / "bright.dng"))
 
@@ -171,7 +170,7 @@ def test_samples_put_back_change_nothing(tmp_path, camera, pattern, black, size)
     rng = np.random.default_rng(1)
     samples = rng.integers(400, 16384, size).astype(np.uint16)
     path = tmp_path / "shot.dng"
-    simulator.write_dng(path, samples, camera, pattern=pattern, black=black)
+    simulate.write_dng(path, samples, camera, pattern=pattern, black=black)
     frame = reading.read_raw(path)
     picture = developed.develop_packed(frame, frame.packed())
     truth = reading.read_truth(path, frame.offset)
@@ -194,7 +193,7 @@ def test_rows_beyond_the_mosaic_are_of_the_filters_that_stand_there(layout, star
 
 def test_the_edges_of_a_cut_mosaic_are_as_bright_as_the_rest(tmp_path):
     samples = np.full((67, 70), 600, np.uint16)
-    simulator.write_dng(tmp_path / "shot.dng", samples, cameras.SONY, pattern=("GB", "RG"))
+    simulate.write_dng(tmp_path / "shot.dng", samples, cameras.SONY, pattern=("GB", "RG"))
     frame = reading.read_raw(tmp_path / "shot.dng")
     assert frame.offset != (0, 0)
     picture = developed.develop_packed(frame, frame.packed(20))
@@ -214,7 +213,7 @@ def test_the_coarse_picture_worked_out_once_more(tree, model, tmp_path):
     for channel, (row, column) in enumerate(((0, 0), (0, 1), (1, 1), (1, 0))):
         mosaic[row::2, column::2] = enlarged[..., channel]
     samples = np.rint(512 + np.clip(mosaic, 0, 1) * (16383 - 512)).astype(np.uint16)
-    simulator.write_dng(tmp_path / "coarse.dng", samples, cameras.SONY)
+    simulate.write_dng(tmp_path / "coarse.dng", samples, cameras.SONY)
     picture = developed.coarse(model, frame, packed)
     # A sample that lies between two DN may be rounded either way.
     assert np.abs(picture - develop(tmp_path / "coarse.dng")).max() < 2e-3

@@ -7,11 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from dbp_tf import files, pictures
+from dbp_tf import files, pictures, simulate
 from dbp_tf.errors import InputError, printable, sentence
 from dbp_tf.raw import reading
 from dbp_tf.raw.cameras import SONY
-from dbp_tf.simulate import simulator
 
 NAMES = ["a[1]", "*", "~", "a\nb", "a\udcff", "\u00e9 \u00fc", "x" * 251]
 
@@ -19,7 +18,7 @@ NAMES = ["a[1]", "*", "~", "a\nb", "a\udcff", "\u00e9 \u00fc", "x" * 251]
 @pytest.fixture(scope="module")
 def dng(tmp_path_factory):
     path = tmp_path_factory.mktemp("raw") / "a.dng"
-    simulator.write_dng(path, np.full((64, 92), 600, np.uint16), SONY)
+    simulate.write_dng(path, np.full((64, 92), 600, np.uint16), SONY)
     return path.read_bytes()
 
 

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from dbp_tf import simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.simulate import simulator
 
 ROOT = pathlib.Path(__file__).parents[1]
 SEED = 6
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     for name, camera, shape in (("bayer", SONY, (64, 76)), ("xtrans", FUJI, (516, 516))):
         mosaic = rng.integers(camera.black, camera.black + 200, shape).astype(np.uint16)
         captured = datetime.datetime(2020, 1, 2, 3, 4, 5, 600000)
-        simulator.write_dng(folder / f"{name}.dng", mosaic, camera, captured=captured)
+        simulate.write_dng(folder / f"{name}.dng", mosaic, camera, captured=captured)
     return folder
 
 
@@ -71,7 +71,7 @@ def test_a_thousand_damaged_files(folder):
 
 def test_a_size_the_file_cannot_hold_is_refused_before_memory_is_taken(tmp_path):
     path = tmp_path / "a.dng"
-    simulator.write_dng(path, np.full((64, 76), 600, np.uint16), SONY)
+    simulate.write_dng(path, np.full((64, 76), 600, np.uint16), SONY)
     data = bytearray(path.read_bytes())
     (count,) = struct.unpack_from("<H", data, 8)
     for entry in range(10, 10 + 12 * count, 12):
@@ -85,7 +85,7 @@ def test_a_size_the_file_cannot_hold_is_refused_before_memory_is_taken(tmp_path)
 
 def test_the_tag_reader_survives_anything(tmp_path):
     whole = tmp_path / "whole.dng"
-    simulator.write_dng(whole, np.full((64, 76), 600, np.uint16), SONY)
+    simulate.write_dng(whole, np.full((64, 76), 600, np.uint16), SONY)
     whole = whole.read_bytes()[:1600]
     path = tmp_path / "a.dng"
     rng = np.random.default_rng(SEED)

@@ -16,13 +16,12 @@ import pytest
 import rawpy
 import tifffile
 
-from dbp_tf import cli
+from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.photos import bursts, command, photographs
 from dbp_tf.raw import exif, overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
 from dbp_tf.raw.overrides import NOTHING, Overrides
-from dbp_tf.simulate import simulator
 
 NOON = datetime.datetime(2021, 6, 1, 12)
 
@@ -46,7 +45,7 @@ def shoot(path, seconds=None, seed=0, camera=SONY, mosaic=None, **how):
     """Writes a raw file that was taken so many seconds past noon."""
     captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
     mosaic = dark_mosaic(seed) if mosaic is None else mosaic
-    simulator.write_dng(path, mosaic, camera, captured=captured, **how)
+    simulate.write_dng(path, mosaic, camera, captured=captured, **how)
     return path
 
 
@@ -712,9 +711,9 @@ def run(*arguments):
 
 
 def test_a_shaken_burst_from_flags_to_picture(tmp_path, data, capsys):
-    photo = simulator.load_photo(simulator.SAMPLE)[150:278, 150:278]
+    photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
     rng = np.random.default_rng(3)
-    scene = simulator.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
+    scene = simulate.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
     for number, mosaic in enumerate(scene.frames):
         shoot(tmp_path / "in" / f"{number}.dng", number, mosaic=mosaic, orientation=8)
     flags = [tmp_path / "in", "--result_dir", tmp_path / "out"]

@@ -12,10 +12,9 @@ import tensorflow as tf
 import tifffile
 from PIL import Image, ImageCms
 
-from dbp_tf import pictures
+from dbp_tf import pictures, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import SONY
-from dbp_tf.simulate import simulator
 
 
 def read(path, bits):
@@ -171,7 +170,7 @@ def test_no_format_is_overwritten_unasked_or_left_half_written(tmp_path, kind):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_as_libraw_turns_it(tmp_path, orientation):
     mosaic = np.random.default_rng(0).integers(512, 16384, (64, 92)).astype(np.uint16)
-    simulator.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=orientation)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=orientation)
     with rawpy.imread(str(tmp_path / "a.dng")) as raw:
         flip = raw.sizes.flip
         turned = raw.postprocess()

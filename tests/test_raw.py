@@ -8,10 +8,10 @@ import pytest
 import rawpy
 import tifffile
 
+from dbp_tf import simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw import overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.simulate import simulator
 
 SIZES = {"bayer": (64, 76), "xtrans": (516, 522)}
 
@@ -30,7 +30,7 @@ def shifted_pattern(layout, row, column):
 def test_every_bayer_phase_is_cut_to_rggb(tmp_path, phase):
     mosaic = random_mosaic(SIZES["bayer"])
     pattern = shifted_pattern(packing.BAYER, *phase)
-    simulator.write_dng(tmp_path / "a.dng", mosaic, SONY, pattern=pattern)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, pattern=pattern)
     frame = reading.read_raw(tmp_path / "a.dng", SONY)
     rows, columns = frame.mosaic.shape
     assert frame.offset == phase
@@ -45,7 +45,7 @@ def test_every_bayer_phase_is_cut_to_rggb(tmp_path, phase):
 def test_xtrans_is_found_at_a_phase_shift(tmp_path, phase):
     mosaic = random_mosaic(SIZES["xtrans"])
     pattern = shifted_pattern(packing.XTRANS, *phase)
-    simulator.write_dng(tmp_path / "a.dng", mosaic, FUJI, pattern=pattern)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, FUJI, pattern=pattern)
     frame = reading.read_raw(tmp_path / "a.dng", FUJI)
     row, column = frame.offset
     rows, columns = frame.mosaic.shape
@@ -60,7 +60,7 @@ def test_xtrans_is_found_at_a_phase_shift(tmp_path, phase):
 def test_the_packed_frame_is_the_method_s(tmp_path, camera):
     layout = packing.LAYOUTS[camera.mosaic]
     mosaic = random_mosaic(SIZES[layout.name])
-    simulator.write_dng(tmp_path / "a.dng", mosaic, camera)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, camera)
     frame = reading.read_raw(tmp_path / "a.dng", camera)
     assert frame.levels == f"black {camera.black}, white 16383 (camera table)"
     rows, columns = frame.mosaic.shape
@@ -74,7 +74,7 @@ def test_levels_and_white_balance_come_from_the_file_without_a_camera(tmp_path):
     mosaic = random_mosaic(SIZES["bayer"]) % 1024
     # Blue filter at (0, 0): the black of each site must follow its filter.
     pattern, black = ("BG", "GR"), [[60, 64], [68, 72]]
-    simulator.write_dng(tmp_path / "a.dng", mosaic, other, pattern=pattern, black=black)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, other, pattern=pattern, black=black)
     frame = reading.read_raw(tmp_path / "a.dng")
     assert frame.offset == (1, 1)
     # Packed order is R, G of the red row, B, G of the blue row, at sites 11, 10, 00, 01.
@@ -98,7 +98,7 @@ def test_black_levels_that_repeat_come_to_their_mean_in_each_channel(
     shape = (528, 528) if camera is FUJI else (72, 84)
     mosaic = 100 + np.tile(levels, (264, 264))[: shape[0], : shape[1]].astype(np.uint16)
     pattern = shifted_pattern(layout, *phase)
-    simulator.write_dng(tmp_path / "a.dng", mosaic, camera, pattern=pattern, black=levels)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, camera, pattern=pattern, black=levels)
     frame = reading.read_raw(tmp_path / "a.dng")
     whole = packing.pack(frame.mosaic, layout)[:24, :24]
     np.testing.assert_allclose(frame.black, whole.mean((0, 1)) - 100, rtol=1e-12)
@@ -112,7 +112,7 @@ def test_black_levels_of_each_colour_of_an_xtrans_mosaic_are_kept_whole(tmp_path
     of_colour = {"R": 1000, "G": 1020, "B": 1030}
     levels = [[of_colour[colour] for colour in row] for row in packing.XTRANS.colours]
     mosaic = random_mosaic(SIZES["xtrans"])
-    simulator.write_dng(tmp_path / "a.dng", mosaic, FUJI, black=levels)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, FUJI, black=levels)
     frame = reading.read_raw(tmp_path / "a.dng")
     assert frame.black == (1000, 1020, 1030, 1000, 1030, 1020, 1020, 1020, 1020)
     assert frame.levels == "black 1000/1020/1030, white 16383 (file)"
@@ -121,7 +121,7 @@ def test_black_levels_of_each_colour_of_an_xtrans_mosaic_are_kept_whole(tmp_path
 def test_the_published_levels_hold_for_files_of_about_the_same(tmp_path):
     for black, table in ((509, True), (0, True), (400, False)):
         near = dataclasses.replace(SONY, black=black, white=16300)
-        simulator.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), near)
+        simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), near)
         expected = (512, 16383, "camera table") if table else (black, 16300, "file")
         frame = reading.read_raw(tmp_path / "a.dng", SONY)
         assert (frame.black[0], frame.white, frame.level_source) == expected
@@ -129,7 +129,7 @@ def test_the_published_levels_hold_for_files_of_about_the_same(tmp_path):
 
 def test_the_truth_is_what_libraw_develops(tmp_path):
     mosaic = random_mosaic(SIZES["bayer"])
-    simulator.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=6)
+    simulate.write_dng(tmp_path / "a.dng", mosaic, SONY, orientation=6)
     truth = reading.read_truth(tmp_path / "a.dng", offset=(1, 0))
     assert truth.dtype == np.float32
     assert truth.shape == (63, 76, 3)
@@ -154,7 +154,7 @@ def write_linear(path):
 
 
 def write_mosaic(pattern):
-    return lambda path: simulator.write_dng(path, random_mosaic((64, 64)), SONY, pattern=pattern)
+    return lambda path: simulate.write_dng(path, random_mosaic((64, 64)), SONY, pattern=pattern)
 
 
 def write_jpeg(path):
@@ -184,7 +184,7 @@ def test_what_cannot_be_restored_is_refused_by_name(tmp_path, write, message):
 
 def test_a_file_that_is_cut_short_is_named(tmp_path):
     path = tmp_path / "a.dng"
-    simulator.write_dng(path, random_mosaic((256, 256)), SONY)
+    simulate.write_dng(path, random_mosaic((256, 256)), SONY)
     whole = path.read_bytes()
     for size in (len(whole) // 2, 3000, 300, 20):
         path.write_bytes(whole[:size])
@@ -193,10 +193,10 @@ def test_a_file_that_is_cut_short_is_named(tmp_path):
 
 
 def test_the_other_camera_and_levels_without_room_are_refused(tmp_path):
-    simulator.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), SONY)
+    simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), SONY)
     with pytest.raises(InputError, match="bayer mosaic, but --camera fuji has a xtrans one"):
         reading.read_raw(tmp_path / "a.dng", FUJI)
     dark = dataclasses.replace(SONY, black=1000, white=1000)
-    simulator.write_dng(tmp_path / "b.dng", random_mosaic(SIZES["bayer"]), dark)
+    simulate.write_dng(tmp_path / "b.dng", random_mosaic(SIZES["bayer"]), dark)
     with pytest.raises(InputError, match="b.dng says black level 1000 and white level 1000"):
         reading.read_raw(tmp_path / "b.dng")

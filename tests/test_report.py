@@ -12,13 +12,12 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from dbp_tf import pictures, progress
+from dbp_tf import pictures, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, results
 from dbp_tf.raw import cameras, reading
 from dbp_tf.report import result_page
-from dbp_tf.simulate import simulator
 
 needs_browser = pytest.mark.skipif(
     not (browser.DRIVER and browser.CHROMIUM), reason=browser.MISSING
@@ -221,8 +220,8 @@ def test_the_brightened_input_is_what_libraw_develops(tmp_path):
     y, x = np.mgrid[:64, :96]
     photo = np.stack([x / 96, y / 64, 0.5 + 0 * x], axis=-1).astype(np.float32)
     rng = np.random.default_rng(0)
-    scene = simulator.simulate_scene(photo, cameras.SONY, rng, frames=1, ratio=100)
-    frames, truth = simulator.write_scene(tmp_path / "tree", 10003, scene, cameras.SONY, 100)
+    scene = simulate.simulate_scene(photo, cameras.SONY, rng, frames=1, ratio=100)
+    frames, truth = simulate.write_scene(tmp_path / "tree", 10003, scene, cameras.SONY, 100)
     burst = sid.Burst("10003", 0.1, 100.0, tuple(frames), truth, True)
     folder = tmp_path / "results"
     results.begin(folder, SETTINGS, {})

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from dbp_tf import simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.simulate import simulator
 
 
 def touch(folder, *names):
@@ -228,8 +228,8 @@ def test_a_ratio_that_brightens_nothing_is_refused(tree, ratio):
 
 def pair(folder, dark, bright, exposure=10):
     """A burst of one frame with these samples [rows, columns] in DN, and its long exposure."""
-    simulator.write_dng(folder / "short/10003_00_0.1s.ARW", dark, SONY)
-    simulator.write_dng(folder / f"long/10003_00_{exposure:g}s.ARW", bright, SONY)
+    simulate.write_dng(folder / "short/10003_00_0.1s.ARW", dark, SONY)
+    simulate.write_dng(folder / f"long/10003_00_{exposure:g}s.ARW", bright, SONY)
     return sid.find_bursts(folder / "short", folder / "long", SONY, "test")
 
 

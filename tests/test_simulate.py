@@ -13,13 +13,12 @@ import rawpy
 import scipy.ndimage
 import skimage.color
 
-from dbp_tf import cli
+from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
 from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY
-from dbp_tf.simulate import simulator
-from dbp_tf.simulate.simulator import Noise
+from dbp_tf.simulate import Noise, command
 
 SILENT = Noise(gain=1e-6, read=0, row=0, offset=(0, 0, 0), offset_spread=0)
 BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
@@ -27,7 +26,7 @@ BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 
 def light_of(photo, camera):
     """What the filters get of a photograph, through the lens."""
-    return simulator.soften(simulator.unprocess(photo, camera))
+    return simulate.soften(simulate.unprocess(photo, camera))
 
 
 def random_photo(rows, columns, seed=0):
@@ -41,7 +40,7 @@ def phase(pattern, row, column):
 
 
 def run(*words):
-    return cli.run(simulator.main, simulator.FLAGS, ["simulate", *map(str, words)], words=True)
+    return cli.run(command.main, command.FLAGS, ["simulate", *map(str, words)], words=True)
 
 
 # Un-processing
@@ -54,7 +53,7 @@ def test_unprocess_agrees_with_colorimetry(camera):
     matrix = np.array(camera.xyz_to_camera).T
     white = skimage.color.rgb2xyz(np.ones((1, 1, 3))) @ matrix
     expected = skimage.color.rgb2xyz(photo) @ matrix / white / camera.white_balance
-    np.testing.assert_allclose(simulator.unprocess(photo, camera), expected, atol=1e-4)
+    np.testing.assert_allclose(simulate.unprocess(photo, camera), expected, atol=1e-4)
 
 
 @BOTH
@@ -63,7 +62,7 @@ def test_unprocess_then_camera_processing_returns_the_photograph(camera):
     to_xyz = skimage.color.rgb2xyz(np.eye(3)[np.newaxis])[0].T
     to_camera = np.array(camera.xyz_to_camera) @ to_xyz
     to_camera /= to_camera.sum(1, keepdims=True)
-    balanced = simulator.unprocess(photo, camera) * camera.white_balance
+    balanced = simulate.unprocess(photo, camera) * camera.white_balance
     linear = np.clip(balanced @ np.linalg.inv(to_camera).T, 0, 1)
     processed = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
     np.testing.assert_allclose(processed, photo, atol=1e-3)
@@ -71,25 +70,25 @@ def test_unprocess_then_camera_processing_returns_the_photograph(camera):
 
 @BOTH
 def test_white_saturates_every_colour_and_black_none(camera):
-    raw = simulator.unprocess(np.array([[[1, 1, 1], [0, 0, 0]]], np.float32), camera)
+    raw = simulate.unprocess(np.array([[[1, 1, 1], [0, 0, 0]]], np.float32), camera)
     np.testing.assert_allclose(raw[0], [[1, 1, 1], [0, 0, 0]], atol=1e-6)
 
 
 @BOTH
 def test_unprocess_stays_in_range_and_rises_with_brightness(camera):
-    assert simulator.unprocess(random_photo(64, 64), camera).min() >= 0
-    assert simulator.unprocess(random_photo(64, 64), camera).max() <= 1
+    assert simulate.unprocess(random_photo(64, 64), camera).min() >= 0
+    assert simulate.unprocess(random_photo(64, 64), camera).max() <= 1
     greys = np.linspace(0, 1, 1001)[np.newaxis, :, np.newaxis].repeat(3, axis=2)
-    assert (np.diff(simulator.unprocess(greys, camera), axis=1) >= 0).all()
+    assert (np.diff(simulate.unprocess(greys, camera), axis=1) >= 0).all()
 
 
 @BOTH
 def test_highlights_go_white_without_a_tint(camera):
     photo = np.linspace(0.9, 1, 101)[np.newaxis, :, np.newaxis] * [1, 0.99, 0.98]
     # As LibRaw develops: multiplied, and cut off where the first colour saturates.
-    developed = np.minimum(simulator.unprocess(photo, camera) * camera.white_balance, 1)
+    developed = np.minimum(simulate.unprocess(photo, camera) * camera.white_balance, 1)
     spread = developed.max(-1) - developed.min(-1)
-    assert spread.max() <= (simulator.srgb_to_linear(photo) @ [1, 0, -1]).max()
+    assert spread.max() <= (simulate.srgb_to_linear(photo) @ [1, 0, -1]).max()
     assert spread[photo[..., 2] > 0.975].max() < 1e-6
 
 
@@ -97,16 +96,16 @@ def test_multipliers_count_by_their_ratio_only():
     scaled = dataclasses.replace(SONY, white_balance=(5.54, 2.0, 2.86))
     photo = random_photo(8, 8)
     np.testing.assert_allclose(
-        simulator.unprocess(photo, scaled), simulator.unprocess(photo, SONY), atol=1e-6
+        simulate.unprocess(photo, scaled), simulate.unprocess(photo, SONY), atol=1e-6
     )
 
 
 def test_srgb_curves():
     # 18 % grey is code value 0.4614; the curve's linear piece has slope 12.92.
-    np.testing.assert_allclose(simulator.linear_to_srgb(np.array([0.18])), 0.4614, atol=5e-5)
-    np.testing.assert_allclose(simulator.srgb_to_linear(np.array([0.01292])), 0.001, rtol=1e-9)
+    np.testing.assert_allclose(simulate.linear_to_srgb(np.array([0.18])), 0.4614, atol=5e-5)
+    np.testing.assert_allclose(simulate.srgb_to_linear(np.array([0.01292])), 0.001, rtol=1e-9)
     values = np.linspace(0, 1, 257)
-    there_and_back = simulator.linear_to_srgb(simulator.srgb_to_linear(values))
+    there_and_back = simulate.linear_to_srgb(simulate.srgb_to_linear(values))
     np.testing.assert_allclose(there_and_back, values, atol=1e-7)
 
 
@@ -118,20 +117,20 @@ def test_soften_is_a_blur_of_a_fifth_of_the_finest_contrast():
     expected = light
     for axis in (0, 1):
         expected = scipy.ndimage.convolve1d(expected, [0.2, 0.6, 0.2], axis, mode="reflect")
-    np.testing.assert_allclose(simulator.soften(light), expected, atol=1e-6)
+    np.testing.assert_allclose(simulate.soften(light), expected, atol=1e-6)
     stripes = np.zeros((8, 8, 1))
     stripes[::2] = 1
-    assert np.ptp(simulator.soften(stripes)[2:-2]) == pytest.approx(0.2)
+    assert np.ptp(simulate.soften(stripes)[2:-2]) == pytest.approx(0.2)
 
 
 @BOTH
 def test_grey_photographs_stay_grey(tmp_path, camera):
-    (tile,) = simulator.tiles(simulator.load_photo(simulator.SAMPLE), camera)
-    light = simulator.unprocess(tile.mean(-1, keepdims=True).repeat(3, axis=-1), camera)
+    (tile,) = simulate.tiles(simulate.load_photo(simulate.SAMPLE), camera)
+    light = simulate.unprocess(tile.mean(-1, keepdims=True).repeat(3, axis=-1), camera)
     colour = []
-    for name, through in {"soft": simulator.soften(light), "sharp": light}.items():
-        samples = simulator.mosaic(through, simulator.pattern_of(camera))
-        simulator.write_dng(tmp_path / name, simulator.expose_long(samples, camera), camera)
+    for name, through in {"soft": simulate.soften(light), "sharp": light}.items():
+        samples = simulate.mosaic(through, simulate.pattern_of(camera))
+        simulate.write_dng(tmp_path / name, simulate.expose_long(samples, camera), camera)
         picture = developed(tmp_path / name)
         colour.append(psnr(picture, picture.mean(-1, keepdims=True)))
     # Measured: 42 and 35 dB from grey.
@@ -146,7 +145,7 @@ def test_grey_photographs_stay_grey(tmp_path, camera):
 )
 def test_mosaic_takes_each_sample_from_its_colour(pattern):
     linear = random_photo(17, 23)
-    samples = simulator.mosaic(linear, pattern)
+    samples = simulate.mosaic(linear, pattern)
     for row in range(17):
         for column in range(23):
             letter = pattern[row % len(pattern)][column % len(pattern)]
@@ -155,12 +154,12 @@ def test_mosaic_takes_each_sample_from_its_colour(pattern):
 
 def test_shifted_moves_content_and_mirrors_the_edge():
     picture = np.arange(12 * 15).reshape(12, 15)
-    down_left = simulator.shifted(picture, (3, -4))
+    down_left = simulate.shifted(picture, (3, -4))
     np.testing.assert_array_equal(down_left[3:, :-4], picture[:-3, 4:])
     np.testing.assert_array_equal(down_left[:3, :-4], picture[3:0:-1, 4:])
-    up_right = simulator.shifted(picture, (-5, 2))
+    up_right = simulate.shifted(picture, (-5, 2))
     np.testing.assert_array_equal(up_right[:-5, 2:], picture[5:, :-2])
-    np.testing.assert_array_equal(simulator.shifted(picture, (0, 0)), picture)
+    np.testing.assert_array_equal(simulate.shifted(picture, (0, 0)), picture)
 
 
 # Noise
@@ -169,7 +168,7 @@ def test_shifted_moves_content_and_mirrors_the_edge():
 def flat_frame(level, noise, camera=SONY, ratio=100, offset=(0, 0, 0), shape=(600, 900), seed=1):
     samples = np.full(shape, level, np.float32)
     rng = np.random.default_rng(seed)
-    frame = simulator.expose(samples, ratio, camera, noise, offset, rng)
+    frame = simulate.expose(samples, ratio, camera, noise, offset, rng)
     assert frame.dtype == np.uint16
     return frame.astype(float)
 
@@ -218,8 +217,8 @@ def test_row_noise_is_shared_by_a_row_and_by_nothing_else():
 @BOTH
 def test_each_colour_has_its_own_offset(camera):
     frame = flat_frame(0.02, SILENT, camera, offset=(1.0, -2.0, 3.0), shape=(36, 48))
-    letters = simulator.mosaic(
-        np.broadcast_to(np.array([1.0, -2.0, 3.0]), (36, 48, 3)), simulator.pattern_of(camera)
+    letters = simulate.mosaic(
+        np.broadcast_to(np.array([1.0, -2.0, 3.0]), (36, 48, 3)), simulate.pattern_of(camera)
     )
     bare = flat_frame(0.02, SILENT, camera, shape=(36, 48))
     np.testing.assert_array_equal(frame - bare, letters)
@@ -228,7 +227,7 @@ def test_each_colour_has_its_own_offset(camera):
 def test_offsets_are_drawn_about_their_mean():
     rng = np.random.default_rng(0)
     noise = Noise(offset=(0.5, -1.0, 2.0), offset_spread=0.4)
-    drawn = np.array([simulator.draw_offset(noise, rng) for _ in range(4000)])
+    drawn = np.array([simulate.draw_offset(noise, rng) for _ in range(4000)])
     np.testing.assert_allclose(drawn.mean(0), (0.5, -1.0, 2.0), atol=0.03)
     np.testing.assert_allclose(drawn.std(0), 0.4, rtol=0.05)
     assert abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.06
@@ -243,12 +242,12 @@ def test_raw_values_fall_below_black_but_not_below_zero_or_above_white():
 def test_black_of_each_site():
     black = np.array([[500, 510], [520, 530]])
     samples = np.zeros((6, 8), np.float32)
-    frame = simulator.expose(
+    frame = simulate.expose(
         samples, 1, SONY, SILENT, (0, 0, 0), np.random.default_rng(0), ("BG", "GR"), black
     )
     np.testing.assert_array_equal(frame, np.tile(black, (3, 4)))
     np.testing.assert_array_equal(
-        simulator.expose_long(samples + 1, SONY, black), np.full((6, 8), SONY.white)
+        simulate.expose_long(samples + 1, SONY, black), np.full((6, 8), SONY.white)
     )
 
 
@@ -258,15 +257,15 @@ def test_black_of_each_site():
 @BOTH
 def test_truth_is_the_mosaic_between_black_and_white(camera):
     photo = random_photo(24, 36)
-    scene = simulator.simulate_scene(photo, camera, np.random.default_rng(0), frames=1)
-    samples = simulator.mosaic(light_of(photo, camera), simulator.pattern_of(camera))
+    scene = simulate.simulate_scene(photo, camera, np.random.default_rng(0), frames=1)
+    samples = simulate.mosaic(light_of(photo, camera), simulate.pattern_of(camera))
     expected = camera.black + samples.astype(float) * (camera.white - camera.black)
     np.testing.assert_allclose(scene.truth, expected, atol=0.501)
 
 
 def test_frames_are_shaken_as_the_scene_says():
     photo = random_photo(64, 80)
-    scene = simulator.simulate_scene(
+    scene = simulate.simulate_scene(
         photo, SONY, np.random.default_rng(3), frames=40, ratio=1, shake=6, noise=SILENT
     )
     assert scene.shifts.shape == (40, 2)
@@ -276,14 +275,14 @@ def test_frames_are_shaken_as_the_scene_says():
     for frame, (down, right) in zip(scene.frames, scene.shifts, strict=True):
         # The scene moves behind the filters: the mosaic's phase stays.
         inside = linear[10 - down : 50 - down, 10 - right : 70 - right]
-        wanted = SONY.black + simulator.mosaic(inside, ("RG", "GB")) * (SONY.white - SONY.black)
+        wanted = SONY.black + simulate.mosaic(inside, ("RG", "GB")) * (SONY.white - SONY.black)
         np.testing.assert_allclose(frame[10:50, 10:70], wanted, atol=1)
 
 
 def test_a_short_burst_is_the_start_of_a_long_one():
     photo = random_photo(64, 64)
     scenes = [
-        simulator.simulate_scene(photo, SONY, np.random.default_rng(5), frames=frames, shake=4)
+        simulate.simulate_scene(photo, SONY, np.random.default_rng(5), frames=frames, shake=4)
         for frames in (2, 5)
     ]
     np.testing.assert_array_equal(scenes[0].frames, scenes[1].frames[:2])
@@ -293,7 +292,7 @@ def test_a_short_burst_is_the_start_of_a_long_one():
 def test_the_offset_stays_through_a_burst():
     # A mean over frames cannot remove what all of them share.
     noise = dataclasses.replace(SILENT, offset_spread=50)
-    scene = simulator.simulate_scene(
+    scene = simulate.simulate_scene(
         np.zeros((16, 16, 3)), SONY, np.random.default_rng(0), frames=3, noise=noise
     )
     expected = np.rint(SONY.black + scene.offset[[0, 1, 1, 2]])
@@ -308,27 +307,27 @@ def test_load_photo_reduces_in_linear_light(tmp_path):
     picture = np.full((7, 9, 3), 51, np.uint8)
     picture[::2] = 204
     imageio.imwrite(tmp_path / "stripes.png", picture)
-    whole = simulator.load_photo(tmp_path / "stripes.png")
+    whole = simulate.load_photo(tmp_path / "stripes.png")
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, picture / np.float32(255))
-    half = simulator.load_photo(tmp_path / "stripes.png", reduce=2)
+    half = simulate.load_photo(tmp_path / "stripes.png", reduce=2)
     # Code values 0.2 and 0.8 are 3.31 and 60.38 % of the light; 31.85 % is 0.5999, not 0.5.
     np.testing.assert_allclose(half, np.full((3, 4, 3), 0.5999), atol=1e-4)
 
 
 def test_load_photo_takes_grey_and_transparent_and_turned_pictures(tmp_path):
     imageio.imwrite(tmp_path / "grey.png", np.full((4, 6), 51, np.uint8))
-    np.testing.assert_allclose(simulator.load_photo(tmp_path / "grey.png"), np.full((4, 6, 3), 0.2))
+    np.testing.assert_allclose(simulate.load_photo(tmp_path / "grey.png"), np.full((4, 6, 3), 0.2))
     imageio.imwrite(tmp_path / "alpha.png", np.full((4, 6, 4), 51, np.uint8))
-    assert simulator.load_photo(tmp_path / "alpha.png").shape == (4, 6, 3)
+    assert simulate.load_photo(tmp_path / "alpha.png").shape == (4, 6, 3)
     from PIL import Image
 
     exif = Image.Exif()
     exif[274] = 6  # the camera was held on its side
     Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
-    assert simulator.load_photo(tmp_path / "turned.jpg").shape == (6, 4, 3)
-    assert simulator.photo_shape(tmp_path / "turned.jpg") == (6, 4)
-    assert simulator.photo_shape(tmp_path / "grey.png", reduce=3) == (1, 2)
+    assert simulate.load_photo(tmp_path / "turned.jpg").shape == (6, 4, 3)
+    assert simulate.photo_shape(tmp_path / "turned.jpg") == (6, 4)
+    assert simulate.photo_shape(tmp_path / "grey.png", reduce=3) == (1, 2)
 
 
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
@@ -342,7 +341,7 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", picture[::-1, ::-1], byteorder=">")
     expected = picture[::-1, ::-1, np.newaxis].repeat(3, axis=2) / 65535
     for name in ("a.png", "b.tif"):
-        photo = simulator.load_photo(tmp_path / name)
+        photo = simulate.load_photo(tmp_path / name)
         assert photo.dtype == np.float32
         np.testing.assert_allclose(photo, expected, atol=1e-7)
 
@@ -353,17 +352,17 @@ def test_pictures_of_unknown_white_and_monstrous_ones_are_refused(tmp_path, monk
     for mode in "IF":
         Image.new(mode, (70, 80)).save(tmp_path / f"{mode}.tif")
         with pytest.raises(InputError, match=f"{mode}.tif holds 32-bit numbers"):
-            simulator.load_photo(tmp_path / f"{mode}.tif")
+            simulate.load_photo(tmp_path / f"{mode}.tif")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match="astronaut.jpg has more pixels"):
-        simulator.load_photo(simulator.SAMPLE)
+        simulate.load_photo(simulate.SAMPLE)
 
 
 def test_whole_photographs_are_cut_to_what_packs_evenly():
-    assert [tile.shape[:2] for tile in simulator.tiles(random_photo(87, 101), SONY)] == [(84, 100)]
-    (tile,) = simulator.tiles(random_photo(87, 101), SONY)
+    assert [tile.shape[:2] for tile in simulate.tiles(random_photo(87, 101), SONY)] == [(84, 100)]
+    (tile,) = simulate.tiles(random_photo(87, 101), SONY)
     np.testing.assert_array_equal(tile, random_photo(87, 101)[1:85, :100])
-    (tile,) = simulator.tiles(random_photo(512, 620), FUJI)
+    (tile,) = simulate.tiles(random_photo(512, 620), FUJI)
     assert tile.shape == (516, 612, 3)
     np.testing.assert_array_equal(tile[:512], random_photo(512, 620)[:, 4:616])
     np.testing.assert_array_equal(tile[512:], tile[510:506:-1])
@@ -372,14 +371,14 @@ def test_whole_photographs_are_cut_to_what_packs_evenly():
 def test_tiles_come_from_the_centre_outwards_without_overlap():
     photo = np.arange(3 * 64 + 10)[:, None, None] * 1000 + np.arange(3 * 64)[None, :, None]
     photo = photo.repeat(3, axis=2)
-    everything = simulator.tiles(photo, SONY, size=64, count=0)
+    everything = simulate.tiles(photo, SONY, size=64, count=0)
     assert [tile.shape for tile in everything] == [(64, 64, 3)] * 9
     assert tuple(tile[0, 0, 0] for tile in everything[:1]) == ((64 + 5) * 1000 + 64,)
     assert len(np.unique(np.stack(everything)[..., 0])) == 9 * 64 * 64
-    (middle,) = simulator.tiles(photo, SONY, size=64)
+    (middle,) = simulate.tiles(photo, SONY, size=64)
     np.testing.assert_array_equal(middle, everything[0])
-    assert simulator.tiles(photo, SONY, size=65)[0].shape == (68, 68, 3)
-    assert simulator.tiles(random_photo(512, 512), FUJI, size=512)[0].shape == (516, 516, 3)
+    assert simulate.tiles(photo, SONY, size=65)[0].shape == (68, 68, 3)
+    assert simulate.tiles(random_photo(512, 512), FUJI, size=512)[0].shape == (516, 516, 3)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +393,7 @@ def test_tiles_come_from_the_centre_outwards_without_overlap():
 )
 def test_too_small(camera, shape, size, words):
     with pytest.raises(InputError, match=words):
-        simulator.tiles(random_photo(*shape), camera, size)
+        simulate.tiles(random_photo(*shape), camera, size)
 
 
 # Files
@@ -404,13 +403,13 @@ def test_too_small(camera, shape, size, words):
 def test_libraw_reads_back_what_was_written(tmp_path, camera):
     samples = np.random.default_rng(0).integers(0, 16384, (516, 624)).astype(np.uint16)
     path = tmp_path / f"frame{camera.suffix}"
-    simulator.write_dng(path, samples, camera, exposure=0.04)
+    simulate.write_dng(path, samples, camera, exposure=0.04)
     with rawpy.imread(str(path)) as raw:
         np.testing.assert_array_equal(raw.raw_image_visible, samples)
         assert raw.raw_type == rawpy.RawType.Flat
         assert raw.color_desc == b"RGBG"
         letters = np.array(list("RGBG"))[raw.raw_pattern]
-        assert ["".join(row) for row in letters] == list(simulator.pattern_of(camera))
+        assert ["".join(row) for row in letters] == list(simulate.pattern_of(camera))
         assert raw.black_level_per_channel == [camera.black] * 4
         assert raw.white_level == camera.white
         np.testing.assert_allclose(raw.camera_whitebalance[:3], camera.white_balance, rtol=1e-5)
@@ -424,7 +423,7 @@ def test_every_bayer_phase_with_its_black_levels(tmp_path, row, column):
     black = np.array([[500, 510], [520, 530]])
     samples = np.random.default_rng(0).integers(0, 16384, (70, 94)).astype(np.uint16)
     path = tmp_path / "frame.dng"
-    simulator.write_dng(path, samples, SONY, pattern=pattern, black=black)
+    simulate.write_dng(path, samples, SONY, pattern=pattern, black=black)
     with rawpy.imread(str(path)) as raw:
         np.testing.assert_array_equal(raw.raw_image_visible, samples)
         letters = np.array(list("RGBG"))[raw.raw_pattern]
@@ -437,7 +436,7 @@ def test_every_bayer_phase_with_its_black_levels(tmp_path, row, column):
 def test_xtrans_phases(tmp_path, row, column):
     pattern = phase(packing.XTRANS.colours, row, column)
     samples = np.full((512, 516), 2000, np.uint16)
-    simulator.write_dng(tmp_path / "frame.dng", samples, FUJI, pattern=pattern)
+    simulate.write_dng(tmp_path / "frame.dng", samples, FUJI, pattern=pattern)
     with rawpy.imread(str(tmp_path / "frame.dng")) as raw:
         letters = np.array(list("RGBG"))[raw.raw_pattern]
         assert ["".join(line) for line in letters] == list(pattern)
@@ -448,7 +447,7 @@ def test_other_cameras_and_their_capture_data(tmp_path):
     samples = np.full((64, 96), 100, np.uint16)
     captured = datetime.datetime(2021, 2, 3, 4, 5, 6, 789000)
     path = tmp_path / "frame.dng"
-    simulator.write_dng(path, samples, phone, captured=captured, orientation=6)
+    simulate.write_dng(path, samples, phone, captured=captured, orientation=6)
     with rawpy.imread(str(path)) as raw:
         assert raw.black_level_per_channel == [64] * 4
         assert raw.white_level == 1023
@@ -475,7 +474,7 @@ def developed(path):
 
 def bt709(photo):
     """An sRGB photograph with LibRaw's default tone curve, that of BT.709, in sRGB's place."""
-    linear = simulator.srgb_to_linear(photo)
+    linear = simulate.srgb_to_linear(photo)
     return np.where(linear < 0.018054, 4.5 * linear, 1.099297 * linear**0.45 - 0.099297)
 
 
@@ -492,12 +491,12 @@ def test_developed_truth_is_the_photograph(tmp_path, camera, other_colours):
         camera = dataclasses.replace(
             camera, xyz_to_camera=other.xyz_to_camera, white_balance=(1.3, 1.0, 2.6)
         )
-    photo = simulator.load_photo(simulator.SAMPLE)
-    (tile,) = simulator.tiles(photo, camera)
-    samples = simulator.mosaic(light_of(tile, camera), simulator.pattern_of(camera))
-    simulator.write_dng(tmp_path / "truth.dng", simulator.expose_long(samples, camera), camera)
+    photo = simulate.load_photo(simulate.SAMPLE)
+    (tile,) = simulate.tiles(photo, camera)
+    samples = simulate.mosaic(light_of(tile, camera), simulate.pattern_of(camera))
+    simulate.write_dng(tmp_path / "truth.dng", simulate.expose_long(samples, camera), camera)
     picture = developed(tmp_path / "truth.dng")[:512, :512]
-    expected = bt709(simulator.linear_to_srgb(simulator.soften(simulator.srgb_to_linear(photo))))
+    expected = bt709(simulate.linear_to_srgb(simulate.soften(simulate.srgb_to_linear(photo))))
     # Interpolated colours cost fine detail, measured 39 dB, and no colour at all.
     assert psnr(picture, expected) > 38
     np.testing.assert_allclose(picture.mean((0, 1)), expected.mean((0, 1)), atol=0.002)
@@ -564,12 +563,57 @@ def test_seed_and_scene_number_change_the_noise(tmp_path):
             assert (pixels[one] != pixels[other]).mean() > 0.5
 
 
+def read_back(folder):
+    """{name of the file: (mosaic, multipliers)} of all raw files of a tree."""
+    found = {}
+    for path in sorted(folder.glob("*/*")):
+        with rawpy.imread(str(path)) as raw:
+            found[path.name] = raw.raw_image_visible.copy(), raw.camera_whitebalance[:3]
+    return found
+
+
+def test_the_light_changes_multipliers_and_mosaic_alike(tmp_path):
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    imageio.imwrite(tmp_path / "a.png", grey)
+    frames = [tmp_path / "a.png", "--frames", 2, "--out"]
+    assert run(*frames, tmp_path / "own") == 0
+    assert run(*frames, tmp_path / "named", "--white_balance", "2.77,1,1.43") == 0
+    assert run(*frames, tmp_path / "lamp", "--white_balance", "1.6,1,2.4") == 0
+    own, named, lamp = (read_back(tmp_path / name) for name in ("own", "named", "lamp"))
+    for name in own:
+        np.testing.assert_array_equal(own[name][0], named[name][0])
+    truth, multipliers = lamp["10000_00_10s.ARW"]
+    np.testing.assert_allclose(multipliers, (1.6, 1, 2.4), rtol=1e-5)
+    signal = truth - 512.0
+    np.testing.assert_allclose(signal[1::2, 1::2] * 2.4, signal[::2, 1::2], atol=2)
+    np.testing.assert_allclose(signal[::2, ::2] * 1.6, signal[::2, 1::2], atol=2)
+
+
+def test_varied_light_is_of_seed_and_scene_alone(tmp_path):
+    imageio.imwrite(tmp_path / "a.png", (255 * random_photo(64, 64)).astype(np.uint8))
+    varied = [tmp_path / "a.png", "--frames", 1, "--white_balance", "varied", "--out"]
+    assert run(*varied, tmp_path / "many", "--ratio", "100,200,300") == 0
+    assert run(*varied, tmp_path / "one", "--ratio", "200", "--scene", 10001) == 0
+    many, one = (read_back(tmp_path / name) for name in ("many", "one"))
+    for name in one:
+        np.testing.assert_array_equal(many[name][0], one[name][0])
+        assert many[name][1] == one[name][1]
+    assert len({tuple(multipliers) for _, multipliers in many.values()}) == 3
+    rng = np.random.default_rng(0)
+    drawn = np.array([simulate.draw_white_balance(SONY, rng) for _ in range(2000)])
+    assert (drawn[:, 1] == 1).all()
+    assert 1.45 < drawn[:, 0].min() < 1.6 and 3.0 < drawn[:, 0].max() < 3.25
+    assert 1.2 < drawn[:, 2].min() < 1.35 and 2.4 < drawn[:, 2].max() < 2.65
+    # Warm light needs little red and much blue.
+    assert np.corrcoef(np.log(drawn[:, [0, 2]]).T)[0, 1] < -0.95
+
+
 def test_misaligned_numbers_are_passed_over_unless_asked_for():
-    assert simulator.scene_numbers(10033, 3) == [10033, 10035, 10036]
-    assert simulator.scene_numbers(10034, 1) == [10034]
-    assert simulator.scene_numbers(99998, 2) == [99998, 99999]
+    assert simulate.scene_numbers(10033, 3) == [10033, 10035, 10036]
+    assert simulate.scene_numbers(10034, 1) == [10034]
+    assert simulate.scene_numbers(99998, 2) == [99998, 99999]
     with pytest.raises(InputError, match="--scene 99998 leaves 2 of the 3 numbers"):
-        simulator.scene_numbers(99998, 3)
+        simulate.scene_numbers(99998, 3)
 
 
 @pytest.mark.parametrize(
@@ -609,7 +653,7 @@ def test_an_existing_scene_is_replaced_whole_or_not_at_all(tmp_path, capsys):
 
 def test_bad_input_is_one_sentence(tmp_path, capsys):
     (tmp_path / "words.jpg").write_text("no picture")
-    whole = simulator.SAMPLE.read_bytes()
+    whole = simulate.SAMPLE.read_bytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "file").write_text("in the way")
     out = ["--out", tmp_path / "out"]
@@ -620,7 +664,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         ([tmp_path, *out], "there is no photograph"),
         (["--out", tmp_path / "file"], "file.*cannot be written"),
         ([], "--out is missing"),
-        ([simulator.SAMPLE, tmp_path / "none.jpg", *out], "there is no photograph .*none.jpg"),
+        ([simulate.SAMPLE, tmp_path / "none.jpg", *out], "there is no photograph .*none.jpg"),
         (["--size", "513", *out], "astronaut.jpg comes to 512 rows"),
         (["--camera", "fuji", "--reduce", "2", *out], "astronaut.jpg comes to 256 rows"),
         (["--camera", "canon", *out], "--camera=canon"),
@@ -629,6 +673,9 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
         (["--black_offset", "1,2", *out], "--black_offset: give three numbers"),
         (["--frames", "0", *out], "--frames=0"),
         (["--tiles", "1", *out], "--tiles belongs to --size"),
+        (["--white_balance", "2,1", *out], "--white_balance: give three numbers, R,G,B, not 2"),
+        (["--white_balance", "0,1,1", *out], "--white_balance=0,1,1: give numbers from 0.1"),
+        (["--white_balance", "camera", *out], "--white_balance=camera: give numbers"),
         (["--gain", "nan", *out], "--gain=nan: give a finite number"),
         (["--gain", "inf", *out], "--gain=inf: give a finite number"),
         (["--read_noise", "inf", *out], "--read_noise=inf: give a finite number"),
@@ -649,7 +696,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
 def test_without_tifffile_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(InputError, match=r"dbp_tf\[simulate\]"):
-        simulator.write_dng(tmp_path / "x.dng", np.zeros((64, 64), np.uint16), SONY)
+        simulate.write_dng(tmp_path / "x.dng", np.zeros((64, 64), np.uint16), SONY)
     assert list(tmp_path.iterdir()) == []
 
 

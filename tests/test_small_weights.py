@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
+from dbp_tf import simulate
 from dbp_tf.data import sid
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, reading
 from dbp_tf.restore import modes, pretrained
-from dbp_tf.simulate import simulator
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
 
@@ -33,7 +33,7 @@ def model(camera):
 def sample(camera, tmp_path_factory):
     """(packed frames, truth) of the sample at ratio 300."""
     folder = tmp_path_factory.mktemp(camera.name)
-    for _ in simulator.simulate([simulator.SAMPLE], folder, camera, ratios=(300.0,)):
+    for _ in simulate.simulate_tree([simulate.SAMPLE], folder, camera, ratios=(300.0,)):
         pass
     (burst,) = sid.find_bursts(folder / "short", folder / "long", camera, "test", 8)
     frames = [

@@ -23,13 +23,12 @@ import test_burst
 import train_burst
 import train_coarse
 import train_fine
-from dbp_tf import cli
+from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras
 from dbp_tf.restore import pretrained
 from dbp_tf.restore.pretrained import load_pretrained
-from dbp_tf.simulate import simulator
 from dbp_tf.training import train_options, training_step, vgg
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -65,8 +64,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("training")
     for first, count in ((1, 3), (20000, 1)):
         list(
-            simulator.simulate(
-                [simulator.SAMPLE],
+            simulate.simulate_tree(
+                [simulate.SAMPLE],
                 home / "data",
                 cameras.SONY,
                 first_scene=first,

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dbp_tf import simulate
 from dbp_tf.data import patches, raw_cache, sid
 from dbp_tf.data.patches import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import streaming
-from dbp_tf.simulate import simulator
 
 pytest.importorskip("tifffile")
 
@@ -324,10 +324,10 @@ def write_tree(folder, camera, scenes, size, frames=3, long="10", **how):
         for frame in range(frames):
             dark = rng.integers(camera.black - 20, camera.black + 300, size).astype(np.uint16)
             path = folder / "short" / f"{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
-            simulator.write_dng(path, dark, camera, 0.1, **how)
+            simulate.write_dng(path, dark, camera, 0.1, **how)
         bright = rng.integers(camera.black, camera.white + 1, size).astype(np.uint16)
         path = folder / "long" / f"{scene:05d}_00_{long}s{camera.suffix}"
-        simulator.write_dng(path, bright, camera, float(long), **how)
+        simulate.write_dng(path, bright, camera, float(long), **how)
     return sid.find_bursts(folder / "short", folder / "long", camera, "train")
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dbp_tf import simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing, reading, white_balance
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.simulate import simulator
 
 OTHER = (1.3, 1.0, 2.7)
 
@@ -19,7 +19,7 @@ def test_grey_of_another_sensor_becomes_the_training_camera_s(camera):
     other = dataclasses.replace(camera, white_balance=OTHER)
     grey = np.full((12, 12, 3), 0.5, np.float32)
     ours, theirs = (
-        packing.pack(simulator.mosaic(simulator.unprocess(grey, one), layout.colours), layout)
+        packing.pack(simulate.mosaic(simulate.unprocess(grey, one), layout.colours), layout)
         for one in (camera, other)
     )
     colours, _ = white_balance.scales("camera", OTHER, camera.white_balance)
@@ -120,11 +120,9 @@ class TestWeightsThatSayTheirs:
         frames = []
         for number, multipliers in enumerate((camera.white_balance, OTHER)):
             light = dataclasses.replace(camera, white_balance=multipliers)
-            mosaic = simulator.mosaic(
-                balanced / multipliers, packing.LAYOUTS[camera.mosaic].colours
-            )
+            mosaic = simulate.mosaic(balanced / multipliers, packing.LAYOUTS[camera.mosaic].colours)
             samples = np.rint(camera.black + mosaic * (camera.white - camera.black))
-            simulator.write_dng(tmp_path / f"{number}.dng", samples.astype(np.uint16), light)
+            simulate.write_dng(tmp_path / f"{number}.dng", samples.astype(np.uint16), light)
             frames.append(reading.read_raw(tmp_path / f"{number}.dng", camera))
             assert frames[-1].white_balance == pytest.approx(multipliers, rel=1e-4)
         trained = frames[0].white_balance

@@ -58,12 +58,12 @@ def sample_bursts(folder, camera, n_burst=8):
     Raises:
       InputError: what the simulator needs is not installed.
     """
-    from dbp_tf.simulate import simulator
+    from dbp_tf import simulate
 
     folder = pathlib.Path(folder)
     # The truth is written last.
     if not any(folder.glob(f"long/*{camera.suffix}")):
-        for line in simulator.simulate([simulator.SAMPLE], folder, camera, overwrite=True):
+        for line in simulate.simulate_tree([simulate.SAMPLE], folder, camera, overwrite=True):
             progress.say(f"Simulated {line}.")
     return sid.find_bursts(folder / "short", folder / "long", camera, "test", n_burst)
 

@@ -8,7 +8,7 @@ import numpy as np
 from dbp_tf.raw import packing
 
 # Mean of the white-balanced raw signal, cut at 1, over the whole picture. Simulated long exposures
-# (`simulator.unprocess`, Sony) of nine mid-key photographs that scikit-image brings (astronaut,
+# (`simulate.unprocess`, Sony) of nine mid-key photographs that scikit-image brings (astronaut,
 # brick, chelsea, coffee, coins, grass, gravel, motorcycle left and right) lie at 0.165 to 0.264;
 # this is the middle of their logarithms, at most 0.35 stops from each.
 MEAN = 0.21

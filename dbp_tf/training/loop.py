@@ -17,14 +17,13 @@ import imageio.v3 as iio
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import files, pictures, progress
+from dbp_tf import files, pictures, progress, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import protocol
 from dbp_tf.models import network_spec
 from dbp_tf.models.reference import reference_index
 from dbp_tf.raw import packing
 from dbp_tf.restore.pretrained import Enhancer, save_pretrained
-from dbp_tf.simulate import simulator
 from dbp_tf.training import distribution, run_folder, training_step
 
 COLUMNS = (
@@ -509,4 +508,4 @@ def raw_colours(packed, camera):
     colours = np.array([layout.colours[row][column] for (row, column), *_ in layout.sites])
     rgb = np.stack([packed[..., colours == c].mean(-1) for c in "RGB"], axis=-1)
     linear = np.clip(rgb * np.float32(camera.white_balance), 0, 1)
-    return simulator.linear_to_srgb(linear).astype(np.float32)
+    return simulate.linear_to_srgb(linear).astype(np.float32)

@@ -1,0 +1,169 @@
+"""The simulator: a photograph becomes a dark burst and its bright ground truth, as raw files.
+
+    python -m dbp_tf.simulate photo.jpg --out DIR --camera sony --frames 8 --ratio 100
+
+writes `DIR/short/IIIII_NN_0.1s.ARW` and `DIR/long/IIIII_00_Ts.ARW`, DNG files under the names
+of the See-in-the-Dark dataset (LibRaw goes by content, not by suffix). Without a photograph it
+takes the sample.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from dbp_tf import config, files
+from dbp_tf.config import parameter
+from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras
+from dbp_tf.simulate.noise import Noise
+from dbp_tf.simulate.photographs import SAMPLE
+from dbp_tf.simulate.scenes import simulate_tree
+
+_SCENES = "scenes"
+_PHOTOGRAPHS = "photographs"
+_NOISE = "noise"
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """The parameters of the simulator."""
+
+    out: pathlib.Path | None = parameter(
+        None,
+        "Folder for short/ and long/ of the simulated raw files; made if it is missing.",
+        topic=_SCENES,
+        required=True,
+    )
+    camera: str = parameter(
+        "sony", "Camera to imitate.", topic=_SCENES, choices=tuple(cameras.CAMERAS)
+    )
+    frames: int = parameter(8, "Dark frames of a burst.", topic=_SCENES, low=1, high=100)
+    ratio: str = parameter(
+        "100",
+        "Exposure ratio; several with commas, each makes a scene of its own.",
+        topic=_SCENES,
+    )
+    scene: int = parameter(
+        10000,
+        "Number of the first scene: 0xxxx train, 1xxxx test, 2xxxx validation. The following "
+        "scenes count up, past the three numbers that are misaligned in the dataset.",
+        topic=_SCENES,
+        low=0,
+        high=99999,
+    )
+    shake: int = parameter(
+        0,
+        "Hand shake: raw pixels by which a frame may be off the first one, along rows and along "
+        "columns.",
+        topic=_SCENES,
+        low=0,
+        high=63,
+    )
+    white_balance: str | None = parameter(
+        None,
+        "Light of the scenes: multipliers R,G,B that make it white; varied draws others for every "
+        "scene, from daylight to tungsten. By default those of the camera.",
+        topic=_SCENES,
+    )
+    seed: int = parameter(
+        0,
+        "Seed of the random numbers; a scene depends on it and on its own number only.",
+        topic=_SCENES,
+        low=0,
+    )
+    overwrite: bool = parameter(False, "Replace scenes that are there already.", topic=_SCENES)
+    reduce: int = parameter(
+        1,
+        "Whole factor by which photographs are made smaller; from 2 on their own noise mostly "
+        "vanishes from the ground truth.",
+        topic=_PHOTOGRAPHS,
+        low=1,
+    )
+    size: int | None = parameter(
+        None,
+        "Cut square tiles with so many pixels a side, rounded up to what packs evenly; without "
+        "it, the whole photograph.",
+        topic=_PHOTOGRAPHS,
+        low=1,
+    )
+    tiles: int | None = parameter(
+        None,
+        "With --size: tiles of a photograph, those nearest its centre first; 0 for all. By "
+        "default 1.",
+        topic=_PHOTOGRAPHS,
+        low=0,
+    )
+    gain: float = parameter(Noise.gain, "Shot noise: DN per electron.", topic=_NOISE, low=1e-6)
+    read_noise: float = parameter(Noise.read, "Read noise in DN.", topic=_NOISE, low=0)
+    row_noise: float = parameter(Noise.row, "Row noise in DN.", topic=_NOISE, low=0)
+    black_offset: str = parameter(
+        ",".join(f"{value:g}" for value in Noise.offset),
+        "Mean error of the black level in DN: R,G,B.",
+        topic=_NOISE,
+    )
+    offset_spread: float = parameter(
+        Noise.offset_spread,
+        "How far each colour's black level lies off that mean, drawn once a burst: standard "
+        "deviation in DN.",
+        topic=_NOISE,
+        low=0,
+    )
+
+
+FLAGS = flags.FlagValues()
+config.define_flags(FLAGS, Simulation)
+
+
+def main(photos: list[str]) -> None:
+    """Simulates scenes from photographs as the flags say; without one, from the sample."""
+    wanted = config.from_flags(FLAGS, Simulation)
+    if wanted.tiles is not None and wanted.size is None:
+        raise InputError("--tiles belongs to --size: give that too")
+    white_balance = wanted.white_balance
+    if white_balance not in (None, "varied"):
+        white_balance = _colours("white_balance", white_balance, least=0.1, most=100)
+    noise = Noise(
+        wanted.gain,
+        wanted.read_noise,
+        wanted.row_noise,
+        _colours("black_offset", wanted.black_offset, least=-1000, most=1000),
+        wanted.offset_spread,
+    )
+    lines = simulate_tree(
+        [*map(files.expand, photos)] or [SAMPLE],
+        wanted.out,
+        cameras.camera_named(wanted.camera),
+        ratios=_numbers("ratio", wanted.ratio, least=1, most=10000),
+        first_scene=wanted.scene,
+        seed=wanted.seed,
+        reduce=wanted.reduce,
+        size=wanted.size,
+        count=1 if wanted.tiles is None else wanted.tiles,
+        overwrite=wanted.overwrite,
+        white_balance=white_balance,
+        frames=wanted.frames,
+        shake=wanted.shake,
+        noise=noise,
+    )
+    for line in lines:
+        print(line, flush=True)
+
+
+def _numbers(flag, text, least, most):
+    try:
+        numbers = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(least <= number <= most for number in numbers):
+        raise InputError(
+            f"--{flag}={text}: give numbers from {least:g} to {most:g}, with commas between them"
+        )
+    return numbers
+
+
+def _colours(flag, text, least, most):
+    numbers = _numbers(flag, text, least, most)
+    if len(numbers) != 3:
+        raise InputError(f"--{flag}: give three numbers, R,G,B, not {len(numbers)}")
+    return numbers
