@@ -8,9 +8,7 @@ Photographs (the bundled sample without any) are simulated as bursts held still,
 restored with and without each step and compared with the truth of its first frame, and so is that
 frame alone. Prints PSNR in dB and its gain over the single frame, over the whole picture and over
 the object's path, writes hand_held.csv and a picture of every restoration, and says at the end by
-how much the worst burst falls below its single frame. X-Trans bursts are aligned a second time with
-shifts by any packed pixel, which move red and blue samples off their filters by one raw pixel (see
-`alignment.whole_shift`).
+how much the worst burst falls below its single frame.
 """
 
 import csv
@@ -48,7 +46,6 @@ STEPS = {
     "--motion_mask": dict(align=False, motion_mask=True),
     "both": dict(align=True, motion_mask=True),
 }
-ANY_SHIFT = {"both, any shift": dict(align=True, motion_mask=True, intact=False)}
 
 SCENES = {  # name: (shaken, something moves)
     "still": (False, False),
@@ -108,13 +105,13 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
     return frames, truth, path
 
 
-def restorations(model, frames, layout, steps):
+def restorations(model, frames, layout):
     """Yields (step, picture, frames used, greatest moving share) of one burst."""
     yield SINGLE, model.enhance(frames[:1]), 1, 0.0
-    for step, switches in steps.items():
-        fixed, place, notes = alignment.align_burst(frames, model.coarse, layout, **switches)
-        moving = max(note.moving or 0 for note in notes)
-        yield step, model.enhance(fixed, reference_frame=place), len(fixed), moving
+    for step, switches in STEPS.items():
+        fitting = alignment.align_burst(frames, model.coarse, layout, **switches)
+        moving = max(note.moving or 0 for note in fitting.notes)
+        yield step, model.enhance(fitting, reference_frame="first"), len(fitting), moving
 
 
 def scores(picture, truth, path):
@@ -128,7 +125,6 @@ def scores(picture, truth, path):
 def measure(model, photo, name, camera, folder):
     """Yields a row of the table for every restoration of one photograph."""
     layout = packing.LAYOUTS[camera.mosaic]
-    steps = STEPS | (ANY_SHIFT if layout is packing.XTRANS else {})
     for ratio in map(float, _RATIOS.value):
         for scene, (shaken, moves) in SCENES.items():
             rng = np.random.default_rng(_SEED.value)
@@ -136,7 +132,7 @@ def measure(model, photo, name, camera, folder):
             stem = f"{name}_{ratio:g}_{scene.replace(', ', '_')}"
             pictures.write_png(folder / f"{stem}_gt.png", truth)
             single = None
-            for step, picture, used, moving in restorations(model, frames, layout, steps):
+            for step, picture, used, moving in restorations(model, frames, layout):
                 whole, there = scores(picture, truth, path)
                 single = single or (whole, there)
                 label = step.replace("--", "").replace(",", "").replace(" ", "_")

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import skimage.transform
 
 from dbp_tf import simulate
 from dbp_tf.errors import InputError
-from dbp_tf.photos import alignment
-from dbp_tf.photos.alignment import Shift
+from dbp_tf.photos import alignment, motion, shifts
+from dbp_tf.photos.shifts import Shift
 from dbp_tf.raw import packing
 from dbp_tf.raw.cameras import CAMERAS, SONY
 from dbp_tf.raw.packing import BAYER, XTRANS
@@ -37,12 +38,12 @@ def box(half):
     return scipy.ndimage.uniform_filter(half, (1, 5, 5, 1), mode="nearest")
 
 
-def burst(photos, camera, ratio=100, shifts=None, seed=0):
+def burst(photos, camera, ratio=100, shakes=None, seed=0):
     """Packed frames, one of each photograph, its content shifted by so many raw pixels."""
     rng = np.random.default_rng(seed)
     layout = layout_of(camera)
     frames = []
-    for picture, shift in itertools.zip_longest(photos, shifts or [], fillvalue=(0, 0)):
+    for picture, shift in itertools.zip_longest(photos, shakes or [], fillvalue=(0, 0)):
         scene = simulate.simulate_scene(
             simulate.shifted(picture, shift), camera, rng, frames=1, ratio=ratio
         )
@@ -64,6 +65,14 @@ def with_copy(picture, centre, radius):
     return with_disc(picture, centre, radius, moved)[0]
 
 
+def align(frames, layout, reference="first", coarse=box, **switches):
+    """(list of fitting frames, reference first; notes)."""
+    fitting = alignment.align_burst(frames, coarse, layout, reference, **switches)
+    fixed = list(fitting)
+    assert len(fixed) == len(fitting) and len(fitting.notes) == len(frames)
+    return fixed, fitting.notes
+
+
 def views(frames):
     return [alignment.view_of(frame, box) for frame in frames]
 
@@ -78,11 +87,11 @@ def test_shake_of_whole_packed_pixels_is_recovered_exactly(camera, ratio):
     most = 16 // scale
     # Sums are even, as X-Trans needs it.
     packed = [(0, 0), (most, -most), (-1, 1), (3, 5), (most % 2 - most, -4)]
-    shifts = [(scale * rows, scale * columns) for rows, columns in packed]
-    reference, *others = views(burst([photo()] * 5, camera, ratio, shifts))
+    shakes = [(scale * rows, scale * columns) for rows, columns in packed]
+    reference, *others = views(burst([photo()] * 5, camera, ratio, shakes))
     for view, expected in zip(others, packed[1:], strict=True):
-        found = alignment.find_shift(view.coarse, reference.coarse)
-        assert alignment.whole_shift(found, layout_of(camera)) == expected
+        found = shifts.find_shift(view.coarse, reference.coarse)
+        assert shifts.whole_shift(found, layout_of(camera)) == expected
         assert found.confidence > 3 * alignment.LEAST_CONFIDENCE
 
 
@@ -90,25 +99,25 @@ def test_shake_of_whole_packed_pixels_is_recovered_exactly(camera, ratio):
 @RATIOS
 @pytest.mark.parametrize("name", ["coffee", "chelsea"])
 def test_any_shake_is_recovered_to_half_a_packed_pixel(camera, ratio, name):
-    shifts = [(0, 0), (16, -15), (-7, 11), (1, 2), (-13, -16)]
-    reference, *others = views(burst([photo(name)] * 5, camera, ratio, shifts))
-    for view, shift in zip(others, shifts[1:], strict=True):
-        found = alignment.find_shift(view.coarse, reference.coarse)
+    shakes = [(0, 0), (16, -15), (-7, 11), (1, 2), (-13, -16)]
+    reference, *others = views(burst([photo(name)] * 5, camera, ratio, shakes))
+    for view, shift in zip(others, shakes[1:], strict=True):
+        found = shifts.find_shift(view.coarse, reference.coarse)
         expected = np.array(shift) / layout_of(camera).scale
         np.testing.assert_allclose([2 * found.rows, 2 * found.columns], expected, atol=0.5)
 
 
 def test_shake_is_found_far_beyond_what_hands_do():
     reference, moved = views(burst([photo()] * 2, SONY, 300, [(0, 0), (-50, 60)]))
-    found = alignment.find_shift(moved.coarse, reference.coarse)
-    assert alignment.whole_shift(found, BAYER) == (-25, 30)
+    found = shifts.find_shift(moved.coarse, reference.coarse)
+    assert shifts.whole_shift(found, BAYER) == (-25, 30)
 
 
 def test_a_bright_object_does_not_drag_the_picture_along():
     # It moves by 56 raw pixels over a brick wall, and its peak is the higher one.
     pictures = [with_disc(photo("brick"), (130, 70 + 56 * frame), 30)[0] for frame in range(2)]
     reference, moved = views(burst(pictures, SONY, 100, [(0, 0), (6, -4)]))
-    found = alignment.find_shift(moved.coarse, reference.coarse)
+    found = shifts.find_shift(moved.coarse, reference.coarse)
     # The object's own peak is 28 packed pixels further right.
     np.testing.assert_allclose([2 * found.rows, 2 * found.columns], [3, -2], atol=0.25)
 
@@ -118,11 +127,11 @@ def test_a_bright_object_does_not_drag_the_picture_along():
 def test_a_large_object_does_not_pull_the_peak(ratio, name):
     # It moves less than it is wide, so that its peak and the picture's run into each other.
     still = photo(name)
-    shifts = [(0, 0), (0, 0), (6, -4), (-10, 8)]
-    pictures = [with_copy(still, (130, 88 + 13 * frame), 44) for frame in range(len(shifts))]
-    reference, *others = views(burst(pictures, SONY, ratio, shifts))
-    for view, shift in zip(others, shifts[1:], strict=True):
-        found = alignment.find_shift(view.coarse, reference.coarse)
+    shakes = [(0, 0), (0, 0), (6, -4), (-10, 8)]
+    pictures = [with_copy(still, (130, 88 + 13 * frame), 44) for frame in range(len(shakes))]
+    reference, *others = views(burst(pictures, SONY, ratio, shakes))
+    for view, shift in zip(others, shakes[1:], strict=True):
+        found = shifts.find_shift(view.coarse, reference.coarse)
         expected = np.array(shift) / 2
         np.testing.assert_allclose([2 * found.rows, 2 * found.columns], expected, atol=0.5)
 
@@ -131,13 +140,13 @@ def test_unrelated_frames_correlate_below_the_limit():
     names = ["astronaut", "coffee", "chelsea", "brick", "grass"]
     frames = burst([photo(name, 256, 264) for name in names], SONY, 300)
     for one, other in itertools.combinations(views(frames), 2):
-        found = alignment.find_shift(one.coarse, other.coarse)
+        found = shifts.find_shift(one.coarse, other.coarse)
         assert found.confidence < alignment.LEAST_CONFIDENCE
 
 
 def test_nothing_to_see_gives_no_confidence():
     flat = np.full((33, 40, 4), 0.5, np.float32)
-    assert alignment.find_shift(flat, flat).confidence < 1
+    assert shifts.find_shift(flat, flat).confidence < 1
 
 
 # Moving frames in whole packed pixels
@@ -148,7 +157,7 @@ def test_shift_frame_moves_samples_and_fills_from_the_reference(shift):
     rng = np.random.default_rng(0)
     frame, fill = rng.random((2, 12, 17, 4), np.float32)
     before = frame.copy(), fill.copy()
-    moved = alignment.shift_frame(frame, shift, fill)
+    moved = shifts.shift_frame(frame, shift, fill)
     for row, column in np.ndindex(12, 17):
         source = row - shift[0], column - shift[1]
         inside = 0 <= source[0] < 12 and 0 <= source[1] < 17
@@ -170,9 +179,9 @@ def test_keeps_mosaic_is_what_mosaics_say(layout):
     for shift in itertools.product(range(-3, 4), repeat=2):
         raw = [layout.scale * amount for amount in shift]
         still, shaken = shaken_mosaic(layout, raw)
-        undone = alignment.shift_frame(shaken, (-shift[0], -shift[1]), still)
+        undone = shifts.shift_frame(shaken, (-shift[0], -shift[1]), still)
         same = np.array_equal(undone, still)
-        assert alignment.keeps_mosaic(shift, layout) == same, shift
+        assert shifts.keeps_mosaic(shift, layout) == same, shift
         # Whole periods of the filters always do.
         if not any(amount % layout.cells for amount in shift):
             assert same
@@ -182,20 +191,21 @@ def test_xtrans_samples_keep_their_colour_after_any_shift():
     plain = np.broadcast_to(np.array([0.1, 0.2, 0.3]), (48, 60, 3))
     still = packing.pack(simulate.mosaic(plain, XTRANS.colours), XTRANS)
     for shift in [(1, 0), (0, -1), (2, 3), (-5, 5)]:
-        np.testing.assert_array_equal(alignment.shift_frame(still, shift, still), still)
+        np.testing.assert_array_equal(shifts.shift_frame(still, shift, still), still)
 
 
 @pytest.mark.parametrize("layout", [BAYER, XTRANS], ids=lambda layout: layout.name)
-@pytest.mark.parametrize("intact", [True, False])
-def test_whole_shift_is_the_nearest_allowed(layout, intact):
+def test_whole_shift_is_the_nearest_allowed(layout):
     rng = np.random.default_rng(2)
-    grid = list(itertools.product(range(-9, 10), repeat=2))
-    if intact:
-        grid = [place for place in grid if alignment.keeps_mosaic(place, layout)]
+    grid = [
+        place
+        for place in itertools.product(range(-9, 10), repeat=2)
+        if shifts.keeps_mosaic(place, layout)
+    ]
     for wanted in rng.uniform(-7, 7, (200, 2)):
         shift = Shift(wanted[0] / 2, wanted[1] / 2, 99.0, 0.0)
         nearest = min(np.hypot(*np.subtract(place, wanted)) for place in grid)
-        found = alignment.whole_shift(shift, layout, intact)
+        found = shifts.whole_shift(shift, layout)
         assert found in grid
         assert np.hypot(*np.subtract(found, wanted)) == pytest.approx(nearest)
 
@@ -210,16 +220,16 @@ def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
     pictures, discs = zip(
         *(with_disc(photo(), (150, 80 + 60 * frame)) for frame in range(3)), strict=True
     )
-    shifts = [(0, 0), (shake, -shake), (-shake, 0)]
-    frames = burst(pictures, camera, ratio, shifts)
-    fixed, reference, notes = alignment.align_burst(frames, box, layout_of(camera))
-    assert reference == 0 and len(fixed) == 3
+    shakes = [(0, 0), (shake, -shake), (-shake, 0)]
+    frames = burst(pictures, camera, ratio, shakes)
+    fixed, notes = align(frames, layout_of(camera))
+    assert notes[0].reference and len(fixed) == 3
     np.testing.assert_array_equal(fixed[0], frames[0])
     step = layout_of(camera).scale
     # What moves in one frame is taken from the reference in all.
     path = np.logical_or.reduce(discs)[step // 2 :: step, step // 2 :: step]
     for number in (1, 2):
-        undone = alignment.shift_frame(frames[number], np.negative(notes[number].shift), frames[0])
+        undone = shifts.shift_frame(frames[number], np.negative(notes[number].shift), frames[0])
         replaced = (fixed[number] == frames[0]).all(-1)
         changed = (fixed[number] != undone).any(-1)
         np.testing.assert_array_equal(fixed[number][changed], frames[0][changed])
@@ -240,8 +250,8 @@ def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
 def test_nothing_moves_nothing_changes(camera, ratio, name):
     frames = burst([photo(name)] * 3, camera, ratio)
     before = np.array(frames)
-    fixed, reference, notes = alignment.align_burst(frames, box, layout_of(camera))
-    assert reference == 0
+    fixed, notes = align(frames, layout_of(camera))
+    assert notes[0].reference
     for given, got, note in zip(frames, fixed, notes, strict=True):
         assert note.kept and note.shift == (0, 0)
         # 6.2 % at the most: the fine edges of the astronaut, X-Trans, ratio 100; else 2.3 %.
@@ -254,10 +264,10 @@ def test_nothing_moves_nothing_changes(camera, ratio, name):
 
 @BOTH
 def test_shaken_but_still_scene_masks_almost_nothing(camera):
-    shifts = [(0, 0), (16, -16), (-5, 7)]
+    shakes = [(0, 0), (16, -16), (-5, 7)]
     for name in ("astronaut", "chelsea"):
-        frames = burst([photo(name)] * 3, camera, 300, shifts)
-        _, _, notes = alignment.align_burst(frames, box, layout_of(camera))
+        frames = burst([photo(name)] * 3, camera, 300, shakes)
+        _, notes = align(frames, layout_of(camera))
         assert all(note.kept and (note.moving or 0) < 0.02 for note in notes)
 
 
@@ -266,7 +276,7 @@ def test_a_faint_object_is_covered():
     grey = np.full((264, 288, 3), 0.4, np.float32)
     picture, disc = with_disc(grey, (130, 140), 30, (0.365, 0.365, 0.365))
     one, other = views(burst([grey, picture], SONY, 300, seed=1))
-    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    moving = motion.moving_regions(other.coarse, one.coarse, other.half, one.half)
     assert moving[disc[2::4, 2::4]].mean() > 0.9
     assert moving.mean() < 0.1
 
@@ -275,7 +285,7 @@ def test_what_is_seen_to_move_in_one_frame_is_kept_out_of_all():
     # The second frame alone has the disc; the third is the reference but for noise.
     picture, disc = with_disc(photo(), (150, 140))
     frames = burst([photo(), picture, photo()], SONY, 300)
-    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    fixed, notes = align(frames, BAYER)
     inside = disc[1::2, 1::2]
     assert not notes[2].moving
     for number in (1, 2):
@@ -283,7 +293,7 @@ def test_what_is_seen_to_move_in_one_frame_is_kept_out_of_all():
 
     # A frame that does not match says nothing about the others.
     frames = burst([photo(), photo("coffee"), photo()], SONY, 300)
-    fixed, _, _ = alignment.align_burst(frames, box, BAYER, keep_all=True)
+    fixed, _ = align(frames, BAYER, keep_all=True)
     assert fixed[2] is frames[2]
 
 
@@ -292,7 +302,7 @@ def test_mask_sees_a_faint_difference_if_it_is_large():
     brighter = grey.copy()
     brighter[80:180, 90:200] += 0.1
     one, other = views(burst([grey, brighter], SONY, 300))
-    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    moving = motion.moving_regions(other.coarse, one.coarse, other.half, one.half)
     assert moving[20:45, 22:50].mean() > 0.95
     assert moving.mean() < 0.25
 
@@ -301,7 +311,7 @@ def test_mask_of_a_difference_everywhere_is_everywhere():
     # The noise estimate must not take a scene change for noise.
     frames = burst([photo(), photo("coffee")], SONY, 300)
     one, other = views(frames)
-    moving = alignment.moving_regions(other.coarse, one.coarse, other.half, one.half)
+    moving = motion.moving_regions(other.coarse, one.coarse, other.half, one.half)
     assert moving.mean() > 0.8
 
 
@@ -311,22 +321,22 @@ def test_mask_margin_and_opening():
     half = reference + rng.normal(0, 0.02, (2, *reference.shape)).astype(np.float32)
     coarse = reference.copy()
     coarse[20:26, 30:37] += 0.4
-    tight = alignment.moving_regions(coarse, reference, half[0], half[1], margin=0)
-    wide = alignment.moving_regions(coarse, reference, half[0], half[1], margin=3)
+    tight = motion.moving_regions(coarse, reference, half[0], half[1], margin=0)
+    wide = motion.moving_regions(coarse, reference, half[0], half[1], margin=3)
     assert tight[20:26, 30:37].all() and tight.mean() < 0.15
     np.testing.assert_array_equal(wide, scipy.ndimage.maximum_filter(tight, 7, mode="nearest"))
     speck = reference.copy()
     speck[10, 10] += 0.02
-    assert not alignment.moving_regions(speck, reference, half[0], half[1]).any()
+    assert not motion.moving_regions(speck, reference, half[0], half[1]).any()
 
 
 def test_replace_moving_takes_the_reference_there():
     rng = np.random.default_rng(4)
     frame, reference = rng.random((2, 8, 6, 9), np.float32)
     moving = np.zeros((4, 3), bool)
-    assert alignment.replace_moving(frame, reference, moving) is frame
+    assert motion.replace_moving(frame, reference, moving) is frame
     moving[1, 2] = True
-    replaced = alignment.replace_moving(frame, reference, moving)
+    replaced = motion.replace_moving(frame, reference, moving)
     expected = frame.copy()
     expected[2:4, 4:6] = reference[2:4, 4:6]
     np.testing.assert_array_equal(replaced, expected)
@@ -341,7 +351,7 @@ def test_noise_is_measured_beside_what_moves():
     difference[:60] += 0.8
     expected = 0.01 + 0.04 * np.minimum(light, 0.8)
     difference[:, 320:] *= 0.1
-    noise = alignment._noise_curve(difference, light)
+    noise = motion._noise_curve(difference, light)
     np.testing.assert_allclose(noise, expected, rtol=0.15)
 
 
@@ -354,7 +364,7 @@ def test_neighbours_agree_with_scipy(radius):
         (np.minimum, scipy.ndimage.minimum_filter(values, size, mode="reflect")),
         (np.add, scipy.ndimage.uniform_filter(values, size, mode="reflect") * size**2),
     ):
-        np.testing.assert_allclose(alignment._neighbours(values, radius, pick), expected)
+        np.testing.assert_allclose(shifts.neighbours(values, radius, pick), expected)
 
 
 # Whole bursts
@@ -363,19 +373,19 @@ def test_neighbours_agree_with_scipy(radius):
 @BOTH
 def test_shake_is_undone_sample_by_sample(camera):
     layout = layout_of(camera)
-    shifts = [(0, 0), (12, -6), (-6, 12)]
-    frames = burst([photo()] * 3, camera, 100, shifts)
-    fixed, _, notes = alignment.align_burst(frames, box, layout, motion_mask=False)
+    shakes = [(0, 0), (12, -6), (-6, 12)]
+    frames = burst([photo()] * 3, camera, 100, shakes)
+    fixed, notes = align(frames, layout, motion_mask=False)
     for number in (1, 2):
-        shift = [amount // layout.scale for amount in shifts[number]]
+        shift = [amount // layout.scale for amount in shakes[number]]
         assert notes[number].shift == tuple(shift)
-        expected = alignment.shift_frame(frames[number], np.negative(shift), frames[0])
+        expected = shifts.shift_frame(frames[number], np.negative(shift), frames[0])
         np.testing.assert_array_equal(fixed[number], expected)
 
 
 def test_the_same_frame_twice_stays_the_same():
     (frame,) = burst([photo()], SONY, 300)
-    fixed, _, notes = alignment.align_burst([frame, frame.copy(), frame], box, BAYER)
+    fixed, notes = align([frame, frame.copy(), frame], BAYER)
     assert [note.shift for note in notes] == [(0, 0)] * 3
     assert [note.moving for note in notes] == [None, 0, 0]
     assert fixed[2] is frame
@@ -385,22 +395,22 @@ def test_the_same_frame_twice_stays_the_same():
 def test_a_frame_of_something_else_is_left_out():
     pictures = [photo("coffee"), photo(), photo(), photo()]
     frames = burst(pictures, SONY, 300, [(0, 0), (4, 4), (0, 0), (0, -8)])
-    fixed, reference, notes = alignment.align_burst(frames, box, BAYER, "center")
+    fixed, notes = align(frames, BAYER, "center")
     assert [note.kept for note in notes] == [False, True, True, True]
     assert [note.reference for note in notes] == [False, False, True, False]
-    assert reference == 1 and fixed[1] is frames[2]
+    assert fixed[0] is frames[2]
     assert "left out" in notes[0].text and "left out" not in notes[1].text
     # What is left out is not said to be used in part.
     assert "taken from the reference" not in notes[0].text and "moves" not in notes[0].text
 
-    fixed, reference, notes = alignment.align_burst(frames, box, BAYER, "center", keep_all=True)
-    assert reference == 2 and len(fixed) == 4 and all(note.kept for note in notes)
+    fixed, notes = align(frames, BAYER, "center", keep_all=True)
+    assert fixed[0] is frames[2] and len(fixed) == 4 and all(note.kept for note in notes)
 
 
 def test_a_frame_of_another_brightness_is_left_out():
     still, flash = burst([photo()] * 2, SONY, 100)
     frames = [still, np.minimum(1.6 * flash, 1)]
-    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    fixed, notes = align(frames, BAYER)
     assert len(fixed) == 1 and not notes[1].kept
     assert notes[1].confidence > alignment.LEAST_CONFIDENCE
     assert re.search(r"left out: it does not match, \d\d.* % differs$", notes[1].text)
@@ -408,14 +418,14 @@ def test_a_frame_of_another_brightness_is_left_out():
 
 def test_a_shift_between_the_pixels_matters_as_much_as_noise_lets_it():
     # By half a packed pixel along both, and by a whole one.
-    shifts = [(0, 0), (7, -5), (6, -4)]
+    shakes = [(0, 0), (7, -5), (6, -4)]
     for ratio, kept in ((100, [True, False, True]), (300, [True, True, True])):
-        frames = burst([photo()] * 3, SONY, ratio, shifts)
-        _, _, notes = alignment.align_burst(frames, box, BAYER)
+        frames = burst([photo()] * 3, SONY, ratio, shakes)
+        _, notes = align(frames, BAYER)
         assert [note.kept for note in notes] == kept
         assert notes[2].shift == (3, -2) and notes[2].rest < 0.1
         assert ("falls between two pixels" in notes[1].text) == (not kept[1])
-        assert alignment.align_burst(frames, box, BAYER, keep_all=True)[2][1].kept
+        assert align(frames, BAYER, keep_all=True)[1][1].kept
 
 
 def test_a_rest_of_the_shift_is_measured_against_noise():
@@ -426,38 +436,38 @@ def test_a_rest_of_the_shift_is_measured_against_noise():
     noise = np.random.default_rng(8).normal(0, 0.05, (80, 90))
     noise[:20] = 0  # filled from the reference
     expected = 0.3 * (2 * np.pi / 40) / np.sqrt(2) / 0.05
-    assert alignment._misfit((0.3, 0), wave, noise) == pytest.approx(expected, rel=0.06)
-    assert alignment._misfit((0, 0.3), wave, noise) == pytest.approx(0, abs=1e-9)
+    assert shifts.misfit((0.3, 0), wave, noise) == pytest.approx(expected, rel=0.06)
+    assert shifts.misfit((0, 0.3), wave, noise) == pytest.approx(0, abs=1e-9)
 
 
 def test_without_structure_frames_stay_where_they_are():
     # A night sky: one weak gradient. No shift stands out, but nothing speaks against them either.
     sky = np.broadcast_to(np.linspace(0.1, 0.35, 288)[:, np.newaxis], (264, 288, 3))
     frames = burst([sky.astype(np.float32)] * 2, SONY, 300)
-    _, _, (_, note) = alignment.align_burst(frames, box, BAYER, keep_all=True)
+    _, (_, note) = align(frames, BAYER, keep_all=True)
     assert note.confidence < alignment.LEAST_CONFIDENCE
     assert note.shift == (0, 0) and note.moving < 0.02
 
 
 def test_frames_in_which_nothing_is_seen_are_left_out():
     frames = burst([np.zeros((264, 288, 3), np.float32)] * 3, SONY, 300)
-    fixed, _, notes = alignment.align_burst(frames, box, BAYER)
+    fixed, notes = align(frames, BAYER)
     assert len(fixed) == 1 and [note.kept for note in notes] == [True, False, False]
     assert notes[1].text.endswith("left out: it does not match, no shift stands out")
 
 
 def test_switches():
     frames = burst([photo()] * 2, SONY, 100, [(0, 0), (8, -4)])
-    fixed, _, notes = alignment.align_burst(frames, box, BAYER, align=False, motion_mask=False)
+    fixed, notes = align(frames, BAYER, align=False, motion_mask=False)
     assert all(got is given for got, given in zip(fixed, frames, strict=True))
     assert [note.text for note in notes] == ["frame 0: the reference", "frame 1: as it is"]
 
     # What is not aligned moves, and is never left out.
-    _, _, notes = alignment.align_burst(frames, box, BAYER, align=False)
+    _, notes = align(frames, BAYER, align=False)
     assert notes[1].shift == (0, 0) and notes[1].confidence is None
     assert notes[1].moving > 0.1 and notes[1].masked and notes[1].kept
 
-    fixed, _, notes = alignment.align_burst(frames, box, BAYER, motion_mask=False)
+    fixed, notes = align(frames, BAYER, motion_mask=False)
     assert notes[1].shift == (4, -2) and not notes[1].masked
     assert notes[1].text.startswith(
         "frame 1: shift of +4 rows, -2 columns (packed pixels) undone; confidence "
@@ -469,33 +479,52 @@ def test_reference_frames():
     blurred = scipy.ndimage.gaussian_filter(sharp, (3, 3, 0))
     frames = burst([blurred, blurred, sharp, blurred], SONY, 100)
     for wanted, index in (("sharpest", 2), ("first", 0), ("center", 2), (3, 3)):
-        fixed, reference, notes = alignment.align_burst(
-            frames, box, BAYER, wanted, align=False, motion_mask=False
-        )
-        assert reference == index and notes[index].reference
+        fixed, notes = align(frames, BAYER, wanted, align=False, motion_mask=False)
+        assert fixed[0] is frames[index] and notes[index].reference
     # At ratio 300 too, where noise has gradients of its own.
     frames = burst([blurred, sharp], SONY, 300)
-    assert alignment.align_burst(frames, box, BAYER, "sharpest", keep_all=True)[1] == 1
+    assert align(frames, BAYER, "sharpest", keep_all=True)[1][1].reference
 
 
-def test_frames_are_read_one_at_a_time():
-    class Files:
-        """As a list of files would be: frames are made when asked for."""
+class Files:
+    """As a list of files would be: frames are made when asked for, and counted while they live."""
 
-        def __init__(self, frames):
-            self.frames, self.asked = frames, []
+    def __init__(self, frames):
+        self.frames, self.asked, self.alive, self.most = frames, [], 0, 0
 
-        def __len__(self):
-            return len(self.frames)
+    def __len__(self):
+        return len(self.frames)
 
-        def __getitem__(self, index):
-            self.asked.append(index)
-            return self.frames[index].copy()
+    def __getitem__(self, index):
+        self.asked.append(index)
+        frame = self.frames[index].copy()
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(frame, self.forget)
+        return frame
 
-    frames = Files(burst([photo()] * 3, SONY, 100))
-    fixed, _, _ = alignment.align_burst(frames, box, BAYER, "center")
-    assert frames.asked == [1, 0, 2]
-    np.testing.assert_array_equal(fixed, frames.frames)
+    def forget(self):
+        self.alive -= 1
+
+
+def test_frames_are_read_one_at_a_time_and_let_go():
+    shakes = [(0, 0), (8, -4), (0, 0), (-4, 6), (2, 2), (0, 0), (4, 4), (0, 2)]
+    whole = burst([photo()] * 8, SONY, 300, shakes)
+    for count in (3, 8):
+        frames = Files(whole[:count])
+        fitting = alignment.align_burst(frames, box, BAYER, "center")
+        centre = count // 2
+        others = [number for number in range(count) if number != centre]
+        assert frames.asked == [centre, *others]
+        # As the networks do it: each is let go before the next one is made.
+        for frame in fitting:
+            del frame
+        assert frames.asked == [centre, *others, *others]
+        # The reference, the one at work, and the one before it.
+        assert frames.most <= 3
+        fixed, _ = align(whole[:count], BAYER, "center")
+        for got, expected in zip(fitting, fixed, strict=True):
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_half_size_is_the_mean_of_two_by_two():
@@ -511,7 +540,7 @@ def test_a_keras_coarse_network_serves():
 
     model = pretrained.untrained(network_spec.NetworkSpec(family="coarse", width=2, scale=1))
     frames = burst([photo(rows=128, columns=144)] * 2, SONY, 100, [(0, 0), (8, -4)])
-    fixed, _, notes = alignment.align_burst(frames, model.coarse, BAYER)
+    fixed, notes = align(frames, BAYER, coarse=model.coarse)
     assert notes[1].shift == (4, -2)
     assert all(isinstance(frame, np.ndarray) for frame in fixed)
 
@@ -528,7 +557,7 @@ def test_bad_input_is_one_sentence():
     ]
     for frames, options, sentence in cases:
         with pytest.raises(InputError, match=sentence):
-            alignment.align_burst(frames, box, BAYER, **options)
+            align(frames, BAYER, **options)
 
 
 def test_a_frame_that_would_mask_too_much_of_the_others_is_left_out():
@@ -537,24 +566,29 @@ def test_a_frame_that_would_mask_too_much_of_the_others_is_left_out():
     hidden = frames[3].copy()
     hidden[:, : hidden.shape[1] // 5] = hidden[::-1, ::-1][:, : hidden.shape[1] // 5]
     frames[3] = hidden
-    fixed, place, notes = alignment.align_burst(frames, box, BAYER, reference=5)
+    fixed, notes = align(frames, BAYER, reference=5)
     assert [note.kept for note in notes] == [number != 3 for number in range(8)]
-    assert len(fixed) == 7 and place == 4 and fixed[4] is frames[5]
+    assert len(fixed) == 7 and fixed[0] is frames[5]
     assert "left out" in notes[3].text and "the other frames show more without it" in notes[3].text
-    kept, _, _ = alignment.align_burst(frames, box, BAYER, reference=5, keep_all=True)
+    kept, _ = align(frames, BAYER, reference=5, keep_all=True)
     assert len(kept) == 8
 
 
 def test_frames_are_weighed_by_what_all_of_them_show():
-    moving = [np.zeros((10, 20), bool) for _ in range(4)]
+    shape = (10, 20)
+    moving = {number: np.zeros(shape, bool) for number in (1, 2, 3)}
     moving[1][:2], moving[2][:, :3] = True, True
-    assert alignment._path(moving).mean() == pytest.approx(0.2 + 0.8 * 0.15)
+
+    def packed():
+        return {number: np.packbits(region) for number, region in moving.items()}
+
+    path = alignment.path_of(packed().values(), shape)
+    assert path.mean() == pytest.approx(0.2 + 0.8 * 0.15)
     # 3 frames of 68 %, against 2 of 85 % without frame 1.
-    assert alignment._worth_keeping(moving, 0) == [0, 1, 2, 3]
+    assert alignment.worth_keeping(packed(), shape) == [1, 2, 3]
     moving[1][:9] = True
     # 3 frames of 8.5 %, against 2 of 85 %.
-    assert alignment._worth_keeping(moving, 0) == [0, 2, 3]
-    assert 1 in alignment._worth_keeping(moving, 1)
+    assert alignment.worth_keeping(packed(), shape) == [2, 3]
     note = alignment.Note(2, moving=0.0, masked=True, replaced=0.32)
     assert note.text.endswith("0.0 % moves; 32.0 % taken from the reference")
 
@@ -562,7 +596,7 @@ def test_frames_are_weighed_by_what_all_of_them_show():
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_pictures_that_tell_nothing_are_no_crash():
     frames = list(np.random.default_rng(0).random((3, 4, 4, 4), np.float32))
-    assert alignment.align_burst(frames, box, BAYER)[1] == 0
+    align(frames, BAYER)
     frames = burst([photo("astronaut")] * 2, SONY, 100)
-    fixed, _, notes = alignment.align_burst(frames, lambda half: half * np.nan, BAYER)
+    fixed, notes = align(frames, BAYER, coarse=lambda half: half * np.nan)
     assert len(fixed) == 1 and not notes[1].kept

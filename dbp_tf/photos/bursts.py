@@ -1,11 +1,13 @@
 """Bursts of your own raw files: which belong together, and in which order.
 
 No dataset's names are needed: files are listed, lie in folders, or are told apart by the pauses
-between their capture times.
+between their capture times. Everything that is named is used, once, or said to be left out.
 """
 
 import dataclasses
 import datetime
+import glob
+import itertools
 import math
 import os
 import pathlib
@@ -16,6 +18,9 @@ from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, reading
 
 _FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .avif".split())
+
+# Folders below a named one that are searched for raw files which lie too deep.
+_MOST_FOLDERS = 1000
 
 # By how much exposures may differ that were meant to be equal: cameras round what they note.
 _SAME_EXPOSURE = 1.02
@@ -47,29 +52,31 @@ class Burst:
 
 def find_bursts(
     names: Sequence[str | os.PathLike], gap: float | None = None, *, problems: list | None = None
-) -> list[Burst]:
+) -> tuple[list[Burst], list[str]]:
     """The bursts that files and folders make up.
 
     Args:
       names: files and folders. All files that are named are one burst; the raw files of a folder
-        are another, and those of each folder in it one more.
+        are another, and those of each folder in it one more. Of a shot that lies there in two
+        formats, such as ARW and DNG, the camera's own is used.
       gap: seconds; a pause between two frames, from the end of one to the start of the next, that
         is longer begins a new burst. None: the files of a folder are one burst.
       problems: list that gets a sentence for each file without the capture time that `gap` needs,
         which is then left out; None to raise the first of them.
 
     Returns:
-      list of `Burst`. Frames are ordered by capture time if all of a group's files tell it, else
-      by name, where numbers count as numbers.
+      (list of `Burst`, list of sentences about files that are not used). Frames are ordered by
+      capture time if all of a group's files tell it, else by name, where numbers count as numbers.
 
     Raises:
-      InputError: a file or folder is missing, there are no raw files, or two bursts would have one
-        name; without `problems` also: a capture time is missing for `gap`.
+      InputError: a file or folder is missing or named twice, there are no raw files, or two bursts
+        would have one name; without `problems` also: a capture time is missing for `gap`.
     """
-    bursts = []
-    groups = _groups([pathlib.Path(name) for name in names])
+    bursts, notes = [], []
+    groups = _groups(list(itertools.chain.from_iterable(map(_expanded, names))), notes)
     for folder, paths in groups:
-        frames = in_order([Frame(path, exif.read_shot(path)) for path in paths])
+        frames = [Frame(path, exif.read_shot(path)) for path in paths]
+        frames = in_order(_one_of_each_shot(frames, notes))
         for group in [frames] if gap is None else _by_pauses(frames, gap, problems):
             name = group[0].path.stem
             if folder is not None and gap is None:
@@ -85,57 +92,169 @@ def find_bursts(
                 f"the bursts of {other.frames[0].path} and {burst.frames[0].path} would both be "
                 f"written as {burst.name}: rename one of them"
             )
-    return bursts
+    return bursts, notes
 
 
-def _groups(paths):
+def _expanded(name):
+    """The paths that one word of the command line means; some shells leave `*` to the program."""
+    path = pathlib.Path(name).expanduser()
+    found = [] if os.path.lexists(path) else sorted(glob.glob(os.fspath(path)))
+    return [pathlib.Path(one) for one in found] or [path]
+
+
+def _groups(paths, notes):
     """[(name of the folder or None for files that were named, raw files)], without empty ones."""
     if not paths:
         raise InputError(
             "no raw files are named: give those of a burst, such as IMG_1.dng IMG_2.dng, or a "
             "folder of them"
         )
-    files, groups = [], []
+    named = [path for path in paths if not path.is_dir()]
+    for path in named:
+        if _is_broken_link(path):
+            raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there")
+        if not path.is_file():
+            raise InputError(f"there is no file or folder {path}")
+    # If none of them is raw, reading says of each what it is instead.
+    raw = _raw_of(named)
+    notes += _not_used(named, raw, "of the files named") if raw else []
+    groups = [(None, raw or named)] if named else []
     for path in paths:
         if path.is_dir():
-            groups += _folders(path)
-        elif not path.is_file():
-            raise InputError(f"there is no file or folder {path}")
-        elif path in files:
-            raise InputError(f"{path} is named twice: name each file once")
-        else:
-            files.append(path)
-    return ([(None, files)] if files else []) + groups
+            groups += _folders(path, notes)
+    seen = {}
+    for path in itertools.chain.from_iterable(files for _, files in groups):
+        other = seen.setdefault(_identity(path), path)
+        if other is not path:
+            also = "" if other == path else f", also as {other}"
+            raise InputError(f"{path} is named twice{also}: name each file once")
+    return groups
 
 
-def _folders(folder):
+def _is_broken_link(path):
+    return path.is_symlink() and not path.exists()
+
+
+def _identity(path):
+    """The same for all names of one file, links included."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
+
+
+def _folders(folder, notes):
     """[(name of the folder, its raw files)] of a folder and of those in it, without empty ones."""
     inside = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     # The name of "." is that of the folder it stands for.
-    groups = [(folder.resolve().name, _raw_files(folder))]
-    groups += [(one.name, _raw_files(one)) for one in inside]
+    groups = [(folder.resolve().name, _raw_files(folder, notes))]
+    groups += [(one.name, _raw_files(one, notes)) for one in inside]
     groups = [(name, paths) for name, paths in groups if paths]
-    if not groups:
-        finished = [p.name for p in folder.iterdir() if p.suffix.lower() in _FINISHED_SUFFIXES]
-        also = ""
-        if finished:
-            also = (
-                f"; pictures such as {min(finished)} are finished, and what the dark held is lost "
-                f"in them"
-            )
-        raise InputError(f"{folder} holds no raw files, nor does a folder in it{also}")
-    return groups
+    deeper = [path for one in inside for path in _with_raw_files_below(one)]
+    if groups:
+        notes += [f"{path} lies too deep and is not used: name it to restore it" for path in deeper]
+        return groups
+    also = f"; {deeper[0]} does: name that" if deeper else ""
+    finished = [p.name for p in folder.iterdir() if p.suffix.lower() in _FINISHED_SUFFIXES]
+    if finished:
+        also += (
+            f"; pictures such as {min(finished)} are finished, and what the dark held is lost in "
+            f"them"
+        )
+    raise InputError(f"{folder} holds no raw files, nor does a folder in it{also}")
 
 
-def _raw_files(folder):
+def _with_raw_files_below(folder):
+    """The folders below this one in which raw files lie."""
+    found = []
+    for path, folders, names in itertools.islice(os.walk(folder), _MOST_FOLDERS):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        if any(_is_raw_name(name) and name[0] != "." for name in names):
+            found.append(pathlib.Path(path))
+    return [path for path in found if path != folder]
+
+
+def _raw_files(folder, notes):
+    """The raw files of a folder; the rest is remarked on."""
     # Files that start with a dot are other programs' notes, such as macOS's "._IMG_1.DNG".
-    return [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in reading.RAW_SUFFIXES and path.is_file() and path.name[0] != "."
+    visible = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    notes += [
+        f"{path} is not used: it is a link to {os.readlink(path)}, which is not there"
+        for path in visible
+        if _is_broken_link(path)
     ]
+    # Links come last, so that they are what is said to be there twice.
+    files = sorted((path for path in visible if path.is_file()), key=pathlib.Path.is_symlink)
+    first_of = {}
+    for path in files:
+        other = first_of.setdefault(_identity(path), path)
+        if other is not path:
+            notes.append(f"{path} is not used: it is the same file as {other.name}")
+    raw = _raw_of(first_of.values())
+    notes += _not_used(first_of.values(), raw, f"in {folder}")
+    return raw
+
+
+def _raw_of(paths):
+    """The files that are raw by their names or, if none is, by their contents.
+
+    The raw files of a Raspberry Pi are called .jpg.
+    """
+    raw = [path for path in paths if _is_raw_name(path.name)]
+    return raw or [path for path in paths if _holds_raw(path)]
+
+
+def _not_used(paths, raw, where):
+    """[sentence about files that are not raw], or []."""
+    other = [path.name for path in paths if path not in raw]
+    return [f"{len(other)} {where} not used, not raw: {_some(other)}"] if other else []
+
+
+def _some(names):
+    """A few names as text."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _is_raw_name(name):
+    return os.path.splitext(name)[1].lower() in reading.RAW_SUFFIXES
+
+
+def _holds_raw(path):
+    try:
+        with reading.open_raw(path, unpack=False):
+            return True
+    except InputError:
+        return False
+
+
+def _one_of_each_shot(frames, notes):
+    """The `Frame`s without those that show another one's shot in another format."""
+    used, kept, same = {}, [], []
+    # The camera's own file first: DNG files are made of it.
+    for frame in sorted(frames, key=lambda frame: frame.path.suffix.lower() == ".dng"):
+        path, shot = frame.path, frame.shot
+        keys = [(path.parent, path.stem.lower())]
+        if shot.subsecond is not None:
+            keys.append((shot.camera, shot.captured, shot.subsecond))
+        others = (used[key] for key in keys if key in used)
+        other = next((one for one in others if _shows_the_same(frame, one)), None)
+        if other is None:
+            kept.append(frame)
+            used |= dict.fromkeys(keys, frame)
+        else:
+            same.append(f"{path.name} shows {other.path.name}")
+    if same:
+        notes.append(
+            f"{len(same)} of {len(frames)} files not used, the same shots in another format: "
+            f"{_some(same)}"
+        )
+    return kept
+
+
+def _shows_the_same(frame, other):
+    """Whether two `Frame`s of one name, or of one moment, are one shot in two formats."""
+    times = {one.shot.captured for one in (frame, other)} - {None}
+    return frame.path.suffix.lower() != other.path.suffix.lower() and len(times) < 2
 
 
 def in_order(frames):

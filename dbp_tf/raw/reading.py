@@ -18,8 +18,9 @@ from dbp_tf.raw.overrides import NOTHING
 
 # Endings of the raw files that LibRaw reads; a folder's other files are passed over.
 RAW_SUFFIXES = frozenset(
-    ".3fr .arw .bay .cap .cr2 .cr3 .crw .cs1 .dcr .dng .erf .fff .iiq .k25 .kdc .mdc .mef .mos "
-    ".mrw .nef .nrw .orf .pef .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti .x3f".split()
+    ".3fr .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dcs .dng .drf .erf .fff .gpr .iiq .k25 "
+    ".kdc .mdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .pxn .qtk .raf .raw .rw2 .rwl .rwz .sr2 "
+    ".srf .srw .sti .x3f".split()
 )
 
 # Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
