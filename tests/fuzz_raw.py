@@ -18,9 +18,9 @@ import numpy as np
 from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.photos import bursts, photographs
+from dbp_tf.photos.settings import Settings
 from dbp_tf.raw import reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.raw.overrides import NOTHING
 
 FOREIGN = {
     "empty": b"",
@@ -40,7 +40,7 @@ FOREIGN = {
 class OneFrame:
     """In place of a network: the picture is the frame's red, thrice, enlarged."""
 
-    coarse = None
+    coarse = white_balance = None
 
     def __init__(self, scale):
         self.scale = scale
@@ -96,32 +96,27 @@ def outcome(function):
     return "read"
 
 
+def restore(folder, path, camera):
+    """The whole way of a photograph."""
+    found, _ = bursts.find_bursts([path])
+    settings = Settings(
+        camera=camera.name,
+        mode="single",
+        reference_frame="first",
+        result_dir=folder,
+        overwrite=True,
+    )
+    model = OneFrame(2 if camera is SONY else 3)
+    photographs.restore_all(lambda: model, found, settings)
+
+
 def run_case(folder, path, camera):
     """Every way in which a raw file is read; what `outcome` says of each."""
-    burst = bursts.Burst("picture", tuple(bursts.find_bursts([path])[0].frames))
     return [
         outcome(lambda: reading.read_raw(path)),
         outcome(lambda: reading.read_raw(path, camera)),
         outcome(lambda: reading.read_truth(path)),
-        outcome(
-            lambda: photographs.restore_burst(
-                OneFrame(2 if camera is SONY else 3),
-                burst,
-                camera,
-                folder,
-                mode="single",
-                reference_frame="first",
-                n_burst=8,
-                ratio=None,
-                balance="camera",
-                overrides=NOTHING,
-                align=True,
-                motion_mask=True,
-                keep_all=False,
-                kind="png",
-                overwrite=True,
-            )
-        ),
+        outcome(lambda: restore(folder, path, camera)),
     ]
 
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import imageio.v3 as iio
 import numpy as np
@@ -19,9 +20,10 @@ import tifffile
 from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.photos import bursts, command, photographs
+from dbp_tf.photos.settings import Settings
 from dbp_tf.raw import exif, overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.raw.overrides import NOTHING, Overrides
+from dbp_tf.raw.overrides import Overrides
 
 NOON = datetime.datetime(2021, 6, 1, 12)
 
@@ -41,12 +43,19 @@ def cut_off(share):
     return mosaic
 
 
-def shoot(path, seconds=None, seed=0, camera=SONY, mosaic=None, **how):
-    """Writes a raw file that was taken so many seconds past noon."""
+def shoot(path, seconds=None, seed=None, camera=SONY, mosaic=None, **how):
+    """Writes a raw file that was taken so many seconds past noon; each name has its own noise."""
     captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
+    seed = zlib.crc32(str(path).encode()) if seed is None else seed
     mosaic = dark_mosaic(seed) if mosaic is None else mosaic
+    path.parent.mkdir(parents=True, exist_ok=True)
     simulate.write_dng(path, mosaic, camera, captured=captured, **how)
     return path
+
+
+def find(*names, gap=None, **how):
+    found, _ = bursts.find_bursts(names, gap, **how)
+    return found
 
 
 def names(found):
@@ -201,25 +210,25 @@ def test_a_folder_is_a_burst_in_the_order_of_capture(tmp_path):
     (tmp_path / "c.jpg").write_bytes(b"beside the raw file")
     (tmp_path / "._a.dng").write_bytes(b"macOS")
     wanted = [(tmp_path.name, ["c.dng", "b.dng", "a.dng"])]
-    assert names(bursts.find_bursts([tmp_path])) == wanted
+    assert names(find(tmp_path)) == wanted
 
 
 def test_listed_files_are_a_burst_and_may_hold_a_comma(tmp_path):
     paths = [shoot(tmp_path / name, at) for name, at in (("b, 1.dng", 2), ("a.dng", 1))]
-    assert names(bursts.find_bursts([paths[0]])) == [("b, 1", ["b, 1.dng"])]
+    assert names(find(paths[0])) == [("b, 1", ["b, 1.dng"])]
     shoot(tmp_path / "c.dng", 0)
     listed = [paths[1], tmp_path / "c.dng"]
-    assert names(bursts.find_bursts(listed)) == [("c", ["c.dng", "a.dng"])]
+    assert names(find(*listed)) == [("c", ["c.dng", "a.dng"])]
 
 
 def test_without_times_names_count_and_their_numbers_as_numbers(tmp_path):
     for number in (10, 9, 1):
         shoot(tmp_path / f"IMG_{number}.dng")
     wanted = ["IMG_1.dng", "IMG_9.dng", "IMG_10.dng"]
-    assert names(bursts.find_bursts([tmp_path]))[0][1] == wanted
+    assert names(find(tmp_path))[0][1] == wanted
     # One frame with a time does not order the others.
     shoot(tmp_path / "IMG_10.dng", 5)
-    assert names(bursts.find_bursts([tmp_path]))[0][1] == wanted
+    assert names(find(tmp_path))[0][1] == wanted
 
 
 def test_parts_of_a_second_count_only_if_all_frames_tell_them(tmp_path):
@@ -241,7 +250,7 @@ def test_each_folder_in_a_folder_is_a_burst(tmp_path):
     (tmp_path / ".trash").mkdir()
     shoot(tmp_path / ".trash" / "IMG_1.dng")
     wanted = [("one", ["IMG_1.dng"]), ("two", ["IMG_1.dng"])]
-    assert names(bursts.find_bursts([tmp_path])) == wanted
+    assert names(find(tmp_path)) == wanted
 
 
 def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
@@ -250,12 +259,12 @@ def test_a_mixed_folder_is_split_where_the_camera_paused(tmp_path):
         shoot(tmp_path / f"{name}.dng", seconds, exposure=2)
     split = [("a", ["a.dng", "b.dng"]), ("d", ["d.dng", "e.dng"])]
     for gap in (1, 3.4):
-        assert names(bursts.find_bursts([tmp_path], gap)) == split
-    assert len(bursts.find_bursts([tmp_path], 3.6)) == 1
-    assert len(bursts.find_bursts([tmp_path], 0.5)) == 4
+        assert names(find(tmp_path, gap=gap)) == split
+    assert len(find(tmp_path, gap=3.6)) == 1
+    assert len(find(tmp_path, gap=0.5)) == 4
     (tmp_path / "more").mkdir()
     shoot(tmp_path / "more" / "a.dng", 0)
-    found = [name for name, _ in names(bursts.find_bursts([tmp_path], 1))]
+    found = [name for name, _ in names(find(tmp_path, gap=1))]
     assert found == [f"{tmp_path.name}_a", f"{tmp_path.name}_d", "more_a"]
 
 
@@ -267,20 +276,20 @@ def test_files_without_a_time_are_left_out_of_a_mixed_folder_and_named(tmp_path)
     (tmp_path / "timeless").mkdir()
     shoot(tmp_path / "timeless" / "f.dng")
     problems = []
-    found = names(bursts.find_bursts([tmp_path], 5, problems=problems))
+    found = names(find(tmp_path, gap=5, problems=problems))
     folder = tmp_path.name
     assert found == [(f"{folder}_c", ["c.dng", "d.dng"]), (f"{folder}_a", ["a.dng"])]
     assert [problem.split()[0] for problem in problems] == [
         str(tmp_path / name) for name in ("b.dng", "e.dng", "timeless/f.dng")
     ]
     with pytest.raises(InputError, match="b.dng is damaged or does not tell when it was taken"):
-        bursts.find_bursts([tmp_path], 5)
+        find(tmp_path, gap=5)
 
 
 def test_a_long_pause_within_a_burst_and_frames_left_over_are_remarked_on(tmp_path):
     for number in range(3):
         shoot(tmp_path / f"{number}.dng", 100 * number)
-    (burst,) = bursts.find_bursts([tmp_path])
+    (burst,) = find(tmp_path)
     pause, _ = bursts.odd_about(burst, 3), bursts.odd_about(burst, 2)
     assert len(pause) == 1 and pause[0].startswith("100 s lie between")
     assert "the first 2 of 3 frames" in bursts.odd_about(burst, 2)[0]
@@ -304,20 +313,21 @@ def test_what_makes_no_burst_is_refused_by_name(tmp_path):
         (both, None, "1.dng and .*2.dng would both be written as Both"),
     ):
         with pytest.raises(InputError, match=sentence):
-            bursts.find_bursts([source], gap)
+            find(source, gap=gap)
     with pytest.raises(InputError, match="one.dng is named twice"):
-        bursts.find_bursts([one, one])
+        find(one, one)
     with pytest.raises(InputError, match="no raw files are named: give those of a burst"):
-        bursts.find_bursts([])
+        find()
 
 
 # --- frames that do not belong together ---
 
 
-def read(source, given=NOTHING, camera=SONY):
-    names = source if isinstance(source, list) else [source]
-    (burst,) = bursts.find_bursts(names)
-    return photographs.read_burst(burst, given, camera)
+def read(*names, camera=SONY, **how):
+    """(raw frames, notes) of a burst that was looked at."""
+    (burst,) = find(*names)
+    seen = photographs.look(burst, Settings(camera=camera.name, **how))
+    return list(seen.raw_frames), seen.notes
 
 
 @pytest.mark.parametrize(
@@ -369,11 +379,11 @@ def test_a_black_level_of_none_or_twice_the_true_one_is_refused_until_given(tmp_
         shoot(tmp_path / "a.dng", black=said)
         with pytest.raises(InputError, match="a.dng " + sentence):
             read(tmp_path)
-        frames, notes = read(tmp_path, Overrides(black=(512.0,)))
+        frames, notes = read(tmp_path, black=["512"])
         assert notes == []
         assert frames[0].levels == "black 512, white 16383 (--black, else file)"
         # Who says so himself is believed.
-        assert read(tmp_path, Overrides(black=(float(said[0][0]),)))[1] == []
+        assert read(tmp_path, black=[str(said[0][0])])[1] == []
 
 
 @pytest.mark.parametrize(
@@ -415,9 +425,9 @@ def test_a_file_filled_up_with_zeros_is_called_damaged_whatever_the_scene(tmp_pa
     for mosaic in (dark_mosaic(), bright):
         mosaic.ravel()[round((1 - share) * mosaic.size) :] = 0
         shoot(tmp_path / "a.dng", mosaic=mosaic)
-        for given in (NOTHING, Overrides(black=(500.0,))):
+        for black in (None, ["500"]):
             with pytest.raises(InputError, match=r"a.dng are 0, .*cut off or filled up with zeros"):
-                read(tmp_path, given)
+                read(tmp_path, black=black)
 
 
 def test_a_bright_scene_may_have_black_level_zero(tmp_path):
@@ -434,7 +444,7 @@ def test_odd_but_possible_levels_are_remarked_on(tmp_path):
     shoot(tmp_path / "a.dng", camera=low, mosaic=dark_mosaic(light=0))
     (note,) = read(tmp_path)[1]
     assert "8 % of the pixels lie above the white level 600" in note
-    assert read(tmp_path, Overrides(white=1000.0))[1] == []
+    assert read(tmp_path, white=1000.0)[1] == []
 
 
 def test_flags_overrule_the_file(tmp_path):
@@ -492,7 +502,7 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
         with pytest.raises(InputError, match=sentence):
             reading.read_raw(path, overrides=overrides.parse(**flags))
     with pytest.raises(InputError, match="^--active_area=0,0,28,76 has 28 x 76 usable pixels"):
-        read(tmp_path, overrides.parse(active_area=["0", "0", "28", "76"]))
+        read(tmp_path, active_area=["0", "0", "28", "76"])
     with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
         Overrides(black=(1.0, 2.0, 3.0, 4.0)).black_of(packing.XTRANS)
     blacks = Overrides(black=(1.0, 2.0, 3.0)).black_of(packing.XTRANS)
@@ -525,29 +535,12 @@ class Recorder:
         return frames[0][..., :3].repeat(self.scale, 0).repeat(self.scale, 1)
 
 
-HOW = dict(
-    mode="burst",
-    reference_frame="first",
-    n_burst=8,
-    ratio=4.0,
-    balance="none",
-    overrides=NOTHING,
-    align=True,
-    motion_mask=True,
-    keep_all=False,
-    kind="png",
-    overwrite=False,
-)
-
-
-def restore(source, folder, model=None, camera=SONY, keep_going=False, **how):
+def restore(source, folder, model=None, camera=SONY, **how):
+    """(frames that the network got, sentences about bursts that failed)."""
     model = model or Recorder()
-    found = bursts.find_bursts([source])
-    options = HOW | how
-    failures = photographs.restore_all(
-        model, found, camera, folder, keep_going=keep_going, **options
-    )
-    return model.seen, failures
+    how = {"ratio": "4", "white_balance": "none", "reference_frame": "first"} | how
+    settings = Settings(camera=camera.name, result_dir=folder, **how)
+    return model.seen, photographs.restore_all(lambda: model, find(source), settings)
 
 
 def test_packed_frames_reach_the_network_and_the_picture_is_turned_upright(tmp_path, capsys):
@@ -577,7 +570,9 @@ def test_colours_are_scaled_and_the_ratio_found(tmp_path, capsys):
     red, _, blue = SONY.white_balance
     other = dataclasses.replace(SONY, white_balance=(red / 2, 1.0, blue * 2))
     shoot(tmp_path / "a.dng", camera=other)
-    ((seen,),), _ = restore(tmp_path / "a.dng", tmp_path / "out", balance="camera", ratio=None)
+    ((seen,),), _ = restore(
+        tmp_path / "a.dng", tmp_path / "out", white_balance="camera", ratio="auto"
+    )
     frame = reading.read_raw(tmp_path / "a.dng")
     said = capsys.readouterr().out
     assert "colours scaled by 0.5/1/2" in said and "(found in the signal)" in said
@@ -595,7 +590,7 @@ def test_a_file_without_white_balance_gets_one_from_its_signal(tmp_path, capsys)
     block = shoot(tmp_path / "a.dng", mosaic=np.rint(grey).astype(np.uint16)).read_bytes()
     # AsShotNeutral, renamed to a tag that nobody knows.
     (tmp_path / "a.dng").write_bytes(block.replace(struct.pack("<H", 50728), b"\xf0\xff", 1))
-    restore(tmp_path, tmp_path / "out", balance="camera")
+    restore(tmp_path, tmp_path / "out", white_balance="camera")
     said = capsys.readouterr().out
     found = said.split("the file notes none; ")[1].split(" estimated from the signal")[0]
     assert [float(part) for part in found.split("/")] == pytest.approx([2, 1, 1], rel=0.03)
@@ -605,7 +600,7 @@ def test_files_and_folders_are_named_side_by_side(tmp_path):
     """All files that are named are one burst, wherever they lie; each folder is another."""
     for name in ("a/1.dng", "a/2.dng", "b/3.dng", "c/4.dng"):
         shoot(tmp_path / name)
-    found = bursts.find_bursts([tmp_path / name for name in ("a/2.dng", "b/3.dng", "c")])
+    found = find(*[tmp_path / name for name in ("a/2.dng", "b/3.dng", "c")])
     assert names(found) == [("2", ["2.dng", "3.dng"]), ("c", ["4.dng"])]
 
 
@@ -613,35 +608,36 @@ def test_a_damaged_date_is_no_date(tmp_path):
     late = datetime.datetime(9999, 12, 31, 23, 59, 59)
     path = shoot(tmp_path / "a.dng", (late - NOON).total_seconds(), exposure=2.0)
     assert exif.read_shot(path).captured is None
-    assert len(bursts.find_bursts([path])) == 1
+    assert len(find(path)) == 1
 
 
 def test_any_pause_may_be_given(tmp_path):
     for number in range(2):
         shoot(tmp_path / f"{number}.dng", number)
-    assert len(bursts.find_bursts([tmp_path], gap=1e300)) == 1
+    assert len(find(tmp_path, gap=1e300)) == 1
 
 
 def test_frames_of_another_phase_are_called_so(tmp_path):
     first = shoot(tmp_path / "a.dng")
     shoot(tmp_path / "b.dng", pattern=("GB", "RG"))
     with pytest.raises(InputError, match="b.dng has its colour filters laid out from"):
-        read([first, tmp_path / "b.dng"])
+        read(first, tmp_path / "b.dng")
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
     shoot(tmp_path / "a.dng")
-    restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg")
+    restore(tmp_path / "a.dng", tmp_path / "out", format="jpeg")
     path = tmp_path / "out" / "a.jpg"
     before = path.read_bytes()
-    found = bursts.find_bursts([tmp_path / "a.dng"])
+    found = find(tmp_path / "a.dng")
+    settings = Settings(result_dir=tmp_path / "out", format="jpeg")
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
-        photographs.check_paths(tmp_path / "out", found, "jpeg", False)
+        photographs.check(found, settings)
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
-        restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg", ratio=50.0)
+        restore(tmp_path / "a.dng", tmp_path / "out", format="jpeg", ratio="50")
     assert path.read_bytes() == before
-    photographs.check_paths(tmp_path / "out", found, "jpeg", True)
-    restore(tmp_path / "a.dng", tmp_path / "out", kind="jpeg", ratio=50.0, overwrite=True)
+    photographs.check(found, dataclasses.replace(settings, overwrite=True))
+    restore(tmp_path / "a.dng", tmp_path / "out", format="jpeg", ratio="50", overwrite=True)
     assert path.read_bytes() != before
     assert list(path.parent.iterdir()) == [path]
 
@@ -694,7 +690,7 @@ def test_the_log_names_the_reference_and_nothing_else(tmp_path, capsys, model, h
 def test_an_xtrans_burst_goes_the_same_way(tmp_path):
     shape = (516, 522)
     shoot(tmp_path / "a.dng", camera=FUJI, mosaic=dark_mosaic(shape=shape, black=1024))
-    ((seen,),), _ = restore(tmp_path, tmp_path / "out", Recorder(3), FUJI, kind="tiff16")
+    ((seen,),), _ = restore(tmp_path, tmp_path / "out", Recorder(3), FUJI, format="tiff16")
     np.testing.assert_array_equal(seen, reading.read_raw(tmp_path / "a.dng").packed(4))
     (path,) = (tmp_path / "out").iterdir()
     assert tifffile.imread(io.BytesIO(path.read_bytes())).shape == (*shape, 3)
@@ -781,11 +777,11 @@ def test_flags_that_do_not_go_together_are_one_sentence(capsys, tmp_path, flags,
 
 
 MANY = """
-import resource, sys
+import pathlib, resource, sys
 from dbp_tf.photos import bursts, command, photographs
-from dbp_tf.raw.cameras import SONY
+from dbp_tf.photos.settings import Settings
+from dbp_tf.photos.settings import Settings
 from dbp_tf.restore import pretrained
-from tests.test_photographs import HOW
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])
@@ -793,10 +789,10 @@ def resident():
 
 folder, out, weights = sys.argv[1:]
 model = pretrained.load_pretrained(weights)
-found = bursts.find_bursts([folder], 1)
-for number, burst in enumerate(found, 1):
-    photographs.restore_burst(model, burst, SONY, out, **HOW)
-    if number in (20, 100, len(found)):
+settings = Settings(result_dir=pathlib.Path(out), ratio="4")
+for number, burst in enumerate(bursts.find_bursts([folder], 1)[0], 1):
+    photographs.restore_burst(model, photographs.look(burst, settings), settings)
+    if number in (20, 100, 200):
         print(number, resident(), flush=True)
 """
 

@@ -202,7 +202,7 @@ class AlignedFrames:
       notes: list of F `Note`, in the order of the burst, frames that are left out included.
     """
 
-    def __init__(self, frames, reference, notes, moving, path):
+    def __init__(self, frames, reference, notes, moving=None, path=None):
         """
         Args:
           frames: see `align_burst`.

@@ -1,56 +1,134 @@
 """Restoring your own photographs: bursts of any camera, without a ground truth.
 
-Bursts are read one after another, checked, brightened, balanced, aligned, restored and written.
-No more than one burst is in memory at a time.
+A burst goes through three steps: `look` reads its files one by one, checks them and measures their
+light; `alignment` reads them again and finds what fits the reference; the network takes them in
+one by one. No more than a few frames are in memory at a time, however long the burst.
 """
 
+import dataclasses
+import errno
+import functools
+import hashlib
+import os
 import pathlib
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from dbp_tf import pictures, progress
+from dbp_tf import errors, pictures, progress
 from dbp_tf.errors import InputError
 from dbp_tf.photos import alignment, brightness, bursts
+from dbp_tf.photos.settings import Settings
 from dbp_tf.raw import levels, packing, reading, white_balance
+from dbp_tf.raw.overrides import Overrides
 from dbp_tf.restore import modes
 
 # Raw pixels a side below which there is nothing for the network to see.
 _LEAST_SIDE = 32
 
+# Raw frames that stay in memory, so that the files of a usual burst are decoded once and not for
+# each step: 25 MB each at 12 megapixels.
+_MOST_KEPT = 8
 
-def read_burst(burst, overrides, camera, n_burst=None):
-    """Reads the frames of a burst and checks that they belong together.
 
-    Args:
-      burst: `bursts.Burst`.
-      overrides: `overrides.Overrides`.
-      camera: `cameras.Camera` the weights are for: the files must have its kind of mosaic.
-      n_burst: read that many frames at the most.
+class RawFrames(Sequence):
+    """The frames of raw files, `reading.RawFrame`, each read when it is asked for.
 
-    Returns:
-      (list of `reading.RawFrame`, list of sentences about what looks odd).
+    The last `_MOST_KEPT` stay in memory.
+    """
+
+    def __init__(self, paths: Sequence[pathlib.Path], overrides: Overrides):
+        self.paths = list(paths)
+        read = functools.partial(reading.read_raw, overrides=overrides)
+        self._read = functools.lru_cache(_MOST_KEPT)(read)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> reading.RawFrame:
+        return self._read(self.paths[index])
+
+
+class PackedFrames(Sequence):
+    """Frames as the network wants them, each made when it is asked for: [H, W, C] in 0..1."""
+
+    def __init__(self, raw_frames: RawFrames, scales: np.ndarray):
+        """`scales` [C]: exposure ratio and white balance of each packed channel."""
+        self._raw_frames = raw_frames
+        self._scales = scales
+
+    def __len__(self) -> int:
+        return len(self._raw_frames)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._raw_frames[index].packed(self._scales)
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A burst whose files were all looked at.
+
+    Attributes:
+      name: of the burst.
+      raw_frames: `RawFrames`, no shot twice.
+      blocks: [h, w, C], see `brightness.block_means`; None if nobody needs them.
+      notes: sentences about what looks odd.
+    """
+
+    name: str
+    raw_frames: RawFrames
+    blocks: np.ndarray | None
+    notes: list[str]
+
+
+def look(burst: bursts.Burst, settings: Settings) -> Look:
+    """Reads the files of a burst and checks that they can be restored together.
 
     Raises:
       InputError: a file cannot be used, its black level cannot be true, or a frame differs from
         the first in camera, exposure, size or colour filters.
     """
-    frames, notes = [], []
-    first = burst.frames[0]
-    for number, frame in enumerate(burst.frames[:n_burst], 1):
-        progress.status(f"{burst.name}: reading frame {number}")
-        # What the tags tell is cheaper to compare than what the whole file holds.
-        bursts.check_shot(frame, first)
-        raw_frame = reading.read_raw(frame.path, overrides=overrides)
-        _check_mosaic(raw_frame, frames[0] if frames else None, camera, overrides)
-        odd = levels.check(raw_frame, overrides)
-        # What is odd about one file of a camera is so about all.
-        notes = notes or odd
-        frames.append(raw_frame)
-    return frames, notes
+    files = burst.frames[: settings.n_burst]
+    raw_frames = RawFrames([file.path for file in files], settings.overrides)
+    notes, paths, flips = bursts.odd_about(burst, settings.n_burst), {}, set()
+
+    def checked() -> Iterator[reading.RawFrame]:
+        for number, file in enumerate(files):
+            progress.status(f"{burst.name}: reading frame {number + 1}")
+            # The tags are cheaper to compare than the pixels.
+            bursts.check_shot(file, files[0])
+            frame = raw_frames[number]
+            _check_mosaic(frame, raw_frames[0] if number else None, settings)
+            pixels = hashlib.blake2b(frame.mosaic).digest()
+            if pixels in paths:
+                other = paths[pixels].name
+                notes.append(f"{file.path.name} holds the very pixels of {other}: used once")
+                continue
+            odd = levels.check(frame, settings.overrides)
+            if not paths:
+                # What is odd about one file of a camera is so about all.
+                notes.extend(odd)
+            paths[pixels] = file.path
+            flips.add(frame.flip)
+            yield frame
+
+    noted = raw_frames[0].white_balance
+    if settings.given_ratio is None or white_balance.needs_estimate(settings.balance, noted):
+        blocks = brightness.block_means(frame.signal() for frame in checked())
+    else:
+        blocks = None
+        for _ in checked():
+            pass
+    if len(flips) > 1:
+        notes.append("its frames were held upright and on their side: the first one decides")
+    if len(paths) < len(files):
+        raw_frames = RawFrames(paths.values(), settings.overrides)
+    return Look(burst.name, raw_frames, blocks, notes)
 
 
-def _check_mosaic(frame, first, camera, overrides):
+def _check_mosaic(frame, first, settings):
+    camera = settings.trained_on
     if frame.layout.name != camera.mosaic:
         raise InputError(
             f"{frame.path} has a {frame.layout.name} mosaic, but the weights of --camera "
@@ -59,8 +137,8 @@ def _check_mosaic(frame, first, camera, overrides):
     rows, columns = frame.mosaic.shape
     if min(rows, columns) < _LEAST_SIDE:
         raise InputError(
-            f"{overrides.area_given or frame.path} has {rows} x {columns} usable pixels: at least "
-            f"{_LEAST_SIDE} a side are needed"
+            f"{settings.overrides.area_given or frame.path} has {rows} x {columns} usable pixels: "
+            f"at least {_LEAST_SIDE} a side are needed"
         )
     if first is None:
         return
@@ -77,154 +155,152 @@ def _check_mosaic(frame, first, camera, overrides):
         )
 
 
-def picture_path(folder, burst, kind):
-    """Where the picture of a `bursts.Burst` goes; `kind` is a key of `pictures.FORMATS`."""
-    return pathlib.Path(folder) / (burst.name + pictures.FORMATS[kind].suffix)
+def picture_path(burst: bursts.Burst | Look, settings: Settings) -> pathlib.Path:
+    """Where the picture of a burst goes."""
+    return settings.result_dir / (burst.name + pictures.FORMATS[settings.format].suffix)
 
 
-def check_paths(folder, found, kind, overwrite):
-    """Raises InputError before any work is done if a picture could not be written, or would
-    be overwritten unasked."""
-    pictures.check_kind(kind)
-    for path in (picture_path(folder, burst, kind) for burst in found):
-        if path.exists() and not overwrite:
+def check(found: list[bursts.Burst], settings: Settings) -> None:
+    """Looks at all that can be seen before any work is done.
+
+    Raises:
+      InputError: a picture would be overwritten unasked; unless `keep_going` also: a picture's name
+        is too long, or a file is not raw.
+    """
+    pictures.check_kind(settings.format)
+    for burst in found:
+        path = picture_path(burst, settings)
+        if not _is_too_long(path) and path.exists() and not settings.overwrite:
             raise InputError(f"{path} exists already: give --overwrite to replace it")
+    if not settings.keep_going:
+        for burst in found:
+            check_headers(burst, settings)
 
 
-def packed_frames(frames, trained, ratio, balance):
-    """Frames as the network wants them.
+def check_headers(burst: bursts.Burst, settings: Settings) -> None:
+    """Raises InputError if the picture cannot be named, or a file's header is not a raw file's."""
+    if _is_too_long(picture_path(burst, settings)):
+        raise InputError(
+            f"the picture of {burst.frames[0].path} would be called {burst.name} and more, which "
+            f"is too long for this disk: rename the file or its folder"
+        )
+    for file in burst.frames[: settings.n_burst]:
+        with reading.open_raw(file.path, unpack=False):
+            pass
+
+
+def _is_too_long(path):
+    """Whether the disk takes no such name; the folder need not exist yet."""
+    folder = path.parent.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        os.lstat(folder / path.name)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
+def packed_frames(
+    seen: Look, trained: white_balance.Multipliers, settings: Settings
+) -> tuple[PackedFrames, float, str]:
+    """The frames as the network wants them.
 
     Args:
-      frames: list of `reading.RawFrame`.
+      seen: what `look` returns.
       trained: multipliers (R, G, B) that the weights were trained for.
-      ratio: exposure ratio; None to find it in the raw signal.
-      balance: what `white_balance.parse` returns.
+      settings: `Settings`.
 
     Returns:
-      (list of [H, W, C] float32 in 0..1, exposure ratio, line about the white balance).
+      (frames, exposure ratio, line about the white balance).
 
     Raises:
       InputError: there is no light from which to estimate a white balance.
     """
-    first = frames[0]
+    first, balance, ratio = seen.raw_frames[0], settings.balance, settings.given_ratio
     estimated = None
-    needs_estimate = white_balance.needs_estimate(balance, first.white_balance)
-    if ratio is None or needs_estimate:
-        blocks = brightness.block_means(frame.signal() for frame in frames)
-    if needs_estimate:
-        estimated = white_balance.estimate(blocks, first.layout, first.path)
+    if white_balance.needs_estimate(balance, first.white_balance):
+        estimated = white_balance.estimate(seen.blocks, first.layout, first.path)
     colours, said = white_balance.scales(balance, first.white_balance, trained, estimated)
     scales = np.array(white_balance.channel_scales(colours, first.layout))
     if ratio is None:
         baked_in = white_balance.channel_scales(trained, first.layout)
-        ratio = brightness.auto_ratio(blocks, scales * baked_in)
-    return [frame.packed(ratio * scales) for frame in frames], ratio, said
+        ratio = brightness.auto_ratio(seen.blocks, scales * baked_in)
+    return PackedFrames(seen.raw_frames, ratio * scales), ratio, said
 
 
-def restore_burst(
-    model,
-    burst,
-    camera,
-    folder,
-    *,
-    mode,
-    reference_frame,
-    n_burst,
-    ratio,
-    balance,
-    overrides,
-    align,
-    motion_mask,
-    keep_all,
-    kind,
-    overwrite,
-    **compute,
-):
+def restore_burst(model, seen: Look, settings: Settings) -> list[str]:
     """Restores one burst and writes its picture.
 
     Args:
       model: what `load_pretrained` returns.
-      burst: `bursts.Burst`.
-      camera: `cameras.Camera` the weights were trained on.
-      folder: where the picture goes.
-      mode: a key of `modes.MODES`.
-      reference_frame: "first", "center" or "sharpest".
-      n_burst: frames of a burst at the most.
-      ratio, balance: see `packed_frames`.
-      overrides: `overrides.Overrides`.
-      align, motion_mask, keep_all: see `alignment.align_burst`.
-      kind: a key of `pictures.FORMATS`.
-      overwrite: replace a picture that is there.
-      **compute: `precision` and `stripe_columns` of the model's `enhance`.
+      seen: what `look` returns.
+      settings: `Settings`.
 
     Returns:
       list of lines for the log: what was used, what was done, where the picture is.
 
     Raises:
-      InputError: a file cannot be used, frames do not belong together, the output is not a
+      InputError: there is no light from which to estimate a white balance, the output is not a
         number, or the picture is there already.
     """
-    frames, notes = read_burst(burst, overrides, camera, n_burst)
-    first = frames[0]
-    progress.status(f"{burst.name}: preparing")
-    packed, used_ratio, balance_line = packed_frames(
-        frames, model.white_balance or camera.white_balance, ratio, balance
-    )
-    names = [frame.path.name for frame in frames]
-    if len({frame.flip for frame in frames}) > 1:
-        notes.append("its frames were held upright and on their side: the first one decides")
-    # Eight mosaics of 12 megapixels are 200 MB.
-    del frames
+    progress.status(f"{seen.name}: preparing")
+    first = seen.raw_frames[0]
+    trained = model.white_balance or settings.trained_on.white_balance
+    packed, ratio, balance_line = packed_frames(seen, trained, settings)
+    found_or_given = "found in the signal" if settings.given_ratio is None else "given"
     lines = [
-        *_description(first, len(packed), overrides),
+        *_description(first, len(packed), settings.overrides),
         balance_line,
-        f"exposure ratio {used_ratio:.3g} ({'found in the signal' if ratio is None else 'given'})",
-        *(f"note: {note}" for note in (*bursts.odd_about(burst, n_burst), *notes)),
+        f"exposure ratio {ratio:.3g} ({found_or_given})",
+        *(f"note: {note}" for note in seen.notes),
     ]
-    packed, place, found = _aligned(
-        model, packed, first.layout, mode, reference_frame, align, motion_mask, keep_all
-    )
-    if len(names) > 1:
+    fitting, about = _aligned(model, packed, first.layout, settings)
+    if len(packed) > 1:
         # Files say more than numbers, which are those of the order of capture.
-        lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in found]
+        names = [path.name for path in seen.raw_frames.paths]
+        lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in about]
     started = time.monotonic()
-    # The reference goes first, where every mode looks; the others' order is of no account.
-    packed.insert(0, packed.pop(place))
-    picture = modes.restore(model, packed, mode, "first", **compute)
+    compute = {} if settings.stripes else {"stripe_columns": None}
+    # The reference comes first, where every mode looks; the others' order is of no account.
+    picture = modes.restore(model, fitting, settings.mode, "first", **compute)
     seconds = time.monotonic() - started
-    del packed
-    progress.status(f"{burst.name}: writing")
-    path = picture_path(folder, burst, kind)
+    progress.status(f"{seen.name}: writing")
+    path = picture_path(seen, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.write_picture(path, pictures.upright(picture, first.flip), kind, overwrite)
+    picture = pictures.upright(picture, first.flip)
+    pictures.write_picture(path, picture, settings.format, settings.overwrite)
     return [*lines, f"{path} ({seconds:.1f} s)"]
 
 
-def _aligned(model, packed, layout, mode, reference_frame, align, motion_mask, keep_all):
-    """(packed frames, index of the reference, list of `alignment.Note` about what was done)."""
+def _aligned(model, packed, layout, settings):
+    """(iterable of frames that fit, the reference first; notes for the log)."""
+    reference = settings.reference
     if model.coarse is None:
         # The SID baseline brings no coarse outputs, on which frames could be compared.
-        if reference_frame == "sharpest":
+        if reference == "sharpest":
             raise InputError(
                 "--reference_frame sharpest needs a coarse network, which the SID baseline of "
                 "--checkpoint has not: give first or center"
             )
-        place = {"first": 0, "center": len(packed) // 2}[reference_frame]
-        return packed, place, [alignment.Note(place, reference=True)]
-    needed = len(packed) > 1 and modes.MODES[mode].most_frames != 1
-    packed, place, notes = alignment.align_burst(
-        packed,
-        model.coarse,
-        layout,
-        reference_frame,
-        align=align and needed,
-        motion_mask=motion_mask and needed,
-        keep_all=keep_all,
-    )
-    if not (needed and (align or motion_mask)):
-        # To say of every other frame that it is as it was would tell nothing.
-        notes = [note for note in notes if note.reference]
-    return packed, place, notes
+        place = {"first": 0, "center": len(packed) // 2}[reference]
+        notes = [alignment.Note(n, reference=n == place) for n in range(len(packed))]
+        fitting = alignment.AlignedFrames(packed, packed[place], notes)
+    else:
+        needed = len(packed) > 1 and modes.MODES[settings.mode].most_frames != 1
+        fitting = alignment.align_burst(
+            packed,
+            model.coarse,
+            layout,
+            reference,
+            align=settings.align and needed,
+            motion_mask=settings.motion_mask and needed,
+            keep_all=settings.keep_all,
+        )
+        if needed and (settings.align or settings.motion_mask):
+            return fitting, fitting.notes
+    # To say of every other frame that it is as it was would tell nothing.
+    return fitting, [note for note in fitting.notes if note.reference]
 
 
 def _description(frame, count, overrides):
@@ -240,33 +316,46 @@ def _description(frame, count, overrides):
     ]
 
 
-def restore_all(model, found, camera, folder, *, keep_going=False, **how):
+def restore_all(load: Callable, found: list[bursts.Burst], settings: Settings) -> list[str]:
     """Restores bursts one after another.
 
     Args:
-      model, camera, folder: see `restore_burst`.
-      found: list of `bursts.Burst`.
-      keep_going: go on after a burst that cannot be restored.
-      **how: the other arguments of `restore_burst`.
+      load: function that loads the networks; it is called once, when the first burst was looked at.
+      found: the bursts.
+      settings: `Settings`.
 
     Returns:
       list of sentences, one for each burst that could not be restored.
 
     Raises:
-      InputError: a burst cannot be restored, and not `keep_going`.
+      InputError: the networks cannot be loaded, or a burst cannot be restored and not
+        `settings.keep_going`.
     """
-    failures = []
+    mendable = errors.MENDABLE if settings.keep_going else ()
+    failures, model = [], None
     started = time.monotonic()
+
+    def skip(place, error):
+        failures.append(errors.sentence(error))
+        progress.say(f"{place} skipped: {failures[-1]}")
+
     for number, burst in enumerate(found, 1):
         place = f"[{number}/{len(found)}] {burst.name}"
         try:
-            lines = restore_burst(model, burst, camera, folder, **how)
-        except InputError as error:
-            if not keep_going:
-                raise
-            failures.append(str(error))
-            progress.say(f"{place} skipped: {error}")
+            check_headers(burst, settings)
+            seen = look(burst, settings)
+        except mendable as error:
+            skip(place, error)
             continue
+        model = model or load()
+        try:
+            lines = restore_burst(model, seen, settings)
+        except mendable as error:
+            skip(place, error)
+            continue
+        finally:
+            # Before the next burst is read.
+            del seen
         if number < len(found):
             lines[-1] += f"; {progress.time_left(started, number, len(found))}"
         progress.say("\n  ".join([place, *lines]))

@@ -1,0 +1,188 @@
+"""How your own photographs are restored: the parameters of `python -m dbp_tf.photos`."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+
+from dbp_tf import pictures
+from dbp_tf.config import parameter
+from dbp_tf.errors import InputError
+from dbp_tf.photos.alignment import REFERENCES
+from dbp_tf.raw import cameras, overrides, packing
+from dbp_tf.raw.overrides import Overrides
+from dbp_tf.raw.white_balance import DEFAULT, Multipliers
+from dbp_tf.raw.white_balance import parse as parse_white_balance
+from dbp_tf.restore import modes
+
+_NETWORK = "Network"
+_FRAMES = "Frames"
+_COLOUR = "Brightness and colour"
+_FACTS = "Facts instead of the file's"
+_HAND = "Hand-held bursts"
+_PICTURES = "Pictures"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """See the help of each field. The fields hold what the user wrote, the properties its meaning.
+
+    Raises:
+      InputError: a field makes no sense, or two do not go together.
+    """
+
+    camera: str = parameter(
+        "sony",
+        "Camera the weights were trained on: its mosaic, Bayer or X-Trans, is that of the raw "
+        "files. " + ", ".join(f"{c.name}: {c.mosaic}" for c in cameras.CAMERAS.values()) + ".",
+        topic=_NETWORK,
+        choices=tuple(cameras.CAMERAS),
+    )
+    checkpoint: pathlib.Path | None = parameter(
+        None,
+        "Folder (or prefix) of the weights, released or this project's own. By default "
+        "checkpoints/<camera>_small, the small ones that come with the project.",
+        topic=_NETWORK,
+    )
+    mode: str = parameter(
+        "burst",
+        "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
+        topic=_NETWORK,
+        choices=tuple(modes.MODES),
+    )
+    precision: str = parameter(
+        "float32",
+        "Type in which the networks compute. bfloat16 differs by less than eight bits show and "
+        "saves memory, and time where the processor or GPU has instructions for it.",
+        topic=_NETWORK,
+        choices=("float32", "bfloat16"),
+    )
+    stripes: bool = parameter(
+        True,
+        "Compute the two large levels of the networks in stripes: much less memory for the same "
+        "picture. Without effect on the SID baseline.",
+        topic=_NETWORK,
+    )
+    n_burst: int = parameter(
+        8, "Frames of a burst to use at the most, the first ones.", topic=_FRAMES, low=1
+    )
+    burst_gap: float | None = parameter(
+        None,
+        "A pause of more seconds between two frames, from the end of one to the start of the next, "
+        "begins a new burst.",
+        topic=_FRAMES,
+        low=0,
+    )
+    limit: int | None = parameter(None, "Only the first so many bursts.", topic=_FRAMES, low=1)
+    ratio: str = parameter(
+        "auto",
+        f"Exposure ratio, by which the frames are brightened, 1 to {packing.MAX_RATIO:g}; auto: "
+        "found in the raw signal. Give it for what is dark by nature, such as a night sky: 20 to "
+        "100.",
+        topic=_COLOUR,
+    )
+    white_balance: str = parameter(
+        DEFAULT,
+        "camera scales the colours from the file's multipliers to those of the camera the weights "
+        "were trained on, and estimates them where the file notes none; auto always estimates "
+        "them, R,G,B gives them, none leaves the colours.",
+        topic=_COLOUR,
+    )
+    black: list[str] | None = parameter(
+        None,
+        "Black level in DN instead of the file's: one number, R,G,B or, for Bayer, R,G,B,G (the "
+        "greens beside red and beside blue).",
+        topic=_FACTS,
+    )
+    white: float | None = parameter(
+        None, "White level in DN instead of the file's.", topic=_FACTS, low=1, high=65535
+    )
+    pattern: str | None = parameter(
+        None,
+        "Colour filters of the active area instead of the file's, such as RGGB.",
+        topic=_FACTS,
+    )
+    active_area: list[str] | None = parameter(
+        None, "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's.", topic=_FACTS
+    )
+    reference_frame: str | None = parameter(
+        None,
+        "Frame to which the others are aligned and whose finest detail the revised version of the "
+        "network keeps. By default as the published evaluation of the camera: "
+        + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
+        + ".",
+        topic=_HAND,
+        choices=REFERENCES,
+    )
+    align: bool = parameter(True, "Undo the shake of the hand.", topic=_HAND)
+    motion_mask: bool = parameter(
+        True, "Where something moves, use the reference frame alone.", topic=_HAND
+    )
+    keep_all: bool = parameter(False, "Use even frames that do not match.", topic=_HAND)
+    result_dir: pathlib.Path = parameter(
+        pathlib.Path("results/photographs"),
+        "Folder for the pictures; made if it is missing.",
+        topic=_PICTURES,
+    )
+    format: str = parameter(
+        "png",
+        "; ".join(f"{name}: {kind.help}" for name, kind in pictures.FORMATS.items()) + ".",
+        topic=_PICTURES,
+        choices=tuple(pictures.FORMATS),
+    )
+    overwrite: bool = parameter(False, "Replace pictures that are there.", topic=_PICTURES)
+    resume: bool = parameter(
+        False, "Leave out bursts that have their picture already.", topic=_PICTURES
+    )
+    keep_going: bool = parameter(
+        False,
+        "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
+        "them at the end and exit with code 1.",
+        topic=_PICTURES,
+    )
+
+    def __post_init__(self):
+        if self.resume and self.overwrite:
+            raise InputError("--resume keeps pictures that --overwrite replaces: give one of them")
+        if self.keep_all and not self.align:
+            raise InputError(
+                "--keep_all means nothing with --noalign, which leaves out no frame: leave out one "
+                "of them"
+            )
+        # Said now rather than when they are needed.
+        _ = self.given_ratio, self.balance, self.overrides
+
+    @functools.cached_property
+    def given_ratio(self) -> float | None:
+        """The exposure ratio; None if it is to be found."""
+        if self.ratio == "auto":
+            return None
+        try:
+            ratio = float(self.ratio)
+        except ValueError:
+            ratio = math.nan
+        if not 1 <= ratio <= packing.MAX_RATIO:
+            raise InputError(
+                f"--ratio={self.ratio}: give auto or a number from 1 to {packing.MAX_RATIO:g}"
+            )
+        return ratio
+
+    @functools.cached_property
+    def balance(self) -> str | Multipliers:
+        """See `white_balance.parse`."""
+        return parse_white_balance(self.white_balance)
+
+    @functools.cached_property
+    def overrides(self) -> Overrides:
+        """What the user knows better than the files."""
+        return overrides.parse(self.black, self.white, self.pattern, self.active_area)
+
+    @property
+    def trained_on(self) -> cameras.Camera:
+        """The camera of `camera`."""
+        return cameras.camera_named(self.camera)
+
+    @property
+    def reference(self) -> str:
+        """The reference frame: "first", "center" or "sharpest"."""
+        return self.reference_frame or self.trained_on.reference_frame
