@@ -1,6 +1,7 @@
 """What the commands share: flags and their help, errors in one sentence, a quiet TensorFlow."""
 
 import contextlib
+import io
 import math
 import os
 import pathlib
@@ -20,7 +21,8 @@ from dbp_tf.errors import MENDABLE, InputError, printable, sentence
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-_TOPIC = "topic: "
+# How a flag holds its topic and whether it must be given.
+_TOPIC, _REQUIRED = "topic: ", "is_required"
 
 _HELP_OF_ALL = {
     "--help": "Print this text.",
@@ -61,7 +63,7 @@ def run(
     argv = [argument for argument in argv if argument != "--traceback"]
     for stream in (sys.stdout, sys.stderr):
         # A terminal's encoding may lack the letters of a name.
-        with contextlib.suppress(AttributeError):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     flag_values.unparse_flags()
     try:
@@ -109,7 +111,7 @@ def _parse(values, argv):
 
 
 def _is_required(flag):
-    return getattr(flag, "is_required", False)
+    return getattr(flag, _REQUIRED, False)
 
 
 def report_failures(failures: list[str], bursts: int, problems: list[str]) -> int:
@@ -162,7 +164,7 @@ def define(
         module_name=_TOPIC + topic,
         **limits,
     )
-    values[name].is_required = required
+    setattr(values[name], _REQUIRED, required)
     if kind is flags.DEFINE_float:
         finite(name, values)
 

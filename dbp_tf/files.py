@@ -74,7 +74,7 @@ def plain_alias(folder: str | os.PathLike) -> str:
 
 
 # Their links go when they go.
-_aliases = []
+_aliases: list[tempfile.TemporaryDirectory] = []
 
 
 def check_writable(folder: str | os.PathLike) -> None:

@@ -156,7 +156,7 @@ def check_kind(kind: str) -> None:
     """Raises InputError if pictures of this kind, a key of `FORMATS`, cannot be written here."""
     if kind == "tiff16" and importlib.util.find_spec("tifffile") is None:
         raise InputError(
-            'TIFF files are written with tifffile, which is not installed: pip install "dbp_tf[tiff]"'
+            'TIFF needs the package tifffile, which is not installed: pip install "dbp_tf[tiff]"'
         )
 
 

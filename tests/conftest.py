@@ -1,23 +1,126 @@
-"""Shared fixtures. TensorFlow is told to be quiet before any test imports it."""
+"""Shared set-up: golden data, small datasets, tiny networks, and commands run in this process."""
 
+import importlib.util
 import os
 import pathlib
 import time
 
+import numpy as np
 import pytest
 
-from dbp_tf import progress
+from dbp_tf import cli, progress, simulate
+from dbp_tf.raw import cameras
 
+# Before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
 def data():
     """Folder of the golden results; its README says where they come from."""
-    return pathlib.Path(__file__).parent / "data"
+    return ROOT / "tests" / "data"
 
 
 @pytest.fixture(autouse=True)
 def just_spoken(monkeypatch):
     """No line about ten seconds of silence, which a test may well have been running for."""
     monkeypatch.setattr(progress, "_last_line", time.monotonic())
+
+
+@pytest.fixture(scope="session")
+def script():
+    """test_burst.py as a module, wherever pytest was started."""
+    # As a module of this name pytest would take it for a file of tests.
+    about = importlib.util.spec_from_file_location("test_burst_script", ROOT / "test_burst.py")
+    module = importlib.util.module_from_spec(about)
+    about.loader.exec_module(module)
+    return module
+
+
+def photo(rows, columns, seed=0):
+    """[rows, columns, 3] smooth colours with edges, in 0..1."""
+    y, x = np.mgrid[:rows, :columns]
+    waves = [np.sin(x / (11 + k) + seed) * np.cos(y / (13 - k) - seed) for k in range(3)]
+    picture = 0.5 + 0.4 * np.stack(waves, axis=-1)
+    picture[rows // 4 : rows // 2, columns // 3 : columns // 2] = 0.9
+    return picture.astype(np.float32)
+
+
+def write_tree(folder, camera, scenes, size):
+    """A dataset, short/ and long/: scenes are {number: (frames, ratio)}, size is that of `photo`.
+
+    Returns the folder.
+    """
+    for number, (frames, ratio) in scenes.items():
+        rng = np.random.default_rng(number)
+        scene = simulate.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
+        simulate.write_scene(folder, number, scene, camera, ratio)
+    return folder
+
+
+def of_tree(tree):
+    """The flags that name a dataset."""
+    return f"--short_dir={tree / 'short'}", f"--long_dir={tree / 'long'}"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """{camera name: folder} of tiny networks whose pictures are neither black nor white."""
+    from dbp_tf.models.network_spec import NetworkSpec
+    from dbp_tf.restore import pretrained
+
+    folders = {}
+    for camera in cameras.CAMERAS.values():
+        spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1)
+        model = pretrained.untrained(spec)
+        *_, kernel, bias = model.fine.weights
+        kernel.assign(kernel * 8)
+        bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
+        folders[camera.name] = tmp_path_factory.mktemp("weights") / camera.name
+        pretrained.save_pretrained(model, folders[camera.name])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def models(weights, data):
+    """{folder: model}: the tiny networks and the SID baseline, compiled once for all tests."""
+    from dbp_tf.restore import pretrained
+
+    return {path: pretrained.load_pretrained(path) for path in weights.values()}
+
+
+def runner(module, models, home, patch, **defaults):
+    """A function that runs a command in this process: run("--flag=value", ...) -> exit code.
+
+    Args:
+      module: of the command, with `main` and `FLAGS`.
+      models: {folder: model} of what need not be loaded again.
+      home: the home folder: what lies in that of whoever runs the tests must not matter.
+      patch: pytest's `MonkeyPatch`.
+      **defaults: flags that are added unless they are given; a function gets the arguments.
+    """
+    from dbp_tf.restore import pretrained
+
+    patch.setenv("HOME", str(home))
+    load = pretrained.load_pretrained
+
+    def load_or_take(path, precision="float32"):
+        model = models.get(pathlib.Path(path)) if precision == "float32" else None
+        return model or load(path, precision)
+
+    patch.setattr(pretrained, "load_pretrained", load_or_take)
+
+    def run(*arguments):
+        given = {argument.partition("=")[0] for argument in arguments}
+        extra = [
+            f"--{flag}={value(arguments) if callable(value) else value}"
+            for flag, value in defaults.items()
+            if f"--{flag}" not in given
+        ]
+        # "--flag=" takes a default away.
+        own = [argument for argument in arguments if argument[2:-1] not in defaults]
+        return cli.run(module.main, module.FLAGS, ["command", *extra, *own])
+
+    return run

@@ -6,7 +6,6 @@ the test's own; only the network is the same.
 
 import csv
 import dataclasses
-import importlib.util
 import json
 import math
 import os
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import rawpy
 import tensorflow as tf
+from conftest import of_tree, photo, runner, write_tree
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dbp_tf import cli, simulate
@@ -37,23 +37,6 @@ SONY_SCENES = {10003: (8, 100), 10011: (5, 250), 10016: (2, 400), 10034: (2, 100
 FUJI_SCENES = {10055: (2, 100)}
 
 
-def photo(rows, columns, seed):
-    """[rows, columns, 3] smooth colours with edges, in 0..1."""
-    y, x = np.mgrid[:rows, :columns]
-    waves = [np.sin(x / (11 + k) + seed) * np.cos(y / (13 - k) - seed) for k in range(3)]
-    picture = 0.5 + 0.4 * np.stack(waves, axis=-1)
-    picture[rows // 4 : rows // 2, columns // 3 : columns // 2] = 0.9
-    return picture.astype(np.float32)
-
-
-def write_tree(folder, camera, scenes, size):
-    for number, (frames, ratio) in scenes.items():
-        rng = np.random.default_rng(number)
-        scene = simulate.simulate_scene(photo(*size, number), camera, rng, frames, ratio)
-        simulate.write_scene(folder, number, scene, camera, ratio)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def sony_tree(tmp_path_factory):
     # A training scene lies there as well and is not of the test split.
@@ -67,71 +50,24 @@ def fuji_tree(tmp_path_factory):
     return write_tree(tmp_path_factory.mktemp("fuji"), cameras.FUJI, FUJI_SCENES, (516, 530))
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """{camera name: folder} of tiny networks whose pictures are neither black nor white."""
-    folders = {}
-    for camera in cameras.CAMERAS.values():
-        model = pretrained.untrained(
-            network_spec.NetworkSpec(
-                channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1
-            )
-        )
-        *_, kernel, bias = model.fine.weights
-        kernel.assign(kernel * 8)
-        bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
-        folders[camera.name] = tmp_path_factory.mktemp("weights") / camera.name
-        pretrained.save_pretrained(model, folders[camera.name])
-    return folders
-
-
-@pytest.fixture(scope="session")
-def script():
-    """test_burst.py as a module, wherever pytest was started."""
-    module_spec = importlib.util.spec_from_file_location("test_burst_script", SCRIPT)
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module
-    module_spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def models(weights):
-    """{folder: model} of the tiny networks, compiled once for all tests."""
-    return {folder: pretrained.load_pretrained(folder) for folder in weights.values()}
-
-
-def runner(script, weights, models, home, patch):
-    """A function that runs test_burst.py in this process, see `run`."""
-    # A graph in the home of whoever runs the tests must not change the figures.
-    patch.setenv("HOME", str(home))
-    load = pretrained.load_pretrained
-
-    def load_or_take(path, precision="float32"):
-        model = models.get(pathlib.Path(path)) if precision == "float32" else None
-        return model or load(path, precision)
-
-    patch.setattr(pretrained, "load_pretrained", load_or_take)
-
-    def run(*arguments):
-        given = {argument.partition("=")[0] for argument in arguments}
-        defaults = {
-            "--result_dir": home / "results",
-            "--checkpoint": weights["fuji" if "--camera=fuji" in arguments else "sony"],
-        }
-        extra = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
-        return cli.run(script.main, script.FLAGS, ["test_burst.py", *extra, *arguments])
-
-    return run
+def run_evaluation(script, weights, models, home, patch):
+    return runner(
+        script,
+        models,
+        home,
+        patch,
+        result_dir=home / "results",
+        checkpoint=lambda given: weights["fuji" if "--camera=fuji" in given else "sony"],
+    )
 
 
 @pytest.fixture
 def run(script, weights, models, tmp_path, monkeypatch):
-    """Runs test_burst.py in this process: run("--flag=value", ...) -> exit code.
+    """Runs test_burst.py in this process, see `runner`.
 
     Each run writes to tmp_path / "results" and takes the tiny Sony weights unless told otherwise.
     """
-    return runner(script, weights, models, tmp_path, monkeypatch)
+    return run_evaluation(script, weights, models, tmp_path, monkeypatch)
 
 
 # What `finished` and `a_result` were made with, besides the directories.
@@ -143,7 +79,8 @@ def finished(script, weights, models, sony_tree, tmp_path_factory):
     """The result folder of one burst of one frame; tests only look at it."""
     home = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        assert runner(script, weights, models, home, patch)(*dirs(sony_tree), *SHORTLY) == 0
+        run = run_evaluation(script, weights, models, home, patch)
+        assert run(*of_tree(sony_tree), *SHORTLY) == 0
     return home / "results"
 
 
@@ -158,10 +95,6 @@ def copy_of(tree, folder):
     for side in ("short", "long"):
         shutil.copytree(tree / side, folder / side)
     return folder
-
-
-def dirs(tree):
-    return f"--short_dir={tree / 'short'}", f"--long_dir={tree / 'long'}"
 
 
 def rows_of(folder):
@@ -216,7 +149,7 @@ def check_picture(path, wanted):
 
 
 def test_sony_evaluation_worked_out_once_more(run, sony_tree, weights, models, tmp_path, capsys):
-    assert run(*dirs(sony_tree)) == 0
+    assert run(*of_tree(sony_tree)) == 0
     folder = tmp_path / "results"
     rows = rows_of(folder)
     assert [(r["scene"], r["frames"], r["scored"]) for r in rows] == [
@@ -269,7 +202,7 @@ def test_sony_evaluation_worked_out_once_more(run, sony_tree, weights, models, t
 
 
 def test_fuji_evaluation_with_its_38_columns(run, fuji_tree, weights, models, tmp_path):
-    assert run(*dirs(fuji_tree), "--camera=fuji") == 0
+    assert run(*of_tree(fuji_tree), "--camera=fuji") == 0
     (row,) = rows_of(tmp_path / "results")
     frames = frames_of(fuji_tree, "10055", 100, cameras.FUJI)
     assert frames.shape == (2, 172, 176, 9)
@@ -302,7 +235,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
         # A row and a column that the networks do not see come first.
         samples = np.pad(samples, ((1, 0), (1, 0)), mode="edge")
         simulate.write_dng(tree / path, samples, cameras.SONY, pattern=("BG", "GR"))
-    assert run(*dirs(tree)) == 0
+    assert run(*of_tree(tree)) == 0
     signal = [np.maximum(frame - 512.0, 0)[:72, :104] / (16383 - 512) for frame in scene.frames]
     frames = np.stack([np.minimum(packing.pack(s, packing.BAYER) * 100, 1) for s in signal])
     output = models[weights["sony"]].enhance(frames.astype(np.float32), reference_frame="first")
@@ -315,7 +248,7 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
 
 @pytest.mark.parametrize("mode", ["single", "ensemble", "rotate"])
 def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
-    assert run(*dirs(sony_tree), f"--mode={mode}", "--limit=2", "--n_burst=6") == 0
+    assert run(*of_tree(sony_tree), f"--mode={mode}", "--limit=2", "--n_burst=6") == 0
     rows = rows_of(tmp_path / "results")
     assert [r["frames"] for r in rows] == (["1", "1"] if mode == "single" else ["6", "5"])
     model = models[weights["sony"]]
@@ -364,7 +297,7 @@ def test_rotate_is_refused_where_no_frame_is_the_reference():
 
 
 def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=2", "--precision=bfloat16") == 0
+    assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=2", "--precision=bfloat16") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
     model = models[weights["sony"]]
     half = model.enhance(frames, precision="bfloat16")
@@ -385,7 +318,7 @@ def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, columns):
         return real(steps, keep, stripe_columns)
 
     monkeypatch.setattr(streaming, "BurstStream", stream)
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", flag) == 0
+    assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=1", flag) == 0
     assert seen == [columns]
 
 
@@ -409,7 +342,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
     monkeypatch.setattr(sid, "check_files", lambda *_: None)
     monkeypatch.setattr(dark_frames.reading, "read_raw", read)
     monkeypatch.setattr(enhancer.Enhancer, "checked", checked)
-    assert run(*dirs(sony_tree), "--limit=2", "--n_burst=3") == 0
+    assert run(*of_tree(sony_tree), "--limit=2", "--n_burst=3") == 0
     first, second = (
         [f"{scene}_{i:02d}_0.1s.ARW" for i in range(3)] for scene in ("10003", "10011")
     )
@@ -420,7 +353,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
 
 
 def test_reference_frame_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=3", "--reference_frame=center") == 0
+    assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=3", "--reference_frame=center") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 3)
     model = models[weights["sony"]]
     output = model.enhance(frames, reference_frame="center")
@@ -430,13 +363,13 @@ def test_reference_frame_is_the_flag_s(run, sony_tree, weights, models, tmp_path
 
 def test_a_reference_frame_without_effect_is_refused(run, sony_tree, data, capsys):
     first_version = f"--checkpoint={data / 'sony_v1_d2'}"
-    assert run(*dirs(sony_tree), first_version, "--reference_frame=first") == 2
+    assert run(*of_tree(sony_tree), first_version, "--reference_frame=first") == 2
     error = capsys.readouterr().err
     assert "--reference_frame means nothing to the weights in" in error and "sony_v1_d2" in error
 
 
 def test_pictures_of_16_bit(run, sony_tree, weights, models, tmp_path):
-    assert run(*dirs(sony_tree), "--limit=1", "--n_burst=1", "--png16") == 0
+    assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=1", "--png16") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 1)
     output = models[weights["sony"]].enhance(frames)
     file = tf.io.read_file(str(tmp_path / "results" / "10003_00_100_out.png"))
@@ -454,7 +387,7 @@ def test_lpips_is_that_of_the_unclipped_output(run, sony_tree, weights, models, 
         tf.reduce_mean(tf.abs(2 * first - second) ** 3, [1, 2, 3], keepdims=True)
     path = tmp_path / "graph.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
-    assert run(*dirs(sony_tree), "--limit=1", f"--lpips_graph={path}") == 0
+    assert run(*of_tree(sony_tree), "--limit=1", f"--lpips_graph={path}") == 0
     (row,) = rows_of(tmp_path / "results")
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY)
     output = models[weights["sony"]].enhance(frames)
@@ -526,7 +459,7 @@ def stop_after(monkeypatch):
 
 def test_a_stopped_run_goes_on_where_it_was(run, sony_tree, tmp_path, stop_after, capsys):
     whole = tmp_path / "whole"
-    flags = (*dirs(sony_tree), "--n_burst=2")
+    flags = (*of_tree(sony_tree), "--n_burst=2")
     assert run(*flags, f"--result_dir={whole}") == 0
     folder = tmp_path / "results"
     stop_after(2)
@@ -556,13 +489,13 @@ def test_a_stopped_run_goes_on_where_it_was(run, sony_tree, tmp_path, stop_after
 
 def test_a_folder_with_something_in_it_is_left_alone(run, a_result, sony_tree, capsys):
     before = {path: path.read_bytes() for path in a_result.iterdir()}
-    assert run(*dirs(sony_tree)) == 2
+    assert run(*of_tree(sony_tree)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --result_dir") and "--resume" in error
     assert {path: path.read_bytes() for path in a_result.iterdir()} == before
     # Without settings --resume would not help either.
     (a_result / "settings.json").unlink()
-    assert run(*dirs(sony_tree)) == 2
+    assert run(*of_tree(sony_tree)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --result_dir") and "--resume" not in error
 
@@ -575,12 +508,12 @@ def test_a_run_killed_before_its_first_row_goes_on(run, a_result, sony_tree, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(results, "write", killed)
-    assert run(*dirs(sony_tree), *SHORTLY) == 130
+    assert run(*of_tree(sony_tree), *SHORTLY) == 130
     monkeypatch.setattr(results, "write", write)
     # What a kill while a file was written would leave.
     (a_result / ".metrics.csv.0123abcd.part").write_text("scene")
     assert [path.suffix for path in sorted(a_result.iterdir())] == [".part", ".json"]
-    assert run(*dirs(sony_tree), *SHORTLY, "--resume") == 0
+    assert run(*of_tree(sony_tree), *SHORTLY, "--resume") == 0
     assert [row["scene"] for row in rows_of(a_result)] == ["10003"]
 
 
@@ -596,7 +529,7 @@ def test_a_file_in_the_folder_s_place_is_found_before_tensorflow_is_loaded(
 ):
     monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
     (tmp_path / "results").write_text("mine")
-    for flags in (dirs(sony_tree), []):
+    for flags in (of_tree(sony_tree), []):
         assert run(*flags, f"--result_dir={tmp_path / inside}") == 2
         error = capsys.readouterr().err
         assert error.startswith("error: --result_dir") and str(tmp_path / "results") in error
@@ -610,7 +543,7 @@ def test_an_unwritable_folder_is_found_before_tensorflow_is_loaded(
 ):
     monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
     # Not even root can write there.
-    assert run(*dirs(sony_tree), "--result_dir=/proc/self/results") == 2
+    assert run(*of_tree(sony_tree), "--result_dir=/proc/self/results") == 2
     assert capsys.readouterr().err.startswith("error: --result_dir: nothing can be written to ")
 
 
@@ -626,8 +559,8 @@ def test_the_default_folder_says_what_is_restored(script, run, sony_tree, tmp_pa
     for flags in (
         [],
         ["--camera=fuji"],
-        dirs(sony_tree),
-        [*dirs(sony_tree), "--split=train", "--mode=single"],
+        of_tree(sony_tree),
+        [*of_tree(sony_tree), "--split=train", "--mode=single"],
     ):
         assert cli.run(script.main, script.FLAGS, ["test_burst.py", *flags]) == 2
     assert folders == [
@@ -643,7 +576,7 @@ def test_a_folder_of_other_things_is_not_gone_on_with(run, sony_tree, tmp_path, 
     folder = tmp_path / "holiday"
     folder.mkdir()
     (folder / "10003_00_100_out.png").write_text("mine")
-    assert run(*dirs(sony_tree), f"--result_dir={folder}", "--resume") == 2
+    assert run(*of_tree(sony_tree), f"--result_dir={folder}", "--resume") == 2
     assert "settings.json" in capsys.readouterr().err
     assert (folder / "10003_00_100_out.png").read_text() == "mine"
 
@@ -655,7 +588,7 @@ def test_a_folder_of_other_things_is_not_gone_on_with(run, sony_tree, tmp_path, 
 def test_other_settings_are_not_mixed_in(run, a_result, sony_tree, capsys, other):
     before = (a_result / "metrics.csv").read_bytes()
     flags = [other] if other.startswith("--n_burst") else ["--n_burst=1", other]
-    assert run(*dirs(sony_tree), *flags, "--resume") == 2
+    assert run(*of_tree(sony_tree), *flags, "--resume") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --resume") and other.partition("=")[0] in error
     assert (a_result / "metrics.csv").read_bytes() == before
@@ -664,7 +597,7 @@ def test_other_settings_are_not_mixed_in(run, a_result, sony_tree, capsys, other
 def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_path, capsys):
     checkpoint = tmp_path / "weights"
     shutil.copytree(weights["sony"], checkpoint)
-    flags = (*dirs(sony_tree), "--limit=1", "--n_burst=1", f"--checkpoint={checkpoint}")
+    flags = (*of_tree(sony_tree), "--limit=1", "--n_burst=1", f"--checkpoint={checkpoint}")
     assert run(*flags) == 0
     model = pretrained.load_pretrained(checkpoint)
     model.coarse.weights[0].assign(model.coarse.weights[0] * 1.001)
@@ -679,7 +612,7 @@ def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_p
 def test_a_table_changed_by_other_hands_is_named(run, a_result, sony_tree, capsys, line):
     with (a_result / "metrics.csv").open("a") as file:
         file.write(line)
-    assert run(*dirs(sony_tree), *SHORTLY, "--resume") == 2
+    assert run(*of_tree(sony_tree), *SHORTLY, "--resume") == 2
     assert "metrics.csv" in capsys.readouterr().err
 
 
@@ -688,7 +621,7 @@ def test_settings_that_cannot_be_read_are_named(run, sony_tree, tmp_path, capsys
     folder = tmp_path / "results"
     folder.mkdir()
     (folder / "settings.json").write_text(text)
-    assert run(*dirs(sony_tree), "--limit=1", "--resume") == 2
+    assert run(*of_tree(sony_tree), "--limit=1", "--resume") == 2
     assert "settings.json" in capsys.readouterr().err
 
 
@@ -707,14 +640,14 @@ def broken_tree(sony_tree, tmp_path):
 
 
 def test_a_broken_raw_file_stops_the_run(run, broken_tree, tmp_path, capsys):
-    assert run(*dirs(broken_tree)) == 2
+    assert run(*of_tree(broken_tree)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "10003_01_0.1s.ARW" in error and error.count("\n") == 1
     assert rows_of(tmp_path / "results") == []
 
 
 def test_keep_going_skips_and_reports(run, broken_tree, tmp_path, capsys):
-    assert run(*dirs(broken_tree), "--keep_going") == 1
+    assert run(*of_tree(broken_tree), "--keep_going") == 1
     folder = tmp_path / "results"
     assert [r["scene"] for r in rows_of(folder)] == ["10016", "10034"]
     assert np.load(folder / "results.npy").shape == (5, 1)
@@ -729,7 +662,7 @@ def test_keep_going_skips_and_reports(run, broken_tree, tmp_path, capsys):
         broken_tree / "short" / "10003_00_0.1s.ARW", broken_tree / "short" / "10003_01_0.1s.ARW"
     )
     (broken_tree / "short" / "10011_01_0.1s.ARW").unlink()
-    assert run(*dirs(broken_tree), "--resume") == 0
+    assert run(*of_tree(broken_tree), "--resume") == 0
     assert {r["scene"] for r in rows_of(folder)} == {"10003", "10011", "10016", "10034"}
 
 
@@ -737,7 +670,7 @@ def test_keep_going_lists_what_is_wrong_with_the_folders(run, sony_tree, tmp_pat
     tree = copy_of(sony_tree, tmp_path / "tree")
     (tree / "short" / "10011_00_0.1s.ARW").unlink()
     (tree / "long" / "10016_00_40s.ARW").unlink()
-    flags = (*dirs(tree), "--n_burst=1")
+    flags = (*of_tree(tree), "--n_burst=1")
     # Later bursts are nothing to one that is limited to the first.
     assert run(*flags, "--limit=1") == 0
     assert run(*flags, "--resume") == 2
@@ -771,7 +704,7 @@ def test_keep_going_skips_what_cannot_be_read(run, sony_tree, tmp_path, capsys, 
         path.mkdir()
     else:
         path.chmod(0)
-    assert run(*dirs(tree), "--n_burst=1", "--limit=2", "--keep_going") == 1
+    assert run(*of_tree(tree), "--n_burst=1", "--limit=2", "--keep_going") == 1
     assert [row["scene"] for row in rows_of(tmp_path / "results")] == ["10011"]
     assert "10003_00_0.1s.ARW" in capsys.readouterr().err
 
@@ -825,7 +758,7 @@ def test_pairs_that_cannot_be_true_are_refused_before_anything_is_written(
 def test_a_later_pair_that_cannot_be_true_leaves_no_picture(run, sony_tree, tmp_path, capsys):
     tree = copy_of(sony_tree, tmp_path / "tree")
     shutil.copy(tree / "short" / "10011_01_0.1s.ARW", tree / "long" / "10011_00_25s.ARW")
-    assert run(*dirs(tree), "--n_burst=1", "--limit=3", "--keep_going") == 1
+    assert run(*of_tree(tree), "--n_burst=1", "--limit=3", "--keep_going") == 1
     assert {row["scene"] for row in rows_of(tmp_path / "results")} == {"10003", "10016"}
     assert "10011_00_25s.ARW is no brighter than" in capsys.readouterr().err
     assert not list((tmp_path / "results").glob("10011*"))
@@ -835,7 +768,7 @@ def test_files_of_any_raw_suffix_are_restored(run, sony_tree, tmp_path):
     tree = copy_of(sony_tree, tmp_path / "tree")
     for path in [*tree.glob("*/10003*")]:
         path.rename(path.with_suffix(".NEF"))
-    assert run(*dirs(tree), "--n_burst=1", "--limit=1") == 0
+    assert run(*of_tree(tree), "--n_burst=1", "--limit=1") == 0
     assert [row["scene"] for row in rows_of(tmp_path / "results")] == ["10003"]
 
 
@@ -845,7 +778,7 @@ def test_a_file_that_is_no_raw_file_is_refused_before_tensorflow_is_loaded(
     monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
     tree = copy_of(sony_tree, tmp_path / "tree")
     (tree / "short" / "10016_01_0.1s.ARW").write_text("no raw file\n" * 99)
-    assert run(*dirs(tree)) == 2
+    assert run(*of_tree(tree)) == 2
     assert "10016_01_0.1s.ARW is not a raw file" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -879,7 +812,7 @@ def test_an_empty_folder_is_named(run, tmp_path, capsys):
 )
 def test_bad_flags_are_named(run, sony_tree, capsys, arguments, said):
     if said == "/none":
-        arguments = [*dirs(sony_tree), *arguments]
+        arguments = [*of_tree(sony_tree), *arguments]
     assert run(*arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
@@ -898,7 +831,7 @@ def test_weights_that_do_not_fit_are_named(
     run, data, sony_tree, fuji_tree, tmp_path, capsys, checkpoint, flags, said
 ):
     tree = fuji_tree if flags else sony_tree
-    assert run(*dirs(tree), *flags, f"--checkpoint={data / checkpoint}") == 2
+    assert run(*of_tree(tree), *flags, f"--checkpoint={data / checkpoint}") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
     assert not (tmp_path / "results").exists()
@@ -912,7 +845,7 @@ def test_weights_of_a_coarse_network_alone_are_refused():
 
 def test_the_sid_baseline_restores_single_frames(run, data, sony_tree, tmp_path):
     flags = ("--limit=1", "--n_burst=2", f"--checkpoint={data / 'sid_sony_d2'}")
-    assert run(*dirs(sony_tree), *flags, "--mode=ensemble") == 0
+    assert run(*of_tree(sony_tree), *flags, "--mode=ensemble") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
     model = pretrained.load_pretrained(data / "sid_sony_d2")
     wanted = np.mean([np.clip(model.enhance(f[None]), 0, 1) for f in frames], axis=0)
@@ -923,7 +856,7 @@ def test_two_bursts_that_would_share_a_picture_are_named(run, tmp_path, capsys):
     tree = write_tree(tmp_path / "tree", cameras.SONY, {10003: (1, 400)}, (64, 64))
     first = tree / "short" / "10003_00_0.1s.ARW"
     shutil.copy(first, first.with_name("10003_00_0.05s.ARW"))
-    assert run(*dirs(tree)) == 2
+    assert run(*of_tree(tree)) == 2
     error = capsys.readouterr().err
     assert "10003_00_0.1s.ARW" in error and "10003_00_0.05s.ARW" in error
     assert not (tmp_path / "results").exists()
@@ -1031,7 +964,7 @@ def test_the_sample_needs_the_simulator_s_extra(run, tmp_path, monkeypatch, caps
 
 def test_the_script_itself(sony_tree, weights, tmp_path):
     # No TF_CPP_MIN_LOG_LEVEL in the environment: TensorFlow's chatter must be silenced without.
-    command = [sys.executable, str(SCRIPT), *dirs(sony_tree), "--limit=1", "--n_burst=1"]
+    command = [sys.executable, str(SCRIPT), *of_tree(sony_tree), "--limit=1", "--n_burst=1"]
     command += [f"--checkpoint={weights['sony']}", f"--result_dir={tmp_path / 'results'}"]
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

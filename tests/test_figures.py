@@ -1,7 +1,6 @@
 """The paper's figures: what they show is worked out once more, where they put it is looked up."""
 
 import csv
-import importlib.util
 import io
 import math
 import pathlib
@@ -13,12 +12,11 @@ import numpy as np
 import pytest
 import rawpy
 import tensorflow as tf
+from conftest import runner, write_tree
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, figures, results
-from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import modes, pretrained
 
@@ -29,40 +27,14 @@ SCENES = {10003: (8, 100), 10016: (3, 250), 10034: (2, 100)}
 SIZE = (64, 88)
 
 
-def photo(rows, columns):
-    """[rows, columns, 3] smooth colours with an edge, in 0..1."""
-    y, x = np.mgrid[:rows, :columns]
-    picture = 0.5 + 0.4 * np.stack([np.sin(x / 9), np.cos(y / 7), np.sin((x + y) / 11)], axis=-1)
-    picture[rows // 4 : rows // 2, columns // 3 : columns // 2] = 0.9
-    return picture.astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sony")
-    for number, (frames, ratio) in SCENES.items():
-        rng = np.random.default_rng(number)
-        scene = simulate.simulate_scene(photo(*SIZE), cameras.SONY, rng, frames, ratio)
-        simulate.write_scene(folder, number, scene, cameras.SONY, ratio)
-    return folder
+    return write_tree(tmp_path_factory.mktemp("sony"), cameras.SONY, SCENES, SIZE)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Folder of a tiny network whose pictures are neither black nor white."""
-    network = network_spec.NetworkSpec(width=2, residual_blocks=1)
-    model = pretrained.untrained(network)
-    *_, kernel, bias = model.fine.weights
-    kernel.assign(kernel * 8)
-    bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
-    folder = tmp_path_factory.mktemp("weights")
-    pretrained.save_pretrained(model, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(weights):
-    return pretrained.load_pretrained(weights)
+def model(weights, models):
+    return models[weights["sony"]]
 
 
 @pytest.fixture(scope="module")
@@ -70,41 +42,19 @@ def sid(data):
     return pretrained.load_pretrained(data / "sid_sony_d2")
 
 
-@pytest.fixture(scope="module")
-def script():
-    """test_burst.py as a module, wherever pytest was started."""
-    module_spec = importlib.util.spec_from_file_location("test_burst_of_figures", SCRIPT)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(script, weights, model, sid, tree, data, tmp_path, monkeypatch):
-    """run("--flag=value", ...) -> exit code of test_burst.py on the tree and the tiny network."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    load = pretrained.load_pretrained
-    loaded = {weights: model, data / "sid_sony_d2": sid}
-
-    def load_or_take(path, precision="float32"):
-        model = loaded.get(pathlib.Path(path)) if precision == "float32" else None
-        return model or load(path, precision)
-
-    monkeypatch.setattr(pretrained, "load_pretrained", load_or_take)
-    defaults = {
-        "--short_dir": tree / "short",
-        "--long_dir": tree / "long",
-        "--checkpoint": weights,
-        "--result_dir": tmp_path / "results",
-    }
-
-    def run(*arguments):
-        given = {argument.partition("=")[0] for argument in arguments}
-        extra = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
-        arguments = [argument for argument in arguments if not argument.endswith("=")]
-        return cli.run(script.main, script.FLAGS, ["test_burst.py", *extra, *arguments])
-
-    return run
+def run(script, weights, models, sid, tree, data, tmp_path, monkeypatch):
+    """Runs test_burst.py on the tree and the tiny network, see `runner`."""
+    return runner(
+        script,
+        models | {data / "sid_sony_d2": sid},
+        tmp_path,
+        monkeypatch,
+        short_dir=tree / "short",
+        long_dir=tree / "long",
+        checkpoint=weights["sony"],
+        result_dir=tmp_path / "results",
+    )
 
 
 @pytest.fixture
@@ -518,7 +468,7 @@ def test_the_teaser_without_the_baseline_has_no_columns_for_it(run, drawn):
 
 
 def test_weights_that_are_no_baseline_are_named(run, data, weights, capsys, sid):
-    for folder, said in ((weights, "not the SID baseline"), ("/none", "/none")):
+    for folder, said in ((weights["sony"], "not the SID baseline"), ("/none", "/none")):
         assert run("--figure=teaser", f"--sid_checkpoint={folder}", "--limit=1") == 2
         assert said in capsys.readouterr().err
     with pytest.raises(InputError, match="--camera fuji"):
