@@ -15,6 +15,7 @@ import tensorflow as tf
 from conftest import runner, write_tree
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from dbp_tf import simulate
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, figures, results
 from dbp_tf.raw import cameras, packing, reading
