@@ -26,8 +26,27 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2006.09845",
+        "Original code": "https://github.com/hucvl/dark-burst-photography",
+        "Dataset": "https://github.com/cchen156/Learning-to-See-in-the-Dark",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["dbp_tf", "dbp_tf.*"]),
-    package_data={"dbp_tf.report": ["report.html"], "dbp_tf.simulate.samples": ["*"]},
+    package_data={
+        "dbp_tf": ["py.typed"],
+        "dbp_tf.report": ["report.html"],
+        "dbp_tf.simulate.samples": ["*"],
+    },
     python_requires=">=3.10,<3.14",
     # 2.16 is the first TensorFlow whose Keras is Keras 3.
     # imageio brings Pillow along; the figures' text needs 10.1 of it.
@@ -39,12 +58,13 @@ setup(
         "figures": FIGURES,
         "benchmarks": [*BENCHMARKS, *TIFF, *FIGURES],
         # pytest-xdist halves the suite's time on two cores.
-        # scikit-image is the independent oracle for PSNR and SSIM. ruff keeps the style, and what
-        # it asks for changes with its minor versions.
+        # scikit-image is the independent oracle for PSNR and SSIM. What ruff (style) and mypy (types)
+        # ask for changes with their minor versions.
         "test": [
             "pytest",
             "pytest-xdist",
             "ruff==0.17.*",
+            "mypy==2.4.*",
             "scikit-image",
             *TIFF,
             *VGG,

@@ -2,7 +2,7 @@
 
 from dbp_tf import environment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 environment.prepare()
 
