@@ -295,8 +295,8 @@ def load_model(camera):
     model, checkpoint = checkpoints.load(FLAGS.checkpoint, camera, FLAGS.mode, FLAGS.precision)
     if FLAGS["reference_frame"].present and not model.spec.refers:
         raise InputError(
-            f"--reference_frame means nothing to the weights in {checkpoint}: they are of the "
-            f"first version of the network, to which all frames are alike; leave it out"
+            f"--reference_frame means nothing to the weights in {checkpoint}: to the first version "
+            f"of the network all frames are alike, and the SID baseline sees one; leave it out"
         )
     return model, checkpoint
 
@@ -346,7 +346,7 @@ def main():
     distance = lpips.load_lpips(graph) if graph else None
     figure = make_figure(camera, box, counts, distance)
 
-    reference_frame = FLAGS.reference_frame or camera.reference_frame
+    reference_frame = FLAGS.reference_frame or model.reference_frame_for(camera)
     used = FLAGS.flag_values_dict() | {
         "result_dir": folder,
         "n_burst": n_burst,

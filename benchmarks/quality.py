@@ -483,7 +483,7 @@ def restorations(model, camera, burst, rotate=True):
         dark = DarkFrames(burst, camera, background, trained=model.white_balance)
         frames = list(dark)
     yield "coarse", developed.coarse(model, dark.first, frames[0])
-    how = camera.reference_frame, camera.padded_columns
+    how = model.reference_frame_for(camera), camera.padded_columns
     for count, picture, _ in modes.grow(model, frames, COUNTS, *how):
         yield "fine" if count == 1 else f"burst{count}", picture
     if rotate and model.spec.refers:

@@ -289,9 +289,7 @@ def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
 
 
 def test_rotate_is_refused_where_no_frame_is_the_reference():
-    model = pretrained.untrained(
-        network_spec.NetworkSpec(width=2, fusion="max", residual_blocks=16)
-    )
+    model = pretrained.untrained(network_spec.NetworkSpec(width=2, fusion="max"))
     with pytest.raises(InputError, match="--mode rotate needs a reference frame"):
         checkpoints.check_model(model, cameras.SONY, "rotate")
 
@@ -876,6 +874,8 @@ def test_every_mode_says_what_it_is_and_how_many_frames_it_reads():
 
 def test_padding_repeats_the_last_columns_and_changes_no_frame():
     class Model:
+        reference_frame = "first"
+
         def enhance(self, frames, reference_frame):
             assert reference_frame == 0
             return np.stack(list(frames))

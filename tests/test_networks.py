@@ -1,5 +1,6 @@
 """The networks against the golden results of the published graphs, and their invariants."""
 
+import dataclasses
 import json
 
 import keras
@@ -11,8 +12,8 @@ import dbp_tf
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers, networks, released
 from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.restore import modes
 from dbp_tf.restore.pretrained import untrained
-from dbp_tf.restore.streaming import half_size
 
 # The published graphs, rebuilt with plain ops, give these to the last bit on one machine.
 TOLERANCE = 1e-5
@@ -44,7 +45,7 @@ def distance(a, b):
 def test_burst_families_agree_with_the_published_graphs(family, name, case):
     model, golden = family(name)
     frames, low = golden[f"{case}/frames"], golden[f"{case}/frames_low"]
-    assert distance(half_size(frames), low) < 1e-6
+    assert distance(networks.half_size(frames), low) < 1e-6
     coarse = model.coarse(low)
     assert distance(coarse, golden[f"{case}/coarse"]) < TOLERANCE
     outputs = [key for key in golden if key.startswith(f"{case}/rgb")]
@@ -58,7 +59,7 @@ def test_burst_families_agree_with_the_published_graphs(family, name, case):
 @pytest.mark.parametrize("reference", ["center", "first"])
 def test_the_whole_graph_agrees_too(family, reference):
     model, golden = family("sony_v2")
-    whole = build(model.spec, reference_frame=reference)["fine"]
+    whole = build(dataclasses.replace(model.spec, reference_frame=reference))["fine"]
     whole.set_weights(model.fine.get_weights())
     restored = whole([golden["burst8_odd/frames"], golden["burst8_odd/coarse"]])
     assert distance(restored, golden[f"burst8_odd/rgb_{reference}"]) < TOLERANCE
@@ -73,7 +74,7 @@ def test_the_sid_baseline_agrees(family, case):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sony_v1", dict(fusion="max", residual_blocks=0, squeeze_excite=False)),
+        ("sony_v1", dict(fusion="max")),
         ("sony_v2", {}),
         ("sony_v2_nonoise", dict(noise_map=False)),
         ("fuji_v2", dict(channels=9, scale=3)),
@@ -96,7 +97,7 @@ def published_shapes(data, name):
     [
         (
             "burst_l1_cx",
-            NetworkSpec(fusion="max", residual_blocks=0, squeeze_excite=False),
+            NetworkSpec(fusion="max"),
         ),
         ("sid_sony", NetworkSpec(family="sid")),
     ],
@@ -136,6 +137,18 @@ def test_the_order_of_frames_matters_only_for_the_reference():
     )
     assert distance(restored, model.enhance(burst[[1, 0, 2, 3]])) > 1e-4
     np.testing.assert_array_equal(restored, model.enhance(iter(burst), reference_frame=0))
+
+
+@pytest.mark.parametrize("said", [None, "first", "center"])
+def test_graph_and_enhance_agree_on_the_reference_frame(said):
+    model = small(reference_frame=said)
+    frames = np.random.default_rng(0).random((5, 16, 16, 4), np.float32)
+    picture = networks.restore_burst(model.coarse, model.fine, tf.constant(frames))
+    index = {"center": 2}.get(said, 0)
+    assert distance(model.enhance(frames), picture) < TOLERANCE
+    np.testing.assert_array_equal(model.enhance(frames), model.enhance(frames, index))
+    np.testing.assert_array_equal(model.enhance(frames), modes.restore(model, list(frames)))
+    assert distance(model.enhance(frames), model.enhance(frames, 1)) > 1e-3
 
 
 def test_odd_sizes_say_so():
@@ -219,7 +232,7 @@ def test_gradients_reach_every_weight_and_are_finite():
     frames = tf.constant(np.random.default_rng(5).random((3, 16, 32, 4)), tf.float32)
     variables = [v for model in models.values() for v in model.trainable_variables]
     with tf.GradientTape() as tape:
-        picture = models["fine"]([frames, models["coarse"](half_size(frames))])
+        picture = networks.restore_burst(models["coarse"], models["fine"], frames)
         loss = tf.reduce_mean(tf.abs(picture - 0.5))
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
         assert gradient is not None, variable.path

@@ -525,6 +525,9 @@ class Recorder:
 
     coarse = white_balance = None
 
+    def reference_frame_for(self, camera):
+        return camera.reference_frame
+
     def __init__(self, scale=2):
         self.scale, self.seen = scale, []
 

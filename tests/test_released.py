@@ -158,7 +158,7 @@ def test_a_coarse_network_alone(data, tmp_path):
     [
         NetworkSpec(width=2, residual_blocks=3),
         NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False, noise_map=False),
-        NetworkSpec(width=3, fusion="max", channels=9, scale=3, residual_blocks=0),
+        NetworkSpec(width=3, fusion="max", channels=9, scale=3),
         NetworkSpec(family="sid", width=2),
         NetworkSpec(family="coarse", width=2, scale=1),
     ],
@@ -222,6 +222,28 @@ def test_the_families_of_older_files_load(tmp_path, old, new):
     assert loaded.spec == spec and loaded.models.keys() == model.models.keys()
 
 
+def test_the_reference_frame_is_stored_with_the_weights(tmp_path, data):
+    assert dbp_tf.load_pretrained(data / "sony_v2_d2").spec.reference_frame is None
+    spec = NetworkSpec(width=2, residual_blocks=1, reference_frame="center")
+    dbp_tf.save_pretrained(untrained(spec), tmp_path)
+    model = dbp_tf.load_pretrained(tmp_path)
+    assert model.spec == spec and model.reference_frame == "center"
+    description = json.loads((tmp_path / SPEC_FILE).read_text())
+    description["network"].pop("reference_frame")  # As version 0.1 wrote it.
+    (tmp_path / SPEC_FILE).write_text(json.dumps(description))
+    assert dbp_tf.load_pretrained(tmp_path).reference_frame == "first"
+
+
+def test_older_files_of_the_first_version_may_tell_of_a_bottleneck(tmp_path):
+    spec = NetworkSpec(width=2, fusion="max")
+    assert (spec.residual_blocks, spec.squeeze_excite) == (0, False)
+    dbp_tf.save_pretrained(untrained(spec), tmp_path)
+    description = json.loads((tmp_path / SPEC_FILE).read_text())
+    description["network"] |= {"residual_blocks": 16, "squeeze_excite": True}
+    (tmp_path / SPEC_FILE).write_text(json.dumps(description))
+    assert dbp_tf.load_pretrained(tmp_path).spec == spec
+
+
 def test_weights_say_the_white_balance_they_were_trained_for(tmp_path, data):
     assert dbp_tf.load_pretrained(data / "sony_v1_d2").white_balance is None
     model = untrained(NetworkSpec(width=2, fusion="max"))
@@ -271,7 +293,14 @@ def test_damage_to_the_projects_own_format(tmp_path):
 
 def test_a_spec_that_cannot_be_is_refused():
     wrong = [("family", "burst"), ("fusion", "mean"), ("width", 0), ("width", 2.5)]
-    wrong += [("residual_blocks", -1), ("noise_map", "no")]
+    wrong += [("residual_blocks", -1), ("noise_map", "no"), ("reference_frame", "last")]
     for options in ({field: value} for field, value in wrong):
-        with pytest.raises(InputError, match=next(iter(options))):
+        with pytest.raises(InputError, match=next(iter(options)).replace("_frame", " frame")):
             NetworkSpec(**options)
+    for field, value in (
+        ("residual_blocks", 16),
+        ("squeeze_excite", True),
+        ("reference_frame", "first"),
+    ):
+        with pytest.raises(InputError, match=f"fusion max has no {field}"):
+            NetworkSpec(fusion="max", **{field: value})

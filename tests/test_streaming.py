@@ -1,6 +1,7 @@
 """Frames streamed and levels striped against the batched graph of the whole burst."""
 
 import concurrent.futures
+import dataclasses
 import types
 import weakref
 
@@ -10,14 +11,14 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames
+from dbp_tf.models import networks
 from dbp_tf.models.network_spec import NetworkSpec, build
 from dbp_tf.restore import modes, streaming
 from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.restore.pretrained import untrained
-from dbp_tf.restore.streaming import half_size
 
 SPECS = {
-    "v1": NetworkSpec(width=4, fusion="max", residual_blocks=0, squeeze_excite=False),
+    "v1": NetworkSpec(width=4, fusion="max"),
     "v2": NetworkSpec(width=4, residual_blocks=2),
     "v2 without noise map": NetworkSpec(width=4, residual_blocks=1, noise_map=False),
     "X-Trans": NetworkSpec(width=4, residual_blocks=1, channels=9, scale=3),
@@ -50,12 +51,13 @@ def burst_of(frames, rows, columns, channels):
 
 def batched(model, reference):
     """The method's own graph, all frames as one batch, as a function of the frames."""
-    whole = build(model.spec, reference_frame=reference)["fine"]
+    spec = dataclasses.replace(model.spec, reference_frame=reference)
+    whole = build(spec)["fine"]
     whole.set_weights(model.fine.get_weights())
 
     @tf.function(reduce_retracing=True)
     def restored(frames):
-        return whole([frames, model.coarse(half_size(frames))])[0]
+        return networks.restore_burst(model.coarse, whole, frames)
 
     return lambda frames: restored(tf.constant(frames)).numpy()
 
@@ -203,7 +205,7 @@ def test_the_coarse_network_in_stripes_gives_its_whole_output(models):
     model = models("v2")
     for columns in (20, 46, 64):
         (frame,) = model.checked(burst_of(1, 24, columns, 4))
-        expected = model.coarse(half_size(frame))
+        expected = model.coarse(networks.half_size(frame))
         for stripe_columns in (None, 8, 16, 24):
             output = model._steps("float32").denoise(frame, stripe_columns)
             np.testing.assert_allclose(output, expected, atol=1e-5)

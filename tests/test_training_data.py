@@ -16,8 +16,8 @@ from dbp_tf import simulate
 from dbp_tf.data import patches, raw_cache, sid
 from dbp_tf.data.patches import Recipe
 from dbp_tf.errors import InputError
+from dbp_tf.models import networks
 from dbp_tf.raw import cameras, packing, reading
-from dbp_tf.restore import streaming
 
 pytest.importorskip("tifffile")
 
@@ -235,7 +235,7 @@ def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
 
 def test_halving_is_that_of_restoration():
     frames = np.random.default_rng(7).random((3, 10, 14, 9), np.float32)
-    theirs = np.asarray(streaming.half_size(frames))
+    theirs = np.asarray(networks.half_size(frames))
     np.testing.assert_allclose(packing.halve(frames), theirs, rtol=0, atol=1e-6)
 
 

@@ -6,6 +6,7 @@ import keras
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
+from dbp_tf.models.reference import DEFAULT, reference_index
 
 FAMILIES = ("coarse", "fine", "sid")
 FUSIONS = ("max", "reference")
@@ -23,11 +24,13 @@ class NetworkSpec:
       scale: output pixels per packed pixel S; 1 for a coarse network alone.
       fusion: "max", the first version, or "reference", the revised one with a bottleneck.
       noise_map: whether the fine network sees frame minus enlarged coarse output.
-      residual_blocks: of the revised version's bottleneck.
-      squeeze_excite: whether that bottleneck weighs its channels.
+      residual_blocks: of the revised version's bottleneck, 16 by default; the first has none: 0.
+      squeeze_excite: whether that bottleneck weighs its channels; False in the first version.
       depth_to_space: False for the video variant.
+      reference_frame: of the revised version, "first" or "center", for which the weights were
+        trained; None if they do not say (the released ones).
 
-    The last five describe the fine network and are at their defaults in other families.
+    From `fusion` on they describe the fine network and are at their defaults in other families.
     """
 
     family: str = "fine"
@@ -36,16 +39,21 @@ class NetworkSpec:
     scale: int = 2
     fusion: str = "reference"
     noise_map: bool = True
-    residual_blocks: int = 16
-    squeeze_excite: bool = True
+    residual_blocks: int | None = None
+    squeeze_excite: bool | None = None
     depth_to_space: bool = True
+    reference_frame: str | None = None
 
     @property
-    def refers(self):
-        """Whether a reference frame makes a difference: to the first version it does not."""
-        return self.fusion == "reference"
+    def refers(self) -> bool:
+        """Whether a reference frame makes a difference, as it does to the revised version alone."""
+        return self.family == "fine" and self.fusion == "reference"
 
     def __post_init__(self):
+        revised = self.fusion == "reference"
+        for field, value in (("residual_blocks", 16 * revised), ("squeeze_excite", revised)):
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, value)
         for field, values in (("family", FAMILIES), ("fusion", FUSIONS)):
             if getattr(self, field) not in values:
                 raise InputError(
@@ -58,6 +66,15 @@ class NetworkSpec:
                 raise InputError(
                     f"a network's {field} is a whole number of at least {least:d}, not {value!r}"
                 )
+        if self.reference_frame is not None:
+            reference_index(self.reference_frame, 1)
+        if not revised:
+            for field in ("residual_blocks", "squeeze_excite", "reference_frame"):
+                if getattr(self, field):
+                    raise InputError(
+                        f"a network of fusion max has no {field}: it is {getattr(self, field)!r}, "
+                        f"leave it out"
+                    )
         for field in ("noise_map", "squeeze_excite", "depth_to_space"):
             if type(getattr(self, field)) is not bool:
                 raise InputError(
@@ -65,12 +82,15 @@ class NetworkSpec:
                 )
 
 
-def build(spec, reference_frame="center", dtype=None):
+def build(
+    spec: NetworkSpec, reference_frame: str | None = None, dtype: str | None = None
+) -> dict[str, keras.Model]:
     """Builds the networks of a spec with new weights.
 
     Args:
       spec: `NetworkSpec`.
-      reference_frame: of the revised version's fine network, "center" or "first".
+      reference_frame: of the revised version's fine network, "center" or "first"; None takes the
+        spec's.
       dtype: Keras' dtype policy for the networks, such as "mixed_bfloat16"; None for the global
         one.
 
@@ -101,7 +121,7 @@ def build(spec, reference_frame="center", dtype=None):
     fine = networks.fine_res_net(
         residual_blocks=spec.residual_blocks,
         squeeze_excite=spec.squeeze_excite,
-        reference_frame=reference_frame,
+        reference_frame=reference_frame or spec.reference_frame or DEFAULT,
         **shared,
     )
     return {"coarse": coarse, "fine": fine}

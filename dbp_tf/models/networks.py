@@ -7,12 +7,43 @@ weighted layer carries the published variable's name; `released` holds the few e
     frames [F,H,W,C] ----------------------------+
         | half size                              v
         +--> coarse_net --> coarse [F,h,w,C] --> encoder --> fusion --> bottleneck --> decoder
+
+`restore_burst` is this graph.
 """
 
 import keras
+import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers
+from dbp_tf.models.reference import DEFAULT
+
+
+def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> tf.Tensor:
+    """The whole method: one burst to one picture, all frames at once.
+
+    Memory grows with the number of frames. `restore.streaming` gives the same picture with that
+    of one frame.
+
+    Args:
+      coarse: see `coarse_net`.
+      fine: see `fine_net` and `fine_res_net`.
+      frames: [F, H, W, C] float32: packed frames in 0..1, linear, brightened; H and W even.
+
+    Returns:
+      [S*H, S*W, 3] float32, sRGB with the camera's white balance, not clipped.
+    """
+    denoised = coarse(half_size(frames))
+    # The fine network encodes each frame, takes the maximum over them and decodes that.
+    return fine([frames, denoised])[0]
+
+
+def half_size(frames: tf.Tensor) -> tf.Tensor:
+    """Frames [F, H, W, C] of even size to [F, H/2, W/2, C]: the mean of every 2 x 2 pixels.
+
+    The published bilinear resize with half-pixel centres gives the same for even sizes.
+    """
+    return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
 
 
 def coarse_net(channels=4, width=32):
@@ -68,7 +99,7 @@ def fine_res_net(
     noise_map=True,
     scale=2,
     depth_to_space=True,
-    reference_frame="center",
+    reference_frame=DEFAULT,
 ):
     """Revised fine and burst network: one reference frame at level 1, maximum below, a bottleneck.
 

@@ -4,8 +4,11 @@ from dbp_tf.errors import InputError
 
 REFERENCE_FRAMES = ("first", "center")
 
+# Where neither weights nor caller say.
+DEFAULT = "first"
 
-def reference_index(reference_frame, frames):
+
+def reference_index(reference_frame: str, frames: int) -> int:
     """Index of the reference among so many frames: 0 for "first", frames // 2 for "center"."""
     if reference_frame not in REFERENCE_FRAMES:
         raise InputError(

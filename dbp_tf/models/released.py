@@ -158,17 +158,20 @@ def spec_of(shapes, source):
             f"{2 * channels} or {3 * channels} inputs of g_conv1_1_fine, not {inputs}"
         )
     scale = _scale(last("g_conv10_fine/weights", 3), source)
-    revised = "g_res_fine/weights" in shapes
+    bottleneck = {"fusion": "max"}
+    if "g_res_fine/weights" in shapes:
+        bottleneck = {
+            "residual_blocks": sum(bool(_RESIDUAL.fullmatch(name)) for name in shapes),
+            "squeeze_excite": any("_se_fc_" in name for name in shapes),
+        }
     return NetworkSpec(
         family="fine",
         channels=channels,
         width=width,
         scale=scale,
-        fusion="reference" if revised else "max",
         noise_map=inputs == 3 * channels,
-        residual_blocks=sum(bool(_RESIDUAL.fullmatch(name)) for name in shapes),
-        squeeze_excite=any("_se_fc_" in name for name in shapes),
         depth_to_space=scale > 1,
+        **bottleneck,
     )
 
 

@@ -275,7 +275,7 @@ def restore_burst(model, seen: Look, settings: Settings) -> list[str]:
 
 def _aligned(model, packed, layout, settings):
     """(iterable of frames that fit, the reference first; notes for the log)."""
-    reference = settings.reference
+    reference = settings.reference_frame or model.reference_frame_for(settings.trained_on)
     if model.coarse is None:
         # The SID baseline brings no coarse outputs, on which frames could be compared.
         if reference == "sharpest":

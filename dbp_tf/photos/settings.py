@@ -181,8 +181,3 @@ class Settings:
     def trained_on(self) -> cameras.Camera:
         """The camera of `camera`."""
         return cameras.camera_named(self.camera)
-
-    @property
-    def reference(self) -> str:
-        """The reference frame: "first", "center" or "sharpest"."""
-        return self.reference_frame or self.trained_on.reference_frame

@@ -156,7 +156,7 @@ def normalise(samples, black, white, ratio=1.0):
 def halve(pictures):
     """The mean of every 2 x 2 pixels, [..., rows, columns, channels] of even size.
 
-    What the published bilinear resize comes to for even sizes; `streaming.half_size` without
+    What the published bilinear resize comes to for even sizes; `networks.half_size` without
     TensorFlow, equal to rounding.
     """
     total = pictures[..., ::2, ::2, :] + pictures[..., 1::2, ::2, :]

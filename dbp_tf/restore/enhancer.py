@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf.errors import InputError
-from dbp_tf.models import layers, network_spec
+from dbp_tf.models import layers, network_spec, reference
 from dbp_tf.models.reference import reference_index
+from dbp_tf.raw.cameras import Camera
 from dbp_tf.restore import streaming
 
 PRECISIONS = ("float32", "bfloat16")
@@ -38,6 +39,15 @@ class Enhancer:
         self._compiled = {}
 
     @property
+    def reference_frame(self) -> str:
+        """ "first" or "center": what the weights were trained for, or the default."""
+        return self.spec.reference_frame or reference.DEFAULT
+
+    def reference_frame_for(self, camera: Camera) -> str:
+        """The weights' reference frame, else that of the camera's published evaluation."""
+        return self.spec.reference_frame or camera.reference_frame
+
+    @property
     def models(self):
         """{"coarse" | "fine" | "sid": model} of those that are there."""
         named = {"coarse": self.coarse, "fine": self.fine, "sid": self.sid}
@@ -46,7 +56,7 @@ class Enhancer:
     def enhance(
         self,
         frames,
-        reference_frame="first",
+        reference_frame=None,
         precision=None,
         stripe_columns=streaming.STRIPE_COLUMNS,
     ):
@@ -57,8 +67,8 @@ class Enhancer:
             0..1, linear, brightened by the exposure ratio and scaled to `white_balance`. H and W
             even. An iterable is read one frame at a time, so that not all need to be in memory.
           reference_frame: "first", "center" or an index; the frame whose full-resolution detail
-            is kept. Without effect in the first version and the SID baseline. "center" needs
-            `len(frames)`.
+            is kept; None for that of the weights (`Enhancer.reference_frame`). Without effect in
+            the first version and the SID baseline. "center" needs `len(frames)`.
           precision: "float32" or "bfloat16", what the networks compute in; None for that
             in which they were loaded.
           stripe_columns: the most packed columns that the two large levels compute at once, at
@@ -80,8 +90,10 @@ class Enhancer:
         return stream.picture(reference_frame, last=True)
 
     def _reference_index(self, reference_frame, frames):
+        if reference_frame is None:
+            reference_frame = self.reference_frame
         if isinstance(reference_frame, str):
-            if not self.spec.refers or self.sid is not None:
+            if not self.spec.refers:
                 reference_index(reference_frame, 1)
                 return 0
             if reference_frame == "center" and not hasattr(frames, "__len__"):

@@ -92,7 +92,7 @@ def check_mode(mode, model):
         )
 
 
-def restore(model, frames, mode="burst", reference_frame="first", padded_columns=0, **compute):
+def restore(model, frames, mode="burst", reference_frame=None, padded_columns=0, **compute):
     """Restores one burst, saying on a terminal which frame it is at.
 
     Args:
@@ -100,7 +100,8 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       frames: F packed frames [H, W, C] float32 in 0..1, brightened by the ratio; H, W even. Any
         iterable that knows its length; frames are taken one after another.
       mode: a key of `MODES`.
-      reference_frame: "first" or "center"; without effect where the mode or the network has none.
+      reference_frame: "first" or "center", None for that of the weights; without effect where the
+        mode or the network has none.
       padded_columns: how many of the last columns are appended once more at the right, as the
         published evaluation does for the Fuji camera (`Camera.padded_columns`).
       **compute: `precision` and `stripe_columns` of the model's `enhance`.
@@ -110,7 +111,7 @@ def restore(model, frames, mode="burst", reference_frame="first", padded_columns
       that padding adds are for the caller to crop: the Fuji truth is two pixels wider than
       the packed mosaic, and the published evaluation fills these from the padding.
     """
-    reference = reference_index(reference_frame, len(frames))
+    reference = reference_index(reference_frame or model.reference_frame, len(frames))
     watched = _watched(frames, padded_columns, MODES[mode].most_frames)
     return MODES[mode].restore(model, watched, reference, **compute)
 
@@ -135,7 +136,7 @@ def _padded(frame, columns):
     return np.concatenate([frame, frame[:, -columns:]], axis=1) if columns else frame
 
 
-def grow(model, frames, counts, reference_frame="first", padded_columns=0, **compute):
+def grow(model, frames, counts, reference_frame=None, padded_columns=0, **compute):
     """Restores a burst from its first frame, its first two, and so on, as often as asked.
 
     The networks see each frame once, for the fusion is a maximum: eight frames and the pictures
@@ -153,6 +154,7 @@ def grow(model, frames, counts, reference_frame="first", padded_columns=0, **com
     # The command line's flags, which need this module, do without TensorFlow.
     import tensorflow as tf
 
+    reference_frame = reference_frame or model.reference_frame
     references = {count: reference_index(reference_frame, count) for count in counts}
     stream = model.stream(keep=set(references.values()), **compute)
     spent = 0.0

@@ -25,6 +25,7 @@ FORMAT = 1
 
 # Families as files of version 0.1 call them.
 _OLD_FAMILIES = {"burst": "fine", "single": "sid"}
+_REVISED_ONLY = ("residual_blocks", "squeeze_excite", "reference_frame")
 
 
 def load_pretrained(path, precision="float32"):
@@ -122,6 +123,16 @@ def save_pretrained(model, folder, *, half=False):
             os.replace(scratch / name, folder / name)
 
 
+def _renewed(network):
+    """A network's description as this version writes it."""
+    family = network["family"]
+    network = network | {"family": _OLD_FAMILIES.get(family, family)}
+    if network["fusion"] == "max":
+        # It was described by what the revised version has beside it.
+        network = {k: v for k, v in network.items() if k not in _REVISED_ONLY}
+    return network
+
+
 def _load_own(folder, precision):
     spec_file, weights_file = folder / SPEC_FILE, folder / WEIGHTS_FILE
     try:
@@ -131,9 +142,7 @@ def _load_own(folder, precision):
                 f"{spec_file} is of format {description['format']}, this version of dbp_tf reads "
                 f"format {FORMAT}: update dbp_tf"
             )
-        network = description["network"]
-        family = network["family"]
-        spec = network_spec.NetworkSpec(**network | {"family": _OLD_FAMILIES.get(family, family)})
+        spec = network_spec.NetworkSpec(**_renewed(description["network"]))
         trained = description.get("white_balance")
         if trained is not None:
             trained = white_balance.checked(trained, spec_file)

@@ -1,4 +1,4 @@
-"""A burst through the networks one frame and one stripe of columns at a time, exactly.
+"""The exact low-memory form of `networks.restore_burst`: one frame, one stripe at a time.
 
 The fusion is a maximum, so the encoder never needs two frames at once. Only the two upper levels
 are large, and their 3x3 convolutions look a few columns around: they run in stripes with a halo,
@@ -132,7 +132,7 @@ class Steps:
 
     def denoise(self, frame, stripe_columns=STRIPE_COLUMNS):
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
-        half = half_size(frame)
+        half = networks.half_size(frame)
         stripes = _Stripes(half.shape[2], stripe_columns)
         levels, pooled, output = [], [], []
         for cuts in stripes.cuts:
@@ -174,14 +174,6 @@ def _joined(three, cuts):
 
 def _raised(maxima, levels):
     return [tf.maximum(level, before) for level, before in zip(levels, maxima, strict=True)]
-
-
-def half_size(frames):
-    """Frames [F, H, W, C] of even size to [F, H/2, W/2, C]: the mean of every 2 x 2 pixels.
-
-    What the published bilinear resize with half-pixel centres comes to for even sizes.
-    """
-    return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
 
 
 def _split_coarse(network):

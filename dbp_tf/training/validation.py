@@ -48,7 +48,7 @@ def _score(enhancer, burst, cache, camera, n_burst):
     picture = modes.restore(
         enhancer,
         list(frames),
-        reference_frame=camera.reference_frame,
+        reference_frame=enhancer.reference_frame_for(camera),
         padded_columns=camera.padded_columns,
     )
     return protocol.score(*protocol.crop_to_common(picture, truth))
