@@ -8,22 +8,19 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import rawpy
 import tifffile
 
 from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.photos import bursts, command, photographs
 from dbp_tf.photos.settings import Settings
-from dbp_tf.raw import exif, overrides, packing, reading
+from dbp_tf.raw import exif, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.raw.overrides import Overrides
 
 NOON = datetime.datetime(2021, 6, 1, 12)
 
@@ -60,145 +57,6 @@ def find(*names, gap=None, **how):
 
 def names(found):
     return [(burst.name, [frame.path.name for frame in burst.frames]) for burst in found]
-
-
-# --- what the tags tell ---
-
-
-def test_capture_time_exposure_and_camera_are_read(tmp_path):
-    shot = exif.read_shot(shoot(tmp_path / "a.dng", 1.25, exposure=0.04))
-    assert shot.captured == NOON + datetime.timedelta(seconds=1)
-    assert shot.subsecond == 0.25
-    assert shot.exposure == pytest.approx(0.04)
-    assert shot.camera == "dbp_tf Sony ILCE-7SM2 (simulated)"
-
-
-def tiff_block(order, entries, exif_entries=(), signature=42, below=0x8769):
-    """A TIFF header with a directory of (tag, type, value) and an EXIF (or other) one below it."""
-
-    def directory(entries, at):
-        beyond = at + 2 + 12 * len(entries) + 4
-        head, tail = struct.pack(order + "H", len(entries)), b""
-        for tag, kind, value in entries:
-            if kind == 2:
-                data, count = value.encode() + b"\0", len(value) + 1
-            else:
-                numbers = value if isinstance(value, tuple) else (value,)
-                data = struct.pack(order + len(numbers) * {3: "H", 4: "I", 5: "I"}[kind], *numbers)
-                count = len(numbers) // (2 if kind == 5 else 1)
-            if len(data) > 4:
-                offset = beyond + len(tail)
-                tail += data
-                data = struct.pack(order + "I", offset)
-            head += struct.pack(order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
-        return head + bytes(4) + tail
-
-    place = 8 + len(directory([*entries, (below, 4, 0)], 8))
-    block = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HI", signature, 8)
-    block += directory([*entries, (below, 4, place)], 8)
-    return block + directory(list(exif_entries), place)
-
-
-IMAGE_TAGS = [(0x010F, 2, "Maker"), (0x0110, 2, "One")]
-EXIF_TAGS = [
-    (0x829A, 5, (1, 30)),
-    (0x829D, 5, (28, 10)),
-    (0x8827, 3, 3200),
-    (0x9003, 2, "2021:06:01 12:00:07"),
-    (0x9291, 2, "083"),
-]
-WHOLE = exif.Shot("Maker One", 1 / 30, 2.8, 3200, NOON + datetime.timedelta(seconds=7), 0.083)
-
-
-def boxed(kind, content):
-    return struct.pack(">I4s", 8 + len(content), kind) + content
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_every_container_tells_the_same(tmp_path, order):
-    block = tiff_block(order, IMAGE_TAGS, EXIF_TAGS)
-    jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xe1" + struct.pack(">H", len(block) + 8)
-    jpeg += b"Exif\0\0" + block + b"\xff\xda\0\0"
-    raf = b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + struct.pack(">II", 150, len(jpeg))
-    inner = boxed(b"CMT1", tiff_block(order, IMAGE_TAGS))
-    inner += boxed(b"CMT2", tiff_block(order, EXIF_TAGS))
-    moov = boxed(b"moov", boxed(b"uuid", bytes(16) + boxed(b"CNCV", b"12") + inner))
-    containers = {
-        "plain.nef": block,
-        "panasonic.rw2": tiff_block(order, IMAGE_TAGS, EXIF_TAGS, 0x55),
-        "fuji.raf": raf.ljust(150, b"\0") + jpeg,
-        "canon.cr3": boxed(b"ftyp", b"crx \0\0\0\1") + moov,
-    }
-    for name, content in containers.items():
-        (tmp_path / name).write_bytes(content)
-        assert exif.read_shot(tmp_path / name) == WHOLE, name
-
-
-def test_what_the_tags_do_not_tell_is_unknown(tmp_path):
-    path = tmp_path / "a.nef"
-    tags = [(0x829A, 5, (1, 0)), (0x9003, 2, "0000:00:00 00:00:00"), (0x9291, 2, "x")]
-    path.write_bytes(tiff_block("<", IMAGE_TAGS[:1], tags))
-    assert exif.read_shot(path) == exif.Shot(camera="Maker")
-    # The clock's general time stands in for that of the shot.
-    path.write_bytes(tiff_block("<", [(0x0132, 2, "2021:06:01 12:00:07")]))
-    assert exif.read_shot(path) == exif.Shot(captured=WHOLE.captured)
-    path.write_bytes(b"neither")
-    assert exif.read_shot(path) == exif.read_shot(tmp_path / "none") == exif.Shot()
-
-
-DNG, CFA, LINEAR = (0xC612, 4, 1), (0x0106, 3, 32803), (0x0106, 3, 34892)
-REPEAT, AREA = (0xC619, 3, (2, 3)), (0xC68D, 4, (1, 4, 90, 90))
-BLACK = (0xC61A, 5, tuple(n for level in range(640, 646) for n in (level, 10)))
-PREVIEW = (0xC61A, 3, 9)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_black_levels_of_a_dng_start_at_the_sensor_s_corner(tmp_path, order):
-    path = tmp_path / "a.dng"
-    block = [[64.0, 64.1, 64.2], [64.3, 64.4, 64.5]]
-    path.write_bytes(tiff_block(order, [DNG, CFA, REPEAT, BLACK]))
-    assert exif.read_black_levels(path) == block
-    # Most have a preview first; and the pattern starts where the active area does.
-    tags = [CFA, REPEAT, BLACK, AREA]
-    path.write_bytes(tiff_block(order, [DNG, PREVIEW], tags, below=0x014A))
-    assert exif.read_black_levels(path) == [[64.5, 64.3, 64.4], [64.2, 64.0, 64.1]]
-    path.write_bytes(tiff_block(order, [DNG, CFA, (0xC61A, 3, 512)]))
-    assert exif.read_black_levels(path) == [[512]]
-
-
-@pytest.mark.parametrize(
-    "tags",
-    [
-        [CFA, REPEAT, BLACK],
-        [DNG, LINEAR, REPEAT, BLACK],
-        [DNG, CFA],
-        [DNG, CFA, BLACK],
-        [DNG, CFA, REPEAT, (0xC61A, 5, (1, 0) * 6)],
-        [DNG, CFA, REPEAT, (0xC61A, 2, "abcdef")],
-        [DNG, CFA, REPEAT, (0xC61A, 4, (1, 2, 3, 4, 5, 2**32 - 1))],
-        [DNG, CFA, (0xC619, 2, "ab"), BLACK],
-        [DNG, CFA, (0xC619, 3, (0, 0)), BLACK],
-        [DNG, CFA, (0xC619, 5, (1, 0, 6, 1)), BLACK],
-        [DNG, CFA, REPEAT, BLACK, (0xC68D, 3, 7)],
-        [DNG, (0x014A, 2, "preview"), (0x014A, 5, (1, 0))],
-    ],
-)
-def test_black_levels_that_are_damaged_or_no_dng_s_are_none(tmp_path, tags):
-    (tmp_path / "a.dng").write_bytes(tiff_block("<", tags))
-    assert exif.read_black_levels(tmp_path / "a.dng") is None
-
-
-def test_a_tag_and_a_directory_repeated_without_end_cost_nothing(tmp_path):
-    # 1024 times 1000 entries of 4096 bytes each, if all of them were read.
-    levels = struct.pack("<HHII", 0xC61A, 4, 1024, 0) * 1000
-    below = struct.pack("<H", 1000) + levels
-    head = struct.pack("<2sHIH", b"II", 42, 8, 2) + struct.pack("<HHII", *DNG[:2], 1, 1)
-    head += struct.pack("<HHII", 0x014A, 4, 1024, 34)
-    path = tmp_path / "a.dng"
-    path.write_bytes(head + struct.pack("<1024I", *[34 + 4096] * 1024) + below)
-    started = time.process_time()
-    assert exif.read_black_levels(path) is None
-    assert time.process_time() - started < 1
 
 
 # --- which files make a burst ---
@@ -363,158 +221,6 @@ def test_weights_of_the_other_mosaic_are_named(tmp_path):
     shoot(tmp_path / "a.dng")
     with pytest.raises(InputError, match="a.dng has a bayer mosaic.*--camera fuji are for a xtran"):
         read(tmp_path, camera=FUJI)
-
-
-# --- levels, filters and active area, from the file or from flags ---
-
-
-def test_a_black_level_of_none_or_twice_the_true_one_is_refused_until_given(tmp_path):
-    # What older rawpy versions made of a phone's DNG, and of a Fuji file whose black levels
-    # stand in two places.
-    for said, sentence in (
-        ([[0]], r"says black level 0, but its darkest pixels lie at 5\d\d: the level is missing"),
-        ([[1024]], r"says black level 1024, but its darkest .*--black \(about 5\d\d, or 512 if"),
-        ([[600]], "says black level 600, but its darkest"),
-    ):
-        shoot(tmp_path / "a.dng", black=said)
-        with pytest.raises(InputError, match="a.dng " + sentence):
-            read(tmp_path)
-        frames, notes = read(tmp_path, black=["512"])
-        assert notes == []
-        assert frames[0].levels == "black 512, white 16383 (--black, else file)"
-        # Who says so himself is believed.
-        assert read(tmp_path, black=[str(said[0][0])])[1] == []
-
-
-@pytest.mark.parametrize(
-    ("black", "light", "noise"), [(512, 0, 4), (0, 0, 30), (512, 0, 60), (512, 100, 4), (64, -2, 1)]
-)
-def test_dark_frames_with_true_levels_pass(tmp_path, black, light, noise):
-    rng = np.random.default_rng(1)
-    mosaic = rng.logistic(black + light, noise * 3**0.5 / np.pi, (64, 76))
-    mosaic = np.clip(np.rint(mosaic), 0, 16383).astype(np.uint16)
-    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[black]])
-    assert read(tmp_path)[1] == []
-
-
-@pytest.mark.parametrize(("black", "noise"), [(64, 64), (64, 30), (16, 16), (4, 4), (1, 1)])
-def test_noise_that_reaches_down_to_zero_is_no_damage(tmp_path, black, noise):
-    mosaic = np.random.default_rng(1).normal(black, noise, (256, 256))
-    mosaic = np.clip(np.rint(mosaic), 0, 1023).astype(np.uint16)
-    assert (mosaic == 0).mean() > 0.01
-    phone = dataclasses.replace(SONY, black=black, white=1023)
-    shoot(tmp_path / "a.dng", mosaic=mosaic, camera=phone)
-    assert read(tmp_path)[1] == []
-
-
-def test_dead_pixels_do_not_make_a_black_level_wrong(tmp_path):
-    mosaic = dark_mosaic()
-    mosaic.ravel()[:: round(1 / 0.009)] = 0
-    assert 0.008 < (mosaic == 0).mean() < 0.01
-    shoot(tmp_path / "a.dng", mosaic=mosaic)
-    assert read(tmp_path)[1] == []
-    # Nor do they hide one that is.
-    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[1024]])
-    with pytest.raises(InputError, match=r"a.dng says black level 1024, .* lie at 5\d\d"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_a_file_filled_up_with_zeros_is_called_damaged_whatever_the_scene(tmp_path, share):
-    bright = np.random.default_rng(0).integers(520, 9000, (64, 76)).astype(np.uint16)
-    for mosaic in (dark_mosaic(), bright):
-        mosaic.ravel()[round((1 - share) * mosaic.size) :] = 0
-        shoot(tmp_path / "a.dng", mosaic=mosaic)
-        for black in (None, ["500"]):
-            with pytest.raises(InputError, match=r"a.dng are 0, .*cut off or filled up with zeros"):
-                read(tmp_path, black=black)
-
-
-def test_a_bright_scene_may_have_black_level_zero(tmp_path):
-    mosaic = np.random.default_rng(0).integers(185, 9000, (64, 76)).astype(np.uint16)
-    shoot(tmp_path / "a.dng", mosaic=mosaic, black=[[0]])
-    assert read(tmp_path)[1] == []
-
-
-def test_odd_but_possible_levels_are_remarked_on(tmp_path):
-    shoot(tmp_path / "a.dng", mosaic=dark_mosaic(light=900))
-    (note,) = read(tmp_path)[1]
-    assert "a.dng: the darkest pixels lie at 1" in note and "--black" in note
-    low = dataclasses.replace(SONY, white=600)
-    shoot(tmp_path / "a.dng", camera=low, mosaic=dark_mosaic(light=0))
-    (note,) = read(tmp_path)[1]
-    assert "8 % of the pixels lie above the white level 600" in note
-    assert read(tmp_path, white=1000.0)[1] == []
-
-
-def test_flags_overrule_the_file(tmp_path):
-    shoot(tmp_path / "a.dng", mosaic=dark_mosaic(shape=(72, 84)), pattern=("GB", "RG"))
-    path = tmp_path / "a.dng"
-    given = overrides.parse(["500", "510", "520"], 4095.0, "rggb", ["4", "7", "64", "72"])
-    frame = reading.read_raw(path, overrides=given)
-    assert frame.black == (500, 510, 520, 510)
-    assert frame.levels == "black 500/510/520, white 4095 (--black and --white)"
-    with rawpy.imread(str(path)) as opened:
-        np.testing.assert_array_equal(frame.mosaic, opened.raw_image[4:68, 7:79])
-    # The area alone: the filters go on as in the file, whose (1, 0) is RGGB's first.
-    frame = reading.read_raw(path, overrides=overrides.parse(active_area=["4", "7", "64", "72"]))
-    assert frame.offset == (1, 1)
-    shifted = reading.read_raw(path, overrides=overrides.parse(pattern="GR/BG"))
-    assert shifted.offset == (0, 1)
-    four = overrides.parse(black=["1", "2", "3", "4"])
-    assert reading.read_raw(path, overrides=four).black == (1, 2, 3, 4)
-
-
-def test_black_of_each_filter_stays_with_its_site_in_an_active_area(tmp_path):
-    shoot(tmp_path / "a.dng", black=[[500, 501], [502, 503]])
-    area = overrides.parse(active_area=["1", "1", "60", "60"])
-    frame = reading.read_raw(tmp_path / "a.dng", overrides=area)
-    # The area starts at the blue site, so RGGB starts at the area's (1, 1).
-    assert (frame.offset, frame.black) == ((1, 1), (500, 501, 503, 502))
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        ({"black": ["x"]}, "--black=x: give one number"),
-        ({"black": ["1", "2"]}, "--black=1,2"),
-        ({"black": ["nan"]}, "--black=nan"),
-        ({"black": ["-3"]}, "--black=-3"),
-        ({"pattern": "RGBG"}, "--pattern=RGBG: give"),
-        ({"pattern": "RG"}, "--pattern=RG"),
-        ({"active_area": ["1", "2", "3"]}, "--active_area=1,2,3: give TOP,LEFT"),
-        ({"active_area": ["1", "2", "3.5", "4"]}, "--active_area: give whole numbers"),
-    ],
-)
-def test_flags_that_make_no_sense_are_named(flags, sentence):
-    with pytest.raises(InputError, match=sentence):
-        overrides.parse(**flags)
-
-
-def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
-    path = shoot(tmp_path / "a.dng")
-    for flags, sentence in (
-        ({"active_area": ["0", "0", "64", "78"]}, "reaches beyond .*a.dng, which has 64 rows"),
-        ({"active_area": ["0", "0", "0", "0"]}, "^--active_area=0,0,0,0 has only 0 x 0 pixels"),
-        ({"active_area": ["0", "0", "3", "76"]}, "^--active_area=0,0,3,76 has only 3 x 76 pixels"),
-        ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
-    ):
-        with pytest.raises(InputError, match=sentence):
-            reading.read_raw(path, overrides=overrides.parse(**flags))
-    with pytest.raises(InputError, match="^--active_area=0,0,28,76 has 28 x 76 usable pixels"):
-        read(tmp_path, active_area=["0", "0", "28", "76"])
-    with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
-        Overrides(black=(1.0, 2.0, 3.0, 4.0)).black_of(packing.XTRANS)
-    blacks = Overrides(black=(1.0, 2.0, 3.0)).black_of(packing.XTRANS)
-    assert blacks == (1, 2, 3, 1, 3, 2, 2, 2, 2)
-
-
-def test_levels_are_those_before_libraw_develops(tmp_path):
-    shoot(tmp_path / "a.dng")
-    with reading.open_raw(tmp_path / "a.dng") as opened:
-        before = opened.black_level_per_channel
-        reading.develop(opened)
-        assert opened.black_level_per_channel == before == [512] * 4
 
 
 # --- the whole way ---

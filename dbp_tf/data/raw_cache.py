@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import time
 import zlib
@@ -35,8 +36,9 @@ DEVELOPED = "developed"
 # pixels, in both mosaics; a developed picture has three.
 _BYTES_PER_PIXEL = {PACKED: 2, DEVELOPED: 6}
 
-# Part of every record: raise it when entries made before must not be used any more.
-_VERSION = 1
+# Part of every record: raise it when entries made before must not be used any more. Version 1 took
+# the camera's black level for files that say 0.
+_VERSION = 2
 
 # LibRaw takes up to 370 MB for one 24-megapixel picture.
 _MOST_DECODERS = 4
@@ -58,6 +60,7 @@ class Entry:
       offset: (row, column) of the array's first sample in the visible area.
       black: value of no light, one for each channel.
       white: value of saturation.
+      notes: sentences about what is odd about the raw file, see `RawFrame.notes`.
     """
 
     source: pathlib.Path
@@ -66,6 +69,7 @@ class Entry:
     offset: tuple[int, int]
     black: tuple[float, ...]
     white: float
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def white_balance(self):
@@ -104,7 +108,20 @@ def fill(folder, wanted, camera, out=None):
             _prepare(folder)
             _check_space(folder, missing, camera)
         entries |= _make_all(folder, missing, camera, out)
+    _say_notes(entries.values(), out)
     return entries
+
+
+def _say_notes(entries, out):
+    """Prints every kind of note once, with the first file that it is about."""
+    kinds = {}
+    for entry in entries:
+        for note in entry.notes:
+            kinds.setdefault(re.sub(r"[\d.]+", "", note), []).append((entry.source, note))
+    for found in kinds.values():
+        source, note = found[0]
+        others = f" (and {len(found) - 1} others)" if len(found) > 1 else ""
+        progress.say(f"note: {source.name}{others}: {note}", out)
 
 
 def _name(kind, source, camera):
@@ -163,6 +180,7 @@ def _find(folder, kind, source, camera):
             offset=tuple(record["offset"]),
             black=tuple(record["black"]),
             white=record["white"],
+            notes=tuple(record["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -179,10 +197,10 @@ def _make(folder, kind, source, camera):
     if kind == PACKED:
         frame = reading.read_raw(source, camera)
         array = packing.pack(frame.mosaic, frame.layout)
-        offset, black, white = frame.offset, frame.black, frame.white
+        offset, black, white, notes = frame.offset, frame.black, frame.white, frame.notes
     else:
         array = reading.read_truth_16bit(source)
-        offset, black, white = (0, 0), (0.0, 0.0, 0.0), 65535.0
+        offset, black, white, notes = (0, 0), (0.0, 0.0, 0.0), 65535.0, ()
     file = io.BytesIO()
     np.save(file, array)
     array_file = _array_file(folder, kind, source, camera)
@@ -195,9 +213,10 @@ def _make(folder, kind, source, camera):
             "offset": offset,
             "black": black,
             "white": white,
+            "notes": notes,
         }
         files.write_whole(array_file.with_suffix(".json"), json.dumps(record, indent=1).encode())
-    return Entry(source, array_file, array.shape, tuple(offset), tuple(black), white)
+    return Entry(source, array_file, array.shape, tuple(offset), tuple(black), white, notes)
 
 
 def _make_all(folder, missing, camera, out):

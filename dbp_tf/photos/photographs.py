@@ -20,7 +20,7 @@ from dbp_tf import errors, pictures, progress
 from dbp_tf.errors import InputError
 from dbp_tf.photos import alignment, brightness, bursts
 from dbp_tf.photos.settings import Settings
-from dbp_tf.raw import levels, packing, reading, white_balance
+from dbp_tf.raw import packing, reading, white_balance
 from dbp_tf.raw.overrides import Overrides
 from dbp_tf.restore import modes
 
@@ -105,10 +105,9 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
                 other = paths[pixels].name
                 notes.append(f"{file.path.name} holds the very pixels of {other}: used once")
                 continue
-            odd = levels.check(frame, settings.overrides)
             if not paths:
                 # What is odd about one file of a camera is so about all.
-                notes.extend(odd)
+                notes.extend(f"{file.path.name}: {note}" for note in frame.notes)
             paths[pixels] = file.path
             flips.add(frame.flip)
             yield frame

@@ -1,13 +1,19 @@
-"""Whether a raw file's black and white level can be true, and the file whole, by its own pixels.
+"""Black and white level: the file's, the published table's or the user's, checked by the pixels.
 
 Files and the libraries that read them are at times wrong about the black level: none at all for a
-phone's DNG, twice the true one where it was added up in two places. A level brightened 300 times
-forgives nothing, so such files are refused until the user says what holds.
+phone's DNG, twice the true one where it was added up in two places. At a ratio of 300 a wrong level
+ruins the picture, so a file whose pixels disprove it is refused until the user says what holds.
 """
+
+import dataclasses
 
 import numpy as np
 
 from dbp_tf.errors import InputError
+from dbp_tf.raw import packing
+
+# Pixels that are looked at: enough for a share of 0.001, and 12 megapixels take 0.1 s.
+_MOST_SAMPLES = 1_000_000
 
 # Share of a channel's pixels below which lie dead pixels and the noise's farthest tail.
 _FLOOR_SHARE = 0.001
@@ -39,88 +45,191 @@ _LEAST_BETWEEN = 0.25
 _MOST_SATURATED = 0.01
 _SATURATED = 1.1
 
+# LibRaw's black of one body differs by a few DN from file to file, and its white by what it takes
+# for saturation: so near, the published levels hold.
+_NEAR_BLACK = 0.01
+_NEAR_WHITE = 0.15
 
-def check(frame, overrides):
-    """Compares a frame's levels with its pixels.
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """Black and white level in DN.
+
+    Attributes:
+      black: raw value of no light of each packed channel [C].
+      white: raw value of saturation.
+      source: where they come from, for the log.
+    """
+
+    black: tuple[float, ...]
+    white: float
+    source: str
+
+
+class Darkest:
+    """The dark end of a mosaic, pixels of value 0 left out: dead pixels say nothing.
+
+    Attributes:
+      floor: [C] the value below which lies a thousandth of each packed channel, in DN.
+      median: [C] in DN.
+      noise: [C] standard deviation in DN, at least that of rounding; structure adds to it.
+      level: [C] black level of a frame whose darkest pixels saw no light, in DN.
+    """
+
+    def __init__(self, mosaic: np.ndarray, layout: packing.Layout):
+        """
+        Args:
+          mosaic: [rows, columns] uint16 of whole periods.
+          layout: `packing.BAYER` or `packing.XTRANS`.
+        """
+        bands = mosaic.reshape(-1, layout.period, mosaic.shape[1])
+        bands = bands[:: max(1, mosaic.size // _MOST_SAMPLES)]
+        samples = packing.pack(bands.reshape(-1, mosaic.shape[1]), layout)
+        quantiles = [_quantiles(samples[..., c]) for c in range(layout.channels)]
+        self.floor, self.median = np.array(quantiles, float).T
+        difference = np.abs(np.diff(samples.astype(np.int32), axis=1))
+        # Median of absolute values to standard deviation (1.4826), of one of the two (square root).
+        spread = np.median(difference, axis=(0, 1)) if difference.size else 0.0
+        self.noise = np.maximum(1.4826 / 2**0.5 * spread, 12**-0.5)
+        self.level = self.floor + _FLOOR_SIGMAS * self.noise
+
+
+def _quantiles(samples):
+    """(floor, median) of the samples above 0."""
+    counts = np.bincount(samples.ravel())
+    counts[0] = 0
+    up_to = np.cumsum(counts)
+    return np.searchsorted(up_to, np.array([_FLOOR_SHARE, 0.5]) * up_to[-1])
+
+
+def decide(said: Levels, camera, darkest: Darkest) -> tuple[Levels, list[str]]:
+    """Chooses between a file's levels and the published ones of its camera.
+
+    The published ones are taken where the file's are nearly the same, or where the pixels disprove
+    the file's black level and confirm the published one.
 
     Args:
-      frame: `reading.RawFrame`.
-      overrides: `overrides.Overrides`; a level that the user gave is not doubted.
+      said: levels of the file.
+      camera: `cameras.Camera`.
+      darkest: of the file's pixels.
 
     Returns:
-      list of sentences about what looks odd.
+      (levels, sentences about them).
+    """
+    table = Levels((float(camera.black),) * len(said.black), float(camera.white), "camera table")
+    if abs(said.white / table.white - 1) > _NEAR_WHITE:
+        return said, []
+    black = np.array(said.black)
+    if np.abs(black - camera.black).max() <= _NEAR_BLACK * camera.black:
+        return table, []
+    wrong = _far_below(black, darkest).any() or _is_missing(said, darkest)
+    distance = np.abs(darkest.level - camera.black)
+    if wrong and (distance <= _tolerance(camera.black, darkest)).all():
+        return table, [
+            f"the file says black level {_text(black)}, but its darkest pixels lie at "
+            f"{darkest.floor.min():g}: the camera's level {camera.black} is used"
+        ]
+    return said, []
+
+
+def check(levels: Levels, darkest: Darkest, mosaic: np.ndarray, path, given, camera) -> list[str]:
+    """Compares levels with the pixels.
+
+    Args:
+      levels: the levels to be used.
+      darkest: of `mosaic`.
+      mosaic: [rows, columns] uint16 in DN.
+      path: the file, for errors.
+      given: `overrides.Overrides`; a level that the user gave is not doubted.
+      camera: `cameras.Camera` of a dataset's file; None of other files, whose levels can be given.
+
+    Returns:
+      Sentences about what looks odd.
 
     Raises:
       InputError: the file is damaged, or the black level cannot be true.
     """
-    notes = []
-    samples = frame.mosaic
-    _check_zeros(frame)
-    if overrides.black is None:
-        notes += _check_black(frame)
-    if overrides.white is None:
-        beyond = np.count_nonzero(samples > _SATURATED * frame.white) / samples.size
+    _check_zeros(mosaic, min(levels.black), path, camera)
+    notes = _check_black(levels, darkest, path, camera) if given.black is None else []
+    if given.white is None:
+        beyond = np.count_nonzero(mosaic > _SATURATED * levels.white) / mosaic.size
         if beyond > _MOST_SATURATED:
             notes.append(
-                f"{frame.path.name}: {100 * beyond:.0f} % of the pixels lie above the white level "
-                f"{frame.white:g}; if highlights come out coloured, give --white"
+                f"{100 * beyond:.0f} % of the pixels lie above the white level {levels.white:g}; "
+                f"if highlights come out coloured, the level is wrong{_flag('--white', camera)}"
             )
     return notes
 
 
-def _check_zeros(frame):
+def _flag(name, camera):
+    """The flag that overrules a level, as the end of a sentence."""
+    if camera is None:
+        return f": give {name}"
+    return f": leave the file out, or restore it with python -m dbp_tf.photos and {name}"
+
+
+def _check_zeros(mosaic, black, path, camera):
     """Raises InputError if a part of the file was filled with zeros, or never written."""
-    samples, black = frame.mosaic, min(frame.black)
-    zeros = samples.size - np.count_nonzero(samples)
-    if black <= 0 or zeros <= _MOST_ZEROS * samples.size:
+    zeros = mosaic.size - np.count_nonzero(mosaic)
+    if black <= 0 or zeros <= _MOST_ZEROS * mosaic.size:
         return
-    between = np.count_nonzero(samples <= np.ceil(black / 2)) - zeros
+    between = np.count_nonzero(mosaic <= np.ceil(black / 2)) - zeros
     if between < _LEAST_BETWEEN * zeros:
+        border = "" if camera else "; or it has a dark border, so give --active_area"
         raise InputError(
-            f"{100 * zeros / samples.size:.0f} % of the pixels of {frame.path} are 0, far below "
-            f"its black level {black:g}: the file is damaged (cut off or filled up with zeros), so "
-            f"copy it from the camera again; or it has a dark border, so give --active_area"
+            f"{100 * zeros / mosaic.size:.0f} % of the pixels of {path} are 0, far below its black "
+            f"level {black:g}: the file is damaged (cut off or filled up with zeros), so copy it "
+            f"from the camera again{border}"
         )
 
 
-def _check_black(frame):
-    """`check` for the black level, of all colours together: errors are common to all."""
-    black, path = min(frame.black), frame.path
-    counts = np.bincount(frame.mosaic.ravel())
-    if black > 0:
-        # Dead pixels say nothing about it.
-        counts[0] = 0
-    up_to = np.cumsum(counts)
-    shares = np.array([_FLOOR_SHARE, 0.5]) * up_to[-1]
-    floor, median = map(int, np.searchsorted(up_to, shares))
-    noise = _noise(frame)
-    darkest = round(floor + _FLOOR_SIGMAS * noise)
-    below = black - floor
-    if below > max(_MOST_SIGMAS * noise, _MOST_SHARE_BELOW * black, 2):
+def _tolerance(black, darkest):
+    return np.maximum(np.maximum(_MOST_SIGMAS * darkest.noise, _MOST_SHARE_BELOW * black), 2)
+
+
+def _far_below(black, darkest):
+    """[C] whether pixels lie farther below the black level than noise reaches."""
+    return black - darkest.floor > _tolerance(black, darkest)
+
+
+def _is_missing(levels, darkest):
+    """Whether the file says black level 0, and no channel of a dark frame comes near it."""
+    above = darkest.floor > _MOST_ABOVE_ZERO * levels.white
+    flat = darkest.floor > _MOST_OF_MEDIAN * darkest.median
+    return max(levels.black) == 0 and (above & flat).all()
+
+
+def _check_black(levels, darkest, path, camera):
+    black, floor = np.array(levels.black), darkest.floor
+    below = _far_below(black, darkest)
+    if below.any():
+        # Of several channels that are wrong, the first one speaks for all.
+        worst = int(np.argmax(below))
         raise InputError(
-            f"{path} says black level {black:g}, but its darkest pixels lie at {floor}: the level "
-            f"is wrong, and the picture would come out black or purple; give the true one with "
-            f"--black (about {darkest}, or {black / 2:g} if it was counted twice)"
+            f"{path} says black level {black[worst]:g}, but its darkest pixels lie at "
+            f"{floor[worst]:g}: the level is wrong, and the picture would come out black or purple"
+            f"{_flag('--black', camera)} (about {darkest.level[worst]:.0f}, or "
+            f"{black[worst] / 2:g} if it was counted twice)"
         )
-    above = (floor - black) / (frame.white - black)
-    if black == 0 and above > _MOST_ABOVE_ZERO and floor > _MOST_OF_MEDIAN * median:
+    if _is_missing(levels, darkest):
+        lowest = int(np.argmin(floor))
+        sentence = f"says black level 0, but its darkest pixels lie at {floor[lowest]:g}"
+        # Pixels below the camera's own level show that it is not the one that is missing.
+        if camera and (floor < camera.black - _tolerance(camera.black, darkest)).any():
+            return [f"the file {sentence}: if pictures come out pale, the level is wrong"]
         raise InputError(
-            f"{path} says black level 0, but its darkest pixels lie at {floor}: the level is "
-            f"missing, and the picture would come out pale; give it with --black (about {darkest}, "
-            f"or 0 if nothing in the scene is dark)"
+            f"{path} {sentence}: the level is missing, and the picture would come out pale"
+            f"{_flag('--black', camera)} (about {darkest.level[lowest]:.0f}, or 0 if nothing in "
+            f"the scene is dark)"
         )
-    if above > _MOST_ABOVE:
+    if ((floor - black) / (levels.white - black) > _MOST_ABOVE).all():
         return [
-            f"{path.name}: the darkest pixels lie at {floor}, far above the black level {black:g}; "
-            f"if the picture comes out pale, give --black"
+            f"the darkest pixels lie at {floor.min():g}, far above the black level "
+            f"{_text(black)}; if the picture comes out pale, the level is wrong"
+            f"{_flag('--black', camera)}"
         ]
     return []
 
 
-def _noise(frame):
-    """Standard deviation of the noise in DN, at least that of rounding; structure adds to it."""
-    period = frame.layout.period
-    samples = frame.mosaic.astype(np.int32)
-    difference = np.abs(samples[:, period:] - samples[:, :-period])
-    # Median of absolute values to standard deviation (1.4826), of one of the two (square root).
-    return max(1.4826 / 2**0.5 * float(np.median(difference)), 12**-0.5) if difference.size else 0.3
+def _text(black):
+    return "/".join(f"{value:g}" for value in sorted(set(black)))

@@ -8,13 +8,15 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 import rawpy
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import exif, packing, white_balance
-from dbp_tf.raw.overrides import NOTHING
+from dbp_tf.raw import dng, levels, packing, white_balance
+from dbp_tf.raw.cameras import Camera
+from dbp_tf.raw.overrides import NOTHING, Overrides
 
 # Endings of the raw files that LibRaw reads; a folder's other files are passed over.
 RAW_SUFFIXES = frozenset(
@@ -26,6 +28,23 @@ RAW_SUFFIXES = frozenset(
 # Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
 # claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.
 _MOST_PIXELS_PER_BYTE = 64
+
+# Bytes 4 to 12 of HEIC and AVIF pictures.
+_FINISHED_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypavis")
+
+# First bytes of the files whose header says what camera they are from. Of others, dumps of a
+# sensor, LibRaw guesses it from the size.
+_HEADERS = (
+    b"II",
+    b"MM",
+    b"FUJIFILM",
+    b"\xff\xd8\xff",
+    b"FOVb",
+    b"\0MRM",
+    b"qktk",
+    b"qktn",
+    b"ARRI",
+) + (b"PWAD", b"NOKIA", b"RIFF", b"DSC-Image", b"BM", b"BR", b"SONY", b"\0\0\0\x18ftyp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +64,8 @@ class RawFrame:
       visible: rows and columns that the file shows from `offset` on, `mosaic` and what was cut
         off it; the size of its developed picture.
       flip: how the picture is to be turned, LibRaw's code, see `pictures.upright`.
+      notes: sentences, without the file's name, about what looks odd in the file, and about what
+        it asks for and is not done.
     """
 
     path: pathlib.Path
@@ -57,15 +78,16 @@ class RawFrame:
     white_balance: tuple[float, float, float] | None
     visible: tuple[int, int]
     flip: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
-    def levels(self):
+    def levels(self) -> str:
         """One line for the log: black and white level and their source."""
         blacks = sorted(set(self.black))
         black = "/".join(f"{value:g}" for value in blacks)
         return f"black {black}, white {self.white:g} ({self.level_source})"
 
-    def signal(self):
+    def signal(self) -> np.ndarray:
         """The packed signal [H, W, C], float32, 0 at black and 1 at white, cut off at neither."""
         black = np.asarray(self.black, np.float32)
         signal = packing.pack(self.mosaic, self.layout).astype(np.float32)
@@ -73,7 +95,11 @@ class RawFrame:
         signal /= np.float32(self.white) - black
         return signal
 
-    def packed(self, ratio=1.0, trained=None):
+    def packed(
+        self,
+        ratio: float | np.ndarray = 1.0,
+        trained: white_balance.Multipliers | None = None,
+    ) -> np.ndarray:
         """The packed frame [H, W, C], float32 in 0..1.
 
         Args:
@@ -90,11 +116,23 @@ class RawFrame:
 
 
 @contextlib.contextmanager
-def open_raw(path, unpack=True):
+def open_raw(path: str | os.PathLike[str], unpack: bool = True) -> Iterator[rawpy.RawPy]:
     """Opens a raw file with LibRaw; a failure is an InputError that names it.
 
-    Without `unpack` the pixels are not decoded: only the header is looked at.
+    The samples of a DNG file are changed as the file asks for and LibRaw does not, see
+    `dng.correct`. Without `unpack` the pixels are not decoded: only the header is looked at.
+
+    Raises:
+      InputError: the file is missing, empty, damaged, no raw file, or of a kind that LibRaw does
+        not read.
     """
+    with _open(path, unpack) as (raw, _):
+        yield raw
+
+
+@contextlib.contextmanager
+def _open(path, unpack=True):
+    """`open_raw` that yields (LibRaw's file, `dng.Facts` in the scale of its samples)."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(f"there is no raw file {path}")
@@ -105,11 +143,11 @@ def open_raw(path, unpack=True):
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
     if not head:
         raise InputError(f"{path} is empty: copy it from the camera again")
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG")) or head[4:12] in (b"ftypheic", b"ftypavif"):
-        raise InputError(
-            f"{path} is a finished picture, not a raw file: what the dark held is already lost; "
-            f"use the camera's raw file of the same shot"
-        )
+    if head.startswith(b"\x89PNG") or head[4:12] in _FINISHED_BRANDS:
+        raise InputError(_finished(path))
+    facts = dng.read_facts(path)
+    if facts.refusal:
+        raise InputError(f"{path} {facts.refusal}")
     try:
         raw = rawpy.RawPy()
         # A file object would be read by Python in one gulp; LibRaw maps the file itself.
@@ -128,13 +166,58 @@ def open_raw(path, unpack=True):
         if unpack:
             raw.unpack()
     except rawpy.LibRawFileUnsupportedError:
-        raise InputError(f"{path} is not a raw file that LibRaw can read") from None
+        raise InputError(_unsupported(path, head, facts)) from None
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise InputError(
             f"{path} is damaged or cut short ({_said_by(error)}): copy it from the camera again"
         ) from None
     with contextlib.closing(raw):
-        yield raw
+        facts = _in_libraws_scale(facts, raw)
+        if unpack and _holds_mosaic(raw):
+            known = facts
+            if known.black is None:
+                black = max(min(raw.black_level_per_channel) - facts.mean_delta, 0)
+                known = dataclasses.replace(facts, black=np.array([[black]]))
+            dng.correct(raw.raw_image, known)
+        yield raw, facts
+
+
+def _finished(path):
+    return (
+        f"{path} is a finished picture, not a raw file: what the dark held is already lost; use "
+        f"the camera's raw file of the same shot"
+    )
+
+
+def _unsupported(path, head, facts):
+    """Why LibRaw does not know a file, and the way out."""
+    if facts.compression:
+        name, _, way_out = facts.compression.partition(": ")
+        return f"{path} is compressed with {name}, which LibRaw does not read: {way_out}"
+    # A Raspberry Pi's JPEG holds raw samples behind the picture, which LibRaw finds.
+    if head.startswith(b"\xff\xd8\xff"):
+        return _finished(path)
+    return (
+        f"{path} is not a raw file that LibRaw can read, or it is damaged or cut short: copy it "
+        f"from the camera again"
+    )
+
+
+def _in_libraws_scale(facts, raw):
+    """Facts with a black and a white level, in DN of the samples that LibRaw gives."""
+    if facts.floating_point:
+        scale = raw.white_level / (facts.white or 1)
+        scaled = {
+            name: getattr(facts, name) * scale
+            for name in ("black", "delta_rows", "delta_columns")
+            if getattr(facts, name) is not None
+        }
+        facts = dataclasses.replace(facts, white=float(raw.white_level), **scaled)
+    return dataclasses.replace(facts, white=facts.white or float(raw.white_level))
+
+
+def _holds_mosaic(raw):
+    return raw.raw_type == rawpy.RawType.Flat and raw.raw_image_visible is not None
 
 
 def _said_by(error):
@@ -152,7 +235,7 @@ def _raw_pattern(raw):
 
 def _active_area(raw, path, overrides):
     """(top, left, rows, columns) of the pixels to use, in the sensor's raw pixels."""
-    if raw.raw_type != rawpy.RawType.Flat or raw.raw_image_visible is None:
+    if not _holds_mosaic(raw):
         raise InputError(
             f"{path} holds no colour-filter mosaic (a Foveon sensor or an already demosaiced, "
             f"linear DNG): only Bayer and X-Trans raw files can be restored"
@@ -202,91 +285,67 @@ def _site_colours(raw, period, area, offset=(0, 0)):
     return np.array([[raw.raw_color(row, column) for column in columns] for row in rows])
 
 
-def _levels(raw, path, layout, area, offset, camera, given):
-    """(black of each packed channel, white, where they come from)."""
-    colours = _site_colours(raw, layout.period, area, offset)
-    blacks = raw.black_level_per_channel
-    black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
-    white, source = float(raw.white_level), "file"
-    block = exif.read_black_levels(path) if given.black is None else None
-    if block:
-        start = area[0] + offset[0], area[1] + offset[1]
-        black, spread = _black_of_block(np.array(block, float), min(black), layout, start)
-        if spread:
-            source = f"file; its black differs by {spread:g} within a channel, whose mean is taken"
-    if camera is not None and _is_of(camera, black, white):
-        black, white = (float(camera.black),) * layout.channels, float(camera.white)
-        source = "camera table"
-    if given.levels_given:
-        black = given.black_of(layout) or black
-        white = given.white or white
-        both = given.black is not None and given.white is not None
-        source = given.levels_given if both else f"{given.levels_given}, else {source}"
-    return black, white, source
-
-
-def _black_of_block(block, least, layout, start):
-    """Black of each packed channel from the block of levels that repeats over a DNG file's pixels.
-
-    LibRaw cuts off decimals, and of all but the smallest blocks it tells the least level alone.
-
-    Args:
-      block: [rows, columns] float, in DN, from the sensor's first pixel on.
-      least: the least level that LibRaw tells, with what other tags add to all of them.
-      layout: `packing.Layout`.
-      start: (row, column) of the sensor at which the layout starts.
-
-    Returns:
-      (means over the sites of each packed channel [C], how far those of one lie apart at the most).
-    """
-    block = np.roll(block - int(block.min()) + least, (-start[0], -start[1]), (0, 1))
+def _levels_of_file(raw, facts, layout, area, offset):
+    """The `levels.Levels` that a file says."""
+    if facts.black is None:
+        colours = _site_colours(raw, layout.period, area, offset)
+        blacks = raw.black_level_per_channel
+        black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
+        return levels.Levels(black, facts.white, "file")
+    # LibRaw cuts off decimals, and of all but the smallest blocks it tells the least level alone.
     # So many blocks are a whole number of the filters' periods.
-    sites = packing.pack(np.tile(block, (layout.period, layout.period)), layout)
-    return tuple(map(float, sites.mean((0, 1)))), np.ptp(sites, (0, 1)).max()
+    shape = tuple(layout.period * size for size in facts.black.shape)
+    block = facts.black_at(area[0] + offset[0], area[1] + offset[1], shape) + facts.mean_delta
+    sites = packing.pack(block, layout)
+    spread = np.ptp(sites, (0, 1)).max()
+    source = f"file; its black differs by {spread:g} within a channel, whose mean is taken"
+    black = tuple(map(float, sites.mean((0, 1))))
+    return levels.Levels(black, facts.white, source if spread else "file")
 
 
-def _is_of(camera, black, white):
-    """Whether a file's levels are near the camera's, so that the published ones hold.
+def _with_given(found, given, layout):
+    """`levels.Levels` in which the user's levels replace those found."""
+    if not given.levels_given:
+        return found
+    rest = f", else {found.source}"
+    if given.black is not None:
+        # What is said of the file's black level plays no part.
+        rest = "" if given.white is not None else f", else {found.source.partition(';')[0]}"
+    return levels.Levels(
+        black=given.black_of(layout) or found.black,
+        white=given.white or found.white,
+        source=given.levels_given + rest,
+    )
 
-    LibRaw's black of one body differs by a few DN from file to file, and its white by what it
-    takes for saturation. Black 0 is what it says of files in which it finds none.
-    """
-    black = sum(black) / len(black)
-    near_black = black == 0 or abs(black / camera.black - 1) < 0.1
-    return near_black and abs(white / camera.white - 1) < 0.15
 
-
-def read_raw(path, camera=None, overrides=NOTHING):
-    """Reads one raw file.
+def read_raw(
+    path: str | os.PathLike[str], camera: Camera | None = None, overrides: Overrides = NOTHING
+) -> RawFrame:
+    """Reads one raw file and checks its levels by its pixels, see `levels`.
 
     Args:
       path: the file.
       camera: `cameras.Camera` whose mosaic the file must have. Where the file's levels are near
         that camera's, the published ones are taken; otherwise, or with None, the file's own.
-      overrides: `overrides.Overrides`, what is not to be taken from the file or the camera.
+      overrides: `overrides.Overrides`, levels, filters and area that replace the file's and the
+        camera's.
 
     Returns:
       `RawFrame`. The mosaic has whole periods and even packed sizes: up to three Bayer
       or five X-Trans rows and columns at the bottom and right are cut off.
 
     Raises:
-      InputError: missing, empty, damaged, not raw, of another mosaic than the camera's, all zero,
-        or of none that the method knows; the sentence names the file.
+      InputError: the file is missing, empty, damaged, not raw, of another mosaic than the
+        camera's, all zero, or its black level cannot be true; the sentence names the file.
     """
     path = pathlib.Path(path)
-    with open_raw(path) as raw:
+    with _open(path) as (raw, facts):
         area = _active_area(raw, path, overrides)
         layout, offset = _layout_and_phase(raw, path, area, overrides.pattern)
         if camera is not None and camera.mosaic != layout.name:
             raise InputError(
                 f"{path} has a {layout.name} mosaic, but --camera {camera.name} has a "
                 f"{camera.mosaic} one: give the camera the file comes from"
-            )
-        black, white, source = _levels(raw, path, layout, area, offset, camera, overrides)
-        if not max(black) < white:
-            raise InputError(
-                f"{path} says black level {max(black):g} and white level {white:g}: nothing lies "
-                f"between them"
             )
         top, left = area[0] + offset[0], area[1] + offset[1]
         rows, columns = (
@@ -301,36 +360,83 @@ def read_raw(path, camera=None, overrides=NOTHING):
             )
         if not mosaic.any():
             raise InputError(f"{path} holds nothing but zeros: the camera recorded no picture")
-        return RawFrame(
-            path=path,
-            mosaic=mosaic,
-            layout=layout,
-            offset=offset,
-            black=black,
-            white=white,
-            level_source=source,
-            white_balance=_multipliers(raw),
-            flip=raw.sizes.flip,
-            visible=(area[2] - offset[0], area[3] - offset[1]),
+        said = _levels_of_file(raw, facts, layout, area, offset)
+        balance, balance_notes = _white_balance(raw, facts)
+        notes = [*facts.notes, *balance_notes, *_notes_on_shape(raw, path, said, mosaic)]
+        flip = raw.sizes.flip
+    darkest = levels.Darkest(mosaic, layout)
+    if camera is not None and not overrides.levels_given:
+        said, remarks = levels.decide(said, camera, darkest)
+        notes += remarks
+    found = _with_given(said, overrides, layout)
+    if not max(found.black) < found.white:
+        raise InputError(
+            f"{path} says black level {max(found.black):g} and white level {found.white:g}: "
+            f"nothing lies between them"
         )
+    notes += levels.check(found, darkest, mosaic, path, overrides, camera)
+    return RawFrame(
+        path=path,
+        mosaic=mosaic,
+        layout=layout,
+        offset=offset,
+        black=found.black,
+        white=found.white,
+        level_source=found.source,
+        white_balance=balance,
+        visible=(area[2] - offset[0], area[3] - offset[1]),
+        flip=flip,
+        notes=tuple(notes),
+    )
 
 
-def read_white_balance(path):
+def read_white_balance(
+    path: str | os.PathLike[str],
+) -> white_balance.Multipliers | None:
     """`RawFrame.white_balance` of a file, without decoding its pixels."""
-    with open_raw(path, unpack=False) as raw:
-        return _multipliers(raw)
+    with _open(path, unpack=False) as (raw, facts):
+        return _white_balance(raw, facts)[0]
 
 
-def _multipliers(raw):
-    """The camera's white balance (R, G, B), green 1; None if it noted none or nonsense."""
+def _white_balance(raw, facts):
     red, green, blue = raw.camera_whitebalance[:3]
-    if not (green > 0 and red > 0 and blue > 0):
-        return None
-    multipliers = red / green, 1.0, blue / green
-    return multipliers if all(np.isfinite(multipliers)) else None
+    multipliers = None
+    if green > 0 and red > 0 and blue > 0 and np.isfinite([red, green, blue]).all():
+        multipliers = red / green, 1.0, blue / green
+    if multipliers == (1, 1, 1):
+        return None, [
+            "the white balance 1/1/1 that the file notes is a placeholder and not used; a ground "
+            "truth that LibRaw develops from such a file is not balanced"
+        ]
+    if multipliers is None and facts.white_balance is not None:
+        return facts.white_balance, [
+            "the white balance is the file's AsShotWhiteXY, which LibRaw does not read: a ground "
+            "truth that it develops from such a file is balanced automatically instead"
+        ]
+    return multipliers, []
 
 
-def develop(raw):
+def _notes_on_shape(raw, path, said, mosaic):
+    """Sentences about pixels that are not square and files without a header."""
+    notes = []
+    aspect = raw.sizes.pixel_aspect
+    if abs(aspect - 1) > 0.01:
+        notes.append(
+            f"the sensor's pixels are not square ({aspect:.3g} to 1): the picture is not "
+            f"stretched, so change its size by that afterwards"
+        )
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head.startswith(_HEADERS) and head[4:8] != b"ftyp":
+        notes.append(
+            f"the file has no header that names its camera: size, filters and levels are LibRaw's "
+            f"guess (white level {said.white:g}, brightest pixel {mosaic.max()}); if the picture "
+            f"is wrong, give --black, --white, --pattern or --active_area"
+        )
+    return notes
+
+
+def develop(raw: rawpy.RawPy) -> np.ndarray:
     """Develops an open raw file as the published ground truth: LibRaw, camera white balance.
 
     Full size, no automatic brightening, 16 bit, LibRaw's sRGB primaries and default (BT.709)
@@ -349,7 +455,7 @@ def develop(raw):
     )
 
 
-def read_truth(path, offset=(0, 0)):
+def read_truth(path: str | os.PathLike[str], offset: tuple[int, int] = (0, 0)) -> np.ndarray:
     """The ground truth of a long exposure: [rows, columns, 3] float32 sRGB in 0..1.
 
     Args:
@@ -362,12 +468,12 @@ def read_truth(path, offset=(0, 0)):
     return as_float(read_truth_16bit(path, offset))
 
 
-def as_float(picture):
+def as_float(picture: np.ndarray) -> np.ndarray:
     """A developed picture of uint16 in 0..65535 as float32 in 0..1, of the same shape."""
     return picture.astype(np.float32) / np.float32(65535)
 
 
-def read_truth_16bit(path, offset=(0, 0)):
+def read_truth_16bit(path: str | os.PathLike[str], offset: tuple[int, int] = (0, 0)) -> np.ndarray:
     """As `read_truth`, but [rows, columns, 3] uint16 in 0..65535."""
     with open_raw(path) as raw:
         try:

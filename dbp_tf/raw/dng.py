@@ -1,0 +1,452 @@
+"""The tags of a DNG file that change the meaning of its samples, and what LibRaw leaves undone.
+
+LibRaw applies LinearizationTable, ActiveArea, MaskedAreas, Orientation and whole black levels. Here
+are fractions of the black level, its differences between rows and columns, and the opcodes that
+change the mosaic, a phone's lens shading (GainMap) among them. The rest is put into words.
+
+Source: Digital Negative Specification, version 1.7.1.0, Adobe 2023.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from dbp_tf.raw import tiff
+
+# Tags of the picture itself.
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 254, 258, 259, 262, 330
+_SAMPLE_FORMAT, _CFA_LAYOUT = 339, 50711
+_BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS = 50713, 50714, 50715, 50716
+_WHITE, _ACTIVE_AREA = 50717, 50829
+_SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE = 50974, 50975, 52547
+_NOISE_REDUCTION, _OPCODES = 50935, (51008, 51009, 51022)
+
+# Tags of the first directory.
+_VERSION, _BACKWARD_VERSION = 50706, 50707
+_MATRICES, _CALIBRATIONS, _ILLUMINANTS = (50721, 50722), (50723, 50724), (50778, 50779)
+_ANALOG_BALANCE, _WHITE_XY = 50727, 50729
+_BASELINE_EXPOSURE, _LINEAR_LIMIT = 50730, 50734
+
+_WANTED = frozenset(
+    {_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT, _CFA_LAYOUT}
+    | {_BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS, _WHITE, _ACTIVE_AREA}
+    | {_SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE, _NOISE_REDUCTION, *_OPCODES}
+    | {_VERSION, _BACKWARD_VERSION, *_MATRICES, *_CALIBRATIONS, *_ILLUMINANTS}
+    | {_ANALOG_BALANCE, _WHITE_XY, _BASELINE_EXPOSURE, _LINEAR_LIMIT}
+)
+_LONG = frozenset({_DELTA_COLUMNS, _DELTA_ROWS, *_OPCODES})
+
+_COLOUR_FILTERS, _LINEAR = 32803, 34892
+_FLOATING_POINT = 3
+_LATEST = (1, 7, 1, 0)
+
+# Compressions that LibRaw does not read, and what does.
+_COMPRESSIONS = {
+    9: "VC-5, GoPro's GPR: convert it to DNG with GoPro's gpr_tools",
+    52546: "JPEG XL: set the camera to lossless compression, or convert the file to DNG 1.6 or "
+    "older with Adobe DNG Converter",
+}
+
+# Kelvin of EXIF's light sources.
+_KELVIN = {
+    1: 5500, 2: 4200, 3: 2850, 4: 5500, 9: 5500, 10: 6500, 11: 7500, 12: 6430, 13: 5000, 14: 4200,
+    15: 3450, 17: 2856, 18: 4874, 19: 6774, 20: 5503, 21: 6504, 22: 7504, 23: 5003, 24: 3200,
+}  # fmt: skip
+
+# Opcodes by number: what they ask for, and what that means for who gets a picture without.
+_OPCODE_NAMES = {
+    1: ("WarpRectilinear", "lines may bend: straighten them in the picture"),
+    2: ("WarpFisheye", "lines bend: straighten them in the picture"),
+    3: ("FixVignetteRadial", "corners stay darker: brighten them in the picture"),
+    4: ("FixBadPixelsConstant", "bright or dark dots may stay: retouch them in the picture"),
+    5: ("FixBadPixelsList", "bright or dark dots may stay: retouch them in the picture"),
+    6: ("TrimBounds", "the margin stays: crop the picture"),
+    14: ("WarpRectilinear2", "lines may bend: straighten them in the picture"),
+}
+_OTHER_OPCODE = "tones or corners may differ from the maker's: compare with the maker's picture"
+_MOST_OPCODES = 200
+
+_BAND_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Opcode:
+    """A change of the linear mosaic in an area of it.
+
+    Attributes:
+      area: (top, left, bottom, right) in the active area.
+      pitch: every so manieth row and column of the area is changed.
+      change: from (values, rows, columns, shape) to values: [n, m] float32, 0 at the black and 1
+        at the white level, their indices [n] and [m] in the active area, and its shape.
+    """
+
+    area: tuple[int, int, int, int]
+    pitch: tuple[int, int]
+    change: Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a DNG file says of its samples; the defaults say nothing.
+
+    Attributes:
+      black: [rows, columns] levels in DN that repeat from the active area's first pixel on.
+      delta_rows, delta_columns: black level of each row and column of the active area besides.
+      white: white level in DN.
+      area: (top, left, bottom, right) of the active area in the raw pixels; None if it is all of
+        them.
+      floating_point: whether the samples are no whole numbers, which LibRaw scales to 14 bits.
+      opcodes: changes of the mosaic that are to be made, in this order.
+      white_balance: (R, G, B), green 1, of AsShotWhiteXY.
+      refusal: why the samples cannot be used, the rest of a sentence that begins with the file.
+      compression: name of a compression that LibRaw does not read, and the way out.
+      notes: sentences about what the file asks for and is not done.
+    """
+
+    black: np.ndarray | None = None
+    delta_rows: np.ndarray | None = None
+    delta_columns: np.ndarray | None = None
+    white: float | None = None
+    area: tuple[int, int, int, int] | None = None
+    floating_point: bool = False
+    opcodes: tuple[Opcode, ...] = ()
+    white_balance: tuple[float, float, float] | None = None
+    refusal: str | None = None
+    compression: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mean_delta(self) -> float:
+        """Mean of the differences between rows and columns, in DN."""
+        deltas = (self.delta_rows, self.delta_columns)
+        return float(sum(delta.mean() for delta in deltas if delta is not None))
+
+    def black_at(self, top: int, left: int, shape: tuple[int, int]) -> np.ndarray:
+        """Black level [rows, columns] of raw pixels from (top, left) on, without the deltas."""
+        rows, columns = (
+            (start + np.arange(size) - margin) % period
+            for start, size, margin, period in zip(
+                (top, left), shape, (self.area or (0, 0))[:2], self.black.shape, strict=True
+            )
+        )
+        return self.black[np.ix_(rows, columns)]
+
+
+def read_facts(path: str | os.PathLike[str]) -> Facts:
+    """The `Facts` of a file; those of a file that is no DNG, or cannot be read, say nothing."""
+    first: tiff.Tags = {}
+    pictures: list[tiff.Tags] = []
+    with contextlib.suppress(*tiff.ERRORS), pathlib.Path(path).open("rb") as file:
+        for tags in tiff.directories(file, 0, _SUB_DIRECTORIES, _WANTED, _LONG):
+            first = first or tags
+            pictures.append(tags)
+    if _VERSION not in first:
+        return Facts()
+    kinds = (_COLOUR_FILTERS, _LINEAR)
+    pictures = [tags for tags in pictures if _number(tags, _PHOTOMETRIC) in kinds]
+    # The picture proper comes before reduced ones, and a mosaic before a demosaiced one.
+    pictures.sort(
+        key=lambda tags: (
+            _number(tags, _SUBFILE, 0) != 0,
+            _number(tags, _PHOTOMETRIC) != _COLOUR_FILTERS,
+        )
+    )
+    return _facts_of(first, pictures[0]) if pictures else Facts()
+
+
+def correct(samples: np.ndarray, facts: Facts) -> None:
+    """Makes the changes that a file asks for and LibRaw leaves undone, in place.
+
+    Black level differences of rows and columns become the same everywhere; opcodes change the
+    signal above the black level. Values are rounded to whole DN.
+
+    Args:
+      samples: [rows, columns] uint16, all of the sensor's raw pixels.
+      facts: of the file, with both levels.
+    """
+    if facts.delta_rows is None and facts.delta_columns is None and not facts.opcodes:
+        return
+    top, left, bottom, right = facts.area or (0, 0, *samples.shape)
+    active = samples[top:bottom, left:right]
+    rows, columns = active.shape
+    deltas = [np.zeros(size, np.float32) for size in active.shape]
+    for delta, given in zip(deltas, (facts.delta_rows, facts.delta_columns), strict=True):
+        if given is not None and len(given) == len(delta):
+            delta[:] = given
+    mean = np.float32(facts.mean_delta)
+    span = np.float32(facts.white - facts.black.max() - mean)
+    for start in range(0, rows, _BAND_ROWS):
+        band = active[start : start + _BAND_ROWS]
+        black = facts.black_at(top + start, left, band.shape).astype(np.float32)
+        signal = band - black
+        signal -= deltas[0][start : start + len(band), None] + deltas[1]
+        if facts.opcodes and span > 0:
+            signal /= span
+            most = np.maximum(signal, 1)
+            for opcode in facts.opcodes:
+                _apply(opcode, signal, start, (rows, columns))
+            signal = np.minimum(signal, most) * span
+        signal += black + mean
+        band[:] = np.clip(np.rint(signal), 0, 65535)
+
+
+def _apply(opcode, signal, start, shape):
+    """Applies an opcode to the rows of the active area from `start` on, [n, columns]."""
+    top, left, bottom, right = opcode.area
+    rows = np.arange(top, min(bottom, shape[0]), opcode.pitch[0])
+    rows = rows[(rows >= start) & (rows < start + len(signal))]
+    columns = np.arange(left, min(right, shape[1]), opcode.pitch[1])
+    if len(rows) and len(columns):
+        place = np.ix_(rows - start, columns)
+        signal[place] = opcode.change(signal[place], rows, columns, shape)
+
+
+def _number(tags, tag, default=None):
+    """The first number of a tag."""
+    values = tiff.numbers(tags, tag)
+    return values[0] if values and np.isfinite(values[0]) else default
+
+
+def _facts_of(first, picture):
+    both = {**picture, **{tag: value for tag, value in first.items() if tag not in picture}}
+    notes = _notes(both)
+    opcodes = []
+    for list_number, tag in enumerate(_OPCODES, 1):
+        found, undone = _opcodes(picture.get(tag), list_number)
+        opcodes += found
+        notes += undone
+    compression = _number(picture, _COMPRESSION)
+    white = _number(picture, _WHITE)
+    return Facts(
+        black=_black(picture),
+        delta_rows=_deltas(picture, _DELTA_ROWS),
+        delta_columns=_deltas(picture, _DELTA_COLUMNS),
+        white=white if white and white > 0 else None,
+        area=_area(picture),
+        floating_point=_number(picture, _SAMPLE_FORMAT) == _FLOATING_POINT,
+        opcodes=tuple(opcodes),
+        white_balance=_balance_of_white(both),
+        refusal=_refusal(picture),
+        compression=_COMPRESSIONS.get(compression),
+        notes=tuple(notes),
+    )
+
+
+def _area(tags):
+    area = tiff.numbers(tags, _ACTIVE_AREA)
+    if len(area) != 4 or not (np.isfinite(area).all() and min(area) >= 0):
+        return None
+    return tuple(map(int, area))
+
+
+def _black(tags):
+    rows, columns = tiff.numbers(tags, _BLACK_REPEAT) or (1, 1)
+    levels = np.array(tiff.numbers(tags, _BLACK), float)
+    # Not `level < 0`, which a damaged fraction would pass.
+    if (
+        not len(levels)
+        or rows * columns != len(levels)
+        or not ((levels >= 0) & (levels < 65536)).all()
+    ):
+        return None
+    return levels.reshape(int(rows), int(columns))
+
+
+def _deltas(tags, tag):
+    deltas = np.array(tiff.numbers(tags, tag), float)
+    return deltas if len(deltas) and (np.abs(deltas) < 65536).all() else None
+
+
+def _refusal(tags):
+    layout = _number(tags, _CFA_LAYOUT, 1)
+    if layout != 1:
+        return (
+            f"has its pixels in staggered rows or columns (CFALayout {layout:g}), which is neither "
+            f"Bayer nor X-Trans: use a camera with a rectangular sensor"
+        )
+    for tag, name in (
+        (_ROW_INTERLEAVE, "RowInterleaveFactor"),
+        (_COLUMN_INTERLEAVE, "ColumnInterleaveFactor"),
+        (_SUB_TILE, "SubTileBlockSize"),
+    ):
+        if any(number != 1 for number in tiff.numbers(tags, tag)):
+            return (
+                f"stores its rows or columns out of order ({name}), which LibRaw does not undo: "
+                f"write it anew with Adobe DNG Converter"
+            )
+    return None
+
+
+def _notes(tags):
+    notes = []
+    exposure = _number(tags, _BASELINE_EXPOSURE, 0.0)
+    if abs(exposure) >= 0.1:
+        notes.append(
+            f"the file asks to be brightened by {exposure:+.2g} stops (BaselineExposure), which is "
+            f"not done: multiply the exposure ratio by {2**exposure:.2g} if you give one"
+        )
+    limit = _number(tags, _LINEAR_LIMIT, 1.0)
+    if 0 < limit < 1:
+        notes.append(
+            f"the sensor is linear up to {100 * limit:.0f} % of its range only "
+            f"(LinearResponseLimit): highlights may be coloured; if so, give a lower white level"
+        )
+    reduction = _number(tags, _NOISE_REDUCTION, 0.0)
+    if reduction > 0:
+        notes.append(
+            "noise was reduced before the file was written (NoiseReductionApplied): detail that "
+            "is lost cannot be restored; switch noise reduction off in the camera"
+        )
+    version = tiff.numbers(tags, _BACKWARD_VERSION)
+    if version > _LATEST:
+        notes.append(
+            f"the file asks for a reader of DNG {'.'.join(map(str, version))}, but this one knows "
+            f"{'.'.join(map(str, _LATEST))}: compare the picture with the maker's"
+        )
+    if _number(tags, _SAMPLE_FORMAT) == _FLOATING_POINT:
+        notes.append("its floating-point samples are rounded to 14 bits")
+    return notes
+
+
+def _opcodes(data, list_number):
+    """(opcodes that change the mosaic, sentences about the others) of an opcode list."""
+    if isinstance(data, tuple):
+        # A writer may call the bytes BYTE instead of UNDEFINED.
+        data = bytes(int(number) & 255 for number in data)
+    if not isinstance(data, bytes):
+        return [], []
+    found, undone, at = [], {}, 4
+    with contextlib.suppress(struct.error):
+        (count,) = struct.unpack_from(">I", data)
+        for _ in range(min(count, _MOST_OPCODES)):
+            code, _, _, size = struct.unpack_from(">4I", data, at)
+            parameters = data[at + 16 : at + 16 + size]
+            at += 16 + size
+            # Lists 1 and 3 are for samples before linearisation and after demosaicing.
+            opcode = _opcode(code, parameters) if list_number == 2 else None
+            if opcode is None:
+                name, meaning = _OPCODE_NAMES.get(code, (_CHANGES.get(code, f"opcode {code}"), ""))
+                undone[name] = meaning or _OTHER_OPCODE
+            else:
+                found.append(opcode)
+    return found, [
+        f"the file asks for {name} (OpcodeList{list_number}), which is not done; {meaning}"
+        for name, meaning in undone.items()
+    ]
+
+
+# Opcodes of list 2 that change values of the mosaic where they are.
+_CHANGES = {
+    7: "MapTable",
+    8: "MapPolynomial",
+    9: "GainMap",
+    10: "DeltaPerRow",
+    11: "DeltaPerColumn",
+    12: "ScalePerRow",
+    13: "ScalePerColumn",
+}
+
+
+def _opcode(code, parameters):
+    """The `Opcode` of a number and its parameters; None if it is of another kind or damaged."""
+    if code not in _CHANGES:
+        return None
+    try:
+        top, left, bottom, right, plane, _, *pitch = struct.unpack_from(">8I", parameters)
+        change = _change(_CHANGES[code], parameters[32:], (top, left), pitch)
+    except (struct.error, ValueError, OverflowError):
+        return None
+    # A mosaic has one plane.
+    if change is None or plane or min(pitch) < 1:
+        return None
+    return Opcode((top, left, bottom, right), tuple(pitch), change)
+
+
+def _change(name, data, corner, pitch):
+    if name == "GainMap":
+        points = struct.unpack_from(">2I", data)
+        spacing, origin = struct.unpack_from(">2d", data, 8), struct.unpack_from(">2d", data, 24)
+        (planes,) = struct.unpack_from(">I", data, 40)
+        gains = _floats(data, 44, points[0] * points[1] * planes, ">f4")
+        gains = gains.reshape(*points, planes)[..., 0]
+        return functools.partial(_gain, gains=gains, spacing=spacing, origin=origin)
+    (count,) = struct.unpack_from(">I", data)
+    if name == "MapPolynomial":
+        coefficients = _floats(data, 4, count + 1, ">f8")
+        return lambda values, rows, columns, shape: np.polynomial.polynomial.polyval(
+            np.clip(values, 0, 1), coefficients
+        )
+    if name == "MapTable":
+        table = _floats(data, 4, count, ">u2") / 65535
+        return lambda values, rows, columns, shape: table[
+            np.rint(np.clip(values, 0, 1) * 65535).astype(int).clip(max=count - 1)
+        ]
+    numbers = _floats(data, 4, count, ">f4")
+
+    def of_each(values, rows, columns, shape):
+        by_row = name.endswith("Row")
+        index = (rows - corner[0]) // pitch[0] if by_row else (columns - corner[1]) // pitch[1]
+        factor = numbers[index.clip(max=count - 1)]
+        factor = factor[:, None] if by_row else factor
+        return values * factor if name.startswith("Scale") else values + factor
+
+    return of_each
+
+
+def _floats(data, start, count, kind):
+    """[count] float32 of numbers in `data`; raises ValueError if there are fewer, or none."""
+    numbers = np.frombuffer(data, kind, count, start).astype(np.float32)
+    if not count or not np.isfinite(numbers).all():
+        raise ValueError("damaged")
+    return numbers
+
+
+def _gain(values, rows, columns, shape, gains, spacing, origin):
+    """Multiplies by gains [V, H] that are interpolated between points of the active area."""
+    for axis, places in enumerate((rows, columns)):
+        # Points are counted from `origin` on, in shares of the active area.
+        at = ((places + 0.5) / shape[axis] - origin[axis]) / (spacing[axis] or 1)
+        at = np.clip(at, 0, gains.shape[axis] - 1)
+        low = at.astype(int)
+        high = np.minimum(low + 1, gains.shape[axis] - 1)
+        share = np.expand_dims((at - low).astype(np.float32), 1 - axis)
+        gains = gains.take(low, axis) * (1 - share) + gains.take(high, axis) * share
+    return values * gains
+
+
+def _balance_of_white(tags):
+    """Multipliers (R, G, B), green 1, under which the white of AsShotWhiteXY is grey; or None."""
+    xy = tiff.numbers(tags, _WHITE_XY)
+    matrices = [_matrix(tags, *pair) for pair in zip(_MATRICES, _CALIBRATIONS, strict=True)]
+    if len(xy) != 2 or not min(xy) > 0 or matrices[0] is None:
+        return None
+    kelvin = [_KELVIN.get(_number(tags, tag)) for tag in _ILLUMINANTS]
+    matrix = matrices[0]
+    if matrices[1] is not None and None not in kelvin and kelvin[0] != kelvin[1]:
+        # Correlated colour temperature (McCamy 1992); matrices mix by its inverse.
+        n = (xy[0] - 0.3320) / (0.1858 - xy[1])
+        temperature = np.clip(((437 * n + 3601) * n + 6861) * n + 5517, *sorted(kelvin))
+        share = (1 / temperature - 1 / kelvin[0]) / (1 / kelvin[1] - 1 / kelvin[0])
+        matrix = (1 - share) * matrices[0] + share * matrices[1]
+    gains = tiff.numbers(tags, _ANALOG_BALANCE)
+    neutral = matrix @ [xy[0] / xy[1], 1, (1 - xy[0] - xy[1]) / xy[1]]
+    neutral = neutral * (gains if len(gains) == 3 else 1)
+    if not (np.isfinite(neutral).all() and min(neutral) > 0):
+        return None
+    return float(neutral[1] / neutral[0]), 1.0, float(neutral[1] / neutral[2])
+
+
+def _matrix(tags, matrix, calibration):
+    """[3, 3] XYZ to camera colours, calibrated; None if the file does not say or has no three."""
+    values = tiff.numbers(tags, matrix)
+    if len(values) != 9:
+        return None
+    own = tiff.numbers(tags, calibration)
+    own = np.reshape(own, (3, 3)) if len(own) == 9 else np.eye(3)
+    return own @ np.reshape(values, (3, 3))
