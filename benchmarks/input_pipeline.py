@@ -97,11 +97,11 @@ def measure(bursts, camera, cache):
     most = min(FLAGS.n_burst, max(len(one.frames) for one in sources))
     full = (drawn for drawn in draws if len(drawn.frames) == most)
     with PeakMemory() as memory:
-        patches.load_patch(next(full), recipe, camera.scale)
+        patches.load_patch(next(full), recipe)
         spent = []
         for drawn in itertools.islice(full, FLAGS.patches):
             started = time.monotonic()
-            patches.load_patch(drawn, recipe, camera.scale)
+            patches.load_patch(drawn, recipe)
             spent.append(time.monotonic() - started)
     what = f"patches of {FLAGS.patch}, {most} frames, one thread"
     yield FLAGS.camera, what, 1 / np.mean(spent), np.mean(spent), memory.peak

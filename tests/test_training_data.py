@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import pytest
 import tensorflow as tf
 
 from dbp_tf import simulate
-from dbp_tf.data import patches, raw_cache, sid
-from dbp_tf.data.patches import Recipe
+from dbp_tf.data import augmentation, patches, raw_cache, sid
+from dbp_tf.data.augmentation import Augmentation
+from dbp_tf.data.recipe import AUGMENTATIONS, Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
-from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.raw import cameras, mosaics, packing, reading, white_balance
 
 pytest.importorskip("tifffile")
+
+BOTH = pytest.mark.parametrize("camera", cameras.CAMERAS.values(), ids=cameras.CAMERAS)
 
 # Packed rows and columns: not square, so that a transposed or swapped axis shows.
 ROWS, COLUMNS = 20, 28
@@ -47,6 +51,7 @@ def mapped(folder, frames=8, camera=cameras.SONY, offset=(0, 0), scene="00001"):
         frames=tuple(entry(folder, f"{scene}{i}", place, offset) for i in range(frames)),
         clean=entry(folder, f"{scene}clean", place, offset),
         developed=entry(folder, f"{scene}truth", codes(rows, columns, 3)),
+        camera=camera,
     )
 
 
@@ -75,7 +80,7 @@ def test_truth_is_of_the_same_place_at_s_times_the_size(tmp_path, camera, offset
     seen, scale = collections.Counter(), camera.scale
     for number in range(60):
         drawn = patches.draw(scenes, recipe, 0, number)
-        patch = patches.load_patch(drawn, recipe, scale)
+        patch = patches.load_patch(drawn, recipe)
         assert patch["truth"].shape == (scale * 8, scale * 8, 3)
         assert patch["frames"].shape[1:] == (8, 8, camera.channels)
         truth = as_codes(patch["truth"])
@@ -84,15 +89,15 @@ def test_truth_is_of_the_same_place_at_s_times_the_size(tmp_path, camera, offset
         assert np.array_equal((rows - offset[0]) // scale, large[0])
         assert np.array_equal((columns - offset[1]) // scale, large[1])
         # Single pixels of the truth are turned like packed ones.
-        augmentation = drawn.augmentation
+        turned = drawn.augmentation
         whole = codes(scale * ROWS + offset[0], scale * COLUMNS + offset[1], 3)
         top, left = scale * drawn.top + offset[0], scale * drawn.left + offset[1]
         part = whole[top : top + scale * 8, left : left + scale * 8]
-        part = part[::-1] if augmentation.flip_rows else part
-        part = part[:, ::-1] if augmentation.flip_columns else part
-        part = part.transpose(1, 0, 2) if augmentation.transpose else part
+        part = part[::-1] if turned.flip_rows else part
+        part = part[:, ::-1] if turned.flip_columns else part
+        part = part.transpose(1, 0, 2) if turned.transpose else part
         assert np.array_equal(truth, part)
-        seen[dataclasses.astuple(augmentation)] += 1
+        seen[dataclasses.astuple(turned)] += 1
     assert len(seen) == 8
 
 
@@ -101,7 +106,7 @@ def test_frames_clean_and_truth_are_augmented_alike(tmp_path):
     recipe = Recipe("fine", patch=8, n_burst=4)
     for number in range(40):
         drawn = patches.draw(scenes, recipe, 1, number)
-        patch = patches.load_patch(drawn, recipe, 2)
+        patch = patches.load_patch(drawn, recipe)
         for frame, low in zip(patch["frames"], patch["low"], strict=True):
             assert np.array_equal(frame, patch["frames"][0])
             # Frames and clean raw have the same values here.
@@ -116,7 +121,7 @@ def test_every_frame_but_the_first_is_shifted_within_range(tmp_path):
     seen = []
     for number in range(150):
         drawn = patches.draw(scenes, recipe, 2, number)
-        patch = patches.load_patch(drawn, recipe, 2)
+        patch = patches.load_patch(drawn, recipe)
         first, *others = patch["frames"]
         assert drawn.shifts[0] == (0, 0)
         for frame, by in zip(others, drawn.shifts[1:], strict=True):
@@ -139,7 +144,7 @@ def test_shift_mirrors_at_the_edges(by):
     padded = np.pad(picture, ((6, 6), (9, 9), (0, 0)), mode="reflect")
     row, column = np.add(by, (6, 9))
     expected = padded[row : row + 7, column : column + 10]
-    assert np.array_equal(patches.shift(picture, by), expected)
+    assert np.array_equal(augmentation.shift(picture, by), expected)
 
 
 @pytest.mark.parametrize(("have", "n_burst"), [(8, 8), (2, 8), (8, 2), (8, 1), (1, 8)])
@@ -162,7 +167,7 @@ def test_number_and_order_of_frames(tmp_path, have, n_burst):
     assert all(len(set(frames)) == len(frames) for frames in drawn)
     for number in range(20):
         draw = patches.draw(scenes, recipe, 3, number)
-        patch = patches.load_patch(draw, recipe, 2)
+        patch = patches.load_patch(draw, recipe)
         shown = as_codes(patch["frames"])[:, 0, 0, 0] - 1
         assert shown.tolist() == list(draw.frames)
 
@@ -180,7 +185,7 @@ def test_crops_reach_every_edge(tmp_path, stage):
         each = len(drawn) / len(expected)
         assert max(abs(n - each) for n in counts.values()) < 5 * np.sqrt(each)
     last = next(d for d in drawn if (d.top, d.left) == (ROWS - 8, COLUMNS - 8))
-    patch = patches.load_patch(last, recipe, 2)
+    patch = patches.load_patch(last, recipe)
     if stage == "burst":
         assert as_codes(patch["truth"]).max() == 2 * ROWS * 2 * COLUMNS * 3 - 1
         assert as_codes(patch["frames"]).max() == ROWS * COLUMNS * 4 - 1
@@ -200,8 +205,8 @@ def test_halving_and_cutting_come_in_the_published_order(tmp_path, stage):
     )
     recipe = Recipe(stage, patch=ROWS // 2 if stage == "coarse" else ROWS, n_burst=1)
     drawn = patches.draw([[sources]], recipe, 0, 0)
-    drawn = dataclasses.replace(drawn, augmentation=patches.Augmentation())
-    patch = patches.load_patch(drawn, recipe, 2)
+    drawn = dataclasses.replace(drawn, augmentation=Augmentation())
+    patch = patches.load_patch(drawn, recipe)
 
     def expected(samples, ratio):
         part = samples[:, drawn.left : drawn.left + ROWS].astype(np.float64)
@@ -237,6 +242,151 @@ def test_halving_is_that_of_restoration():
     frames = np.random.default_rng(7).random((3, 10, 14, 9), np.float32)
     theirs = np.asarray(networks.half_size(frames))
     np.testing.assert_allclose(packing.halve(frames), theirs, rtol=0, atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+def test_samples_lie_where_the_truth_has_them(tmp_path, augment, stage, camera):
+    """Every raw sample and every pixel of the truth has its place as value."""
+    layout = packing.LAYOUTS[camera.mosaic]
+    scale, size = camera.scale, (camera.scale * ROWS, camera.scale * COLUMNS)
+    place = codes(*size)
+    sources = dataclasses.replace(
+        mapped(tmp_path, 1, camera),
+        frames=(entry(tmp_path, "dark", packing.pack(place[..., 0], layout)),),
+        clean=entry(tmp_path, "bright", packing.pack(place[..., 0], layout)),
+        developed=entry(tmp_path, "truth", place.repeat(3, -1)),
+    )
+    recipe = Recipe(stage, patch=4 if stage == "coarse" else 8, n_burst=1, augment=augment)
+    seen, moved = set(), 0
+    for number in range(40):
+        drawn = patches.draw([[sources]], recipe, 20, number)
+        patch = patches.load_patch(drawn, recipe)
+        seen.add(drawn.augmentation)
+        if stage == "coarse":
+            # The mean place of a half-size pixel's samples.
+            assert np.array_equal(patch["frames"][0], patch["clean_low"])
+            continue
+        mosaic = packing.unpack(patch["frames"][0], layout)
+        truth = patch["truth"][..., 0]
+        moved += np.abs(as_codes(mosaic) - as_codes(truth)).max() > 0
+        assert truth.shape == (8 * scale, 8 * scale)
+    assert len(seen) == (1 if augment == "none" else 8)
+    if stage == "fine":
+        assert moved > 20 if augment == "published" else not moved
+
+
+@BOTH
+def test_phase_keeps_every_filter_in_its_channel(camera):
+    layout = packing.LAYOUTS[camera.mosaic]
+    filters = mosaics.spread(mosaics.colour_indices(layout.colours), (48, 48))
+    packed = packing.pack(filters, layout)
+    side = len(packed) - layout.cells
+    for turned in itertools.product((False, True), repeat=3):
+        got = augmentation.augment_mosaic(packed, Augmentation(*turned), layout)
+        np.testing.assert_array_equal(got, packed[:side, :side])
+
+
+@BOTH
+def test_frames_are_scaled_to_the_white_balance_of_the_weights(tmp_path, camera):
+    layout, rng = packing.LAYOUTS[camera.mosaic], np.random.default_rng(21)
+    noted, trained = (1.9, 1.0, 2.2), (2.4, 1.0, 1.6)
+    black = tuple(rng.uniform(400, 600, layout.channels).tolist())
+    samples = rng.integers(300, 9000, (3, ROWS, COLUMNS, layout.channels)).astype(np.uint16)
+    entries = [
+        entry(tmp_path, f"{i}", packed, black=black, white=16383.0)
+        for i, packed in enumerate(samples)
+    ]
+    # The first frame's counts for all of the burst.
+    for one, multipliers in zip(entries, (noted, (1, 1, 1), (3, 1, 3)), strict=True):
+        vars(one)["white_balance"] = multipliers
+    sources = dataclasses.replace(
+        mapped(tmp_path, 1, camera), ratio=1.7, frames=tuple(entries[:2]), clean=entries[2]
+    )
+    recipe = Recipe("fine", patch=8, n_burst=2, shuffle=False, white_balance="2.4,1,1.6")
+    for number in range(4):
+        drawn = patches.draw([[sources]], recipe, 22, number)
+        patch = patches.load_patch(drawn, recipe)
+        scales = white_balance.channel_scales_for(noted, trained, layout)
+        for index, frame in zip(drawn.frames, patch["frames"], strict=True):
+            expected = packing.normalise(samples[index], black, 16383.0, 1.7 * scales)
+            expected = expected[drawn.top : drawn.top + 8, drawn.left : drawn.left + 8]
+            assert np.array_equal(frame, augmentation.augment(expected, drawn.augmentation))
+        clean = packing.normalise(samples[2], black, 16383.0, scales)
+        clean = clean[drawn.top : drawn.top + 8, drawn.left : drawn.left + 8]
+        clean = packing.halve(augmentation.augment(clean, drawn.augmentation))
+        np.testing.assert_allclose(patch["clean_low"], clean, atol=1e-6)
+
+
+def flat_scene(folder, camera, share=0.25):
+    """A burst of one frame whose long exposure is grey, `share` of the range in green."""
+    layout, light = packing.LAYOUTS[camera.mosaic], (2.0, 1.0, 1.6)
+    per_channel = share / np.array(white_balance.channel_scales(light, layout))
+    clean = np.rint(1000 + 15000 * per_channel * np.ones((40, 40, 1))).astype(np.uint16)
+    levels = dict(black=1000.0, white=16000.0)
+    bright = entry(folder, "clean", clean, **levels)
+    vars(bright)["white_balance"] = light
+    return dataclasses.replace(
+        mapped(folder, 1, camera),
+        frames=(entry(folder, "dark", clean // 100, **levels),),
+        clean=bright,
+        developed=entry(folder, "truth", np.zeros((200, 200, 3), np.uint16)),
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("stage", ["coarse", "burst"])
+def test_drawn_noise_is_that_of_the_exposure(tmp_path, camera, stage):
+    scenes = [[flat_scene(tmp_path, camera)]]
+    trained = cameras.CAMERAS[camera.name].white_balance
+    patch = 8 if stage == "coarse" else 24
+    recipe = Recipe(stage, patch=patch, n_burst=6, noise="drawn", white_balance="camera")
+    counts, lights, errors = set(), set(), []
+    layout = packing.LAYOUTS[camera.mosaic]
+    for number in range(60):
+        drawn = patches.draw(scenes, recipe, 23, number)
+        frames = patches.load_patch(drawn, recipe)["frames"]
+        again = patches.load_patch(patches.draw(scenes, recipe, 23, number), recipe)["frames"]
+        assert np.array_equal(frames, again)
+        exposure = drawn.exposure
+        counts.add(len(frames))
+        lights.add(exposure.light)
+        assert 1 <= exposure.ratio <= 300
+        # Grey in any light, scaled to the trained one, is the trained camera's grey.
+        light = exposure.light or (2.0, 1.0, 1.6)
+        span, unit = camera.white - camera.black, exposure.ratio / (camera.white - camera.black)
+        scales = white_balance.channel_scales_for(light, trained, layout)
+        offset = np.array(exposure.offset)[
+            ["RGB".index(c) for c in white_balance.channel_colours(layout)]
+        ]
+        signal = 0.25 / np.array(white_balance.channel_scales(light, layout)) * span
+        noise = exposure.noise
+        deviation = np.sqrt(noise.gain * signal / exposure.ratio + noise.read**2 + noise.row**2)
+        if frames.max() >= 1:
+            continue  # The mean of what was cut is another.
+        expected = (signal / exposure.ratio + offset) * unit * scales
+        error = (frames.mean((0, 1, 2)) - expected) / (deviation * unit * scales)
+        samples = frames[..., 0].size * (4 if stage == "coarse" else 1)
+        errors.append(error * np.sqrt(samples))
+        if stage == "burst" and len(frames) > 3:
+            spread = frames.std((1, 2)).mean(0)
+            np.testing.assert_allclose(spread, deviation * unit * scales, rtol=0.25)
+    assert counts == set(range(1, 7)) and len(errors) > 20
+    assert None in lights and len(lights) > 20
+    # Not quite 1, as rows share an offset.
+    assert 0.8 < np.std(errors) < 1.5
+
+
+def test_drawn_noise_keeps_the_light_without_a_white_balance(tmp_path):
+    scenes = [[flat_scene(tmp_path, cameras.SONY)]]
+    recipe = Recipe("burst", patch=8, n_burst=2, noise="drawn")
+    drawn = [patches.draw(scenes, recipe, 24, number) for number in range(30)]
+    assert {one.exposure.light for one in drawn} == {None}
+    first, second = (patches.load_patch(one, recipe)["frames"] for one in drawn[:2])
+    assert first.shape != second.shape or np.abs(first - second).max() > 0
+    ratios = np.array([one.exposure.ratio for one in drawn])
+    assert 0.05 < np.mean(ratios < 30) < 0.5
 
 
 def test_an_epoch_has_every_scene_once(tmp_path):
@@ -298,7 +448,7 @@ def test_only_the_crop_is_read(tmp_path, stage):
 
     packed = sparse("packed", (1424, 2128, 4))
     sources = patches.Sources(
-        "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3))
+        "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3)), cameras.SONY
     )
     recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
     patches._table(512.0, 16383.0, 100.0, True)
@@ -308,7 +458,7 @@ def test_only_the_crop_is_read(tmp_path, stage):
         if len(draw.frames) == 8
     )
     tracemalloc.start()
-    patch = patches.load_patch(drawn, recipe, 2)
+    patch = patches.load_patch(drawn, recipe)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # A whole frame alone would take 24 MB as float32 and half of that as uint16.
@@ -374,7 +524,7 @@ def test_elements_are_the_drawn_patches(sony, stage):
         assert batch.pop("step") == step
         for number, burst in enumerate(single_bursts(batch), 2 * step):
             drawn = patches.draw(scenes, recipe, 14, number)
-            patch = patches.load_patch(drawn, recipe, 2)
+            patch = patches.load_patch(drawn, recipe)
             assert_same([burst], [patch | {"scene": drawn.sources.scene.encode()}])
     assert max(len(set(batch["lengths"])) for batch in batches) == 2
     # What the loop compiles for: any number of frames, all else known.
@@ -434,10 +584,10 @@ def test_xtrans_files(tmp_path):
         drawn = patches.draw(scenes, recipe, 17, number)
         top, left = drawn.top, drawn.left
         expected = whole[top : top + 16, left : left + 16]
-        turned = patches.augment(expected, drawn.augmentation)
+        turned = augmentation.augment(expected, drawn.augmentation)
         assert np.array_equal(one["frames"][0], turned)
         expected = truth[3 * top : 3 * top + 48, 3 * left : 3 * left + 48]
-        assert np.array_equal(one["truth"][0], patches.augment(expected, drawn.augmentation))
+        assert np.array_equal(one["truth"][0], augmentation.augment(expected, drawn.augmentation))
 
 
 @pytest.mark.parametrize("pattern", [("RG", "GB"), ("GR", "BG"), ("GB", "RG"), ("BG", "GR")])
@@ -472,6 +622,8 @@ def test_published_recipes():
         ({"shift": 16}, "--shift is at least 0 and less than --patch 16"),
         ({"bursts_per_step": 0}, "--bursts_per_step is at least 1"),
         ({"texture": 1.5}, "--texture is a share"),
+        ({"augment": "mirror"}, "--augment is one of published, phase, none, not 'mirror'"),
+        ({"noise": "some"}, "--noise is one of recorded, drawn, not 'some'"),
     ],
 )
 def test_bad_recipes(wrong, message):

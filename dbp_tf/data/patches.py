@@ -19,9 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf.data import raw_cache, sid
+from dbp_tf.data.augmentation import Augmentation, augment, augment_mosaic, shift, start_of
+from dbp_tf.data.exposures import Exposure, dark_frames, draw_exposure
 from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
-from dbp_tf.raw import packing, reading
+from dbp_tf.raw import cameras, packing, reading, white_balance
+from dbp_tf.raw.noise import Noise
 
 # Crops of which a preference for texture takes the most detailed one.
 _CANDIDATES = 8
@@ -58,6 +61,7 @@ class Sources:
       clean: the packed long exposure, [H, W, C].
       developed: the truth, at least [S*H, S*W, 3] from the frames' offset on; None in the coarse
         stage, which has no use for it.
+      camera: `cameras.Camera`.
     """
 
     scene: str
@@ -65,6 +69,12 @@ class Sources:
     frames: tuple[raw_cache.Entry, ...]
     clean: raw_cache.Entry
     developed: raw_cache.Entry | None
+    camera: cameras.Camera
+
+    @property
+    def layout(self):
+        """How the packed entries are laid out, see `packing.LAYOUTS`."""
+        return packing.LAYOUTS[self.camera.mosaic]
 
 
 def prepare(bursts, cache, camera, stage="burst"):
@@ -101,6 +111,7 @@ def prepare(bursts, cache, camera, stage="burst"):
             frames=tuple(entries[raw_cache.PACKED, path] for path in burst.frames),
             clean=entries[raw_cache.PACKED, burst.truth],
             developed=entries.get((raw_cache.DEVELOPED, burst.truth)),
+            camera=camera,
         )
         for burst in bursts
     ]
@@ -126,13 +137,14 @@ def check_patch(path, recipe, camera):
     """
     with reading.open_raw(path) as raw:
         size = raw.sizes.height // camera.scale, raw.sizes.width // camera.scale
-    _check_patch(path, size, recipe)
+    _check_patch(path, size, recipe, camera)
 
 
-def _check_patch(path, size, recipe):
+def _check_patch(path, size, recipe, camera):
     rows, columns = size
-    if min(size) < recipe.side:
-        most = min(size) // (recipe.side // recipe.patch) // 2 * 2
+    margin = _margin(recipe, packing.LAYOUTS[camera.mosaic])
+    if min(size) < recipe.side + margin:
+        most = (min(size) - margin) // (recipe.side // recipe.patch) // 2 * 2
         raise InputError(
             f"{path} has {rows} x {columns} packed pixels, too few for --patch {recipe.patch}: "
             f"give --patch {most} or less"
@@ -163,15 +175,6 @@ def _packed_size(entry):
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """What is done alike to all pictures of a burst, in this order."""
-
-    flip_rows: bool = False
-    flip_columns: bool = False
-    transpose: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Draw:
     """Every choice of one patch.
 
@@ -181,6 +184,7 @@ class Draw:
       top, left: first row and column, in packed pixels.
       augmentation: see `Augmentation`.
       shifts: (rows, columns) for each of `frames`, in pixels of the patch.
+      exposure: how the frames are made of the long exposure; None for the burst's own frames.
     """
 
     sources: Sources
@@ -189,6 +193,7 @@ class Draw:
     left: int
     augmentation: Augmentation
     shifts: tuple[tuple[int, int], ...]
+    exposure: Exposure | None = None
 
 
 def group_scenes(sources):
@@ -218,13 +223,17 @@ def draw(scenes, recipe, seed, number):
     sources = exposures[rng.integers(len(exposures))]
     count = rng.integers(1, recipe.n_burst, endpoint=True)
     augmentation = Augmentation(*(rng.integers(2, size=3) == 1).tolist())
-    order = rng.permutation(len(sources.frames))
+    if recipe.augment == "none":
+        augmentation = Augmentation()
+    drawn = recipe.noise == "drawn"
+    order = rng.permutation(recipe.n_burst if drawn else len(sources.frames))
     if not recipe.shuffle:
         order.sort()
     shifts = np.zeros((len(order), 2), int)
     if recipe.shift:
         shifts[1:] = rng.integers(-recipe.shift, recipe.shift, (len(order) - 1, 2))
     top, left = _draw_crop(sources, recipe, rng)
+    vary_light = recipe.white_balance != "none" and sources.clean.white_balance is not None
     return Draw(
         sources=sources,
         frames=tuple(order[:count].tolist()),
@@ -232,6 +241,7 @@ def draw(scenes, recipe, seed, number):
         left=left,
         augmentation=augmentation,
         shifts=tuple(map(tuple, shifts[:count].tolist())),
+        exposure=draw_exposure(_generator(seed, 2, number), vary_light, Noise()) if drawn else None,
     )
 
 
@@ -248,13 +258,22 @@ def _draw_crop(sources, recipe, rng):
     # In the coarse stage the half-size picture is what gets cropped, so rows and columns of the
     # packed one come in pairs.
     step = recipe.side // recipe.patch
-    ranges = [(size - recipe.side) // step for size in sources.clean.shape[:2]]
+    if recipe.augment != "published":
+        # The published crops of X-Trans start anywhere in its period.
+        step = max(step, sources.layout.cells)
+    side = recipe.side + _margin(recipe, sources.layout)
+    ranges = [(size - side) // step for size in sources.clean.shape[:2]]
     crops = rng.integers(0, ranges, (_CANDIDATES, 2), endpoint=True) * step
     chosen = 0
     if rng.random() < recipe.texture:
         picture = sources.clean.open()
         chosen = np.argmax([_detail(picture, *crop, recipe.side, sources) for crop in crops])
     return tuple(crops[chosen].tolist())
+
+
+def _margin(recipe, layout):
+    """Packed pixels that `augment_mosaic` needs besides the patch."""
+    return layout.cells if recipe.augment == "phase" else 0
 
 
 def _detail(picture, top, left, side, sources):
@@ -268,43 +287,67 @@ def _detail(picture, top, left, side, sources):
     return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
 
 
-def load_patch(drawn, recipe, scale):
+def load_patch(drawn, recipe):
     """Reads and augments what was drawn.
 
     Args:
       drawn: `Draw`.
       recipe: `Recipe`.
-      scale: S.
 
     Returns:
       dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
       "clean_low" [p, p, C]; in the others "frames" [F, P, P, C], "low" [F, p, p, C], "clean_low"
       [p, p, C] and "truth" [S*P, S*P, 3]. Linear and brightened in 0..1, the truth sRGB in 0..1.
     """
-    sources = drawn.sources
-    crop = drawn.top, drawn.left, recipe.side
-    coarse = recipe.stage == "coarse"
-    channels = sources.clean.shape[-1]
-    frames = np.empty((len(drawn.frames), recipe.patch, recipe.patch, channels), np.float32)
-    for frame, index, by in zip(frames, drawn.frames, drawn.shifts, strict=True):
-        linear = _linear(sources.frames[index], crop, sources.ratio, coarse)
-        frame[:] = shift(augment(linear, drawn.augmentation), by)
-    clean = augment(_linear(sources.clean, crop, 1.0, coarse), drawn.augmentation)
+    sources, exposure, coarse = drawn.sources, drawn.exposure, recipe.stage == "coarse"
+    trained = white_balance.trained_for(recipe.white_balance, sources.camera)
+    noted = None
+    if trained is not None:
+        noted = (sources.clean if exposure else sources.frames[0]).white_balance
+
+    def finished(samples, entry, ratio, noted):
+        if trained is not None:
+            ratio = ratio * white_balance.channel_scales_for(noted, trained, sources.layout)
+        linear = _linear(samples, entry, ratio, coarse)
+        return linear if recipe.augment == "phase" else augment(linear, drawn.augmentation)
+
+    clean = _cut(sources.clean, drawn, recipe)
+    if exposure is None:
+        light, ratio = noted, sources.ratio
+        entries = [sources.frames[index] for index in drawn.frames]
+        dark = (_cut(entry, drawn, recipe) for entry in entries)
+    else:
+        light, ratio = exposure.light or noted, exposure.ratio
+        camera, linear = sources.camera, _brighten(clean, sources.clean, 1.0, cut=True)
+        dark = dark_frames(linear, exposure, len(drawn.frames), camera, noted)
+        levels = {"black": (float(camera.black),) * clean.shape[-1], "white": float(camera.white)}
+        entries = [dataclasses.replace(sources.clean, **levels)] * len(dark)
+    shape = (len(drawn.frames), recipe.patch, recipe.patch, clean.shape[-1])
+    frames = np.empty(shape, np.float32)
+    for frame, samples, entry, by in zip(frames, dark, entries, drawn.shifts, strict=True):
+        frame[:] = shift(finished(samples, entry, ratio, light), by)
+    clean = finished(clean, sources.clean, 1.0, noted)
     if coarse:
         return {"frames": frames, "clean_low": np.ascontiguousarray(clean)}
-    truth = _truth(sources, drawn.top, drawn.left, recipe.side, recipe.side, scale)
     return {
         "frames": frames,
         "low": packing.halve(frames),
         "clean_low": packing.halve(clean),
-        "truth": _developed(augment(truth, drawn.augmentation)),
+        "truth": _developed(augment(_cut_truth(drawn, recipe), drawn.augmentation)),
     }
 
 
-def _linear(entry, crop, ratio, coarse):
-    """A crop of a packed entry, linear and brightened; halved first in the coarse stage."""
-    top, left, side = crop
-    samples = entry.open()[top : top + side, left : left + side]
+def _cut(entry, drawn, recipe):
+    """The patch of a packed entry, uint16; augmented already where filters keep their places."""
+    side = recipe.side + _margin(recipe, drawn.sources.layout)
+    samples = entry.open()[drawn.top : drawn.top + side, drawn.left : drawn.left + side]
+    if recipe.augment == "phase":
+        return augment_mosaic(samples, drawn.augmentation, drawn.sources.layout)
+    return samples
+
+
+def _linear(samples, entry, ratio, coarse):
+    """Samples of a packed entry, linear and brightened; halved first in the coarse stage."""
     if coarse:
         # As published: the coarse stage halves first and cuts at 1 then, unlike all else.
         return np.minimum(packing.halve(_brighten(samples, entry, ratio)), 1)
@@ -316,8 +359,10 @@ def _brighten(samples, entry, ratio, cut=False):
 
     Looking values up in a table of all there are takes a quarter of the time.
     """
-    tables = [_table(black, entry.white, ratio, cut) for black in entry.black]
-    if len(set(entry.black)) == 1:
+    ratios = np.broadcast_to(ratio, len(entry.black)).tolist()
+    channels = list(zip(entry.black, ratios, strict=True))
+    tables = [_table(black, entry.white, ratio, cut) for black, ratio in channels]
+    if len(set(channels)) == 1:
         return np.take(tables[0], samples)
     channels = zip(tables, np.moveaxis(samples, -1, 0), strict=True)
     return np.stack([np.take(table, channel) for table, channel in channels], axis=-1)
@@ -331,45 +376,24 @@ def _table(black, white, ratio, cut):
     return np.minimum(values, 1) if cut else values
 
 
-def _truth(sources, top, left, rows, columns, scale):
-    """uint16 view [S*rows, S*columns, 3] of the truth that belongs to packed pixels."""
-    row, column = np.add(sources.frames[0].offset, np.multiply((top, left), scale))
-    return sources.developed.open()[row : row + scale * rows, column : column + scale * columns]
+def _cut_truth(drawn, recipe):
+    """The patch of the truth before it is augmented, a uint16 view [S*P, S*P, 3]."""
+    start, sources = (0, 0), drawn.sources
+    if recipe.augment == "phase":
+        start = start_of(drawn.augmentation, sources.layout)
+    return _truth(sources, drawn.top, drawn.left, (recipe.side, recipe.side), start)
+
+
+def _truth(sources, top, left, shape, start=(0, 0)):
+    """uint16 view [S*H, S*W, 3] of the truth of packed pixels [H, W], from raw pixel `start` on."""
+    scale, offset = sources.camera.scale, sources.frames[0].offset
+    row, column = np.add(np.add(offset, start), np.multiply((top, left), scale))
+    rows, columns = np.multiply(shape, scale)
+    return sources.developed.open()[row : row + rows, column : column + columns]
 
 
 def _developed(picture):
     return np.divide(picture, np.float32(65535), dtype=np.float32, order="C")
-
-
-def augment(picture, augmentation):
-    """Flips and transposes a picture [rows, columns, channels]; returns a view."""
-    if augmentation.flip_rows:
-        picture = picture[::-1]
-    if augmentation.flip_columns:
-        picture = picture[:, ::-1]
-    if augmentation.transpose:
-        picture = picture.swapaxes(0, 1)
-    return picture
-
-
-def shift(picture, by):
-    """Moves a picture's content up and left by (rows, columns), mirrored at the edges.
-
-    Args:
-      picture: [rows, columns, channels].
-      by: pixels, less than the picture's size either way; (0, 0) returns the picture itself.
-
-    Returns:
-      The same shape; pixel (r, c) is the one that was at (r, c) + `by`.
-    """
-    for pixels in by:
-        if pixels > 0:
-            picture = np.concatenate([picture[pixels:], picture[-2 : -pixels - 2 : -1]])
-        elif pixels < 0:
-            picture = np.concatenate([picture[-pixels:0:-1], picture[:pixels]])
-        # Rows first, then columns; the second turn puts the axes back.
-        picture = picture.swapaxes(0, 1)
-    return picture
 
 
 def training_dataset(
@@ -405,16 +429,18 @@ def training_dataset(
         raise InputError(f"--seed is at least 0, not {seed}")
     if not bursts:
         raise InputError("there are no bursts to train on")
+    # Refused here and not while patches are made.
+    white_balance.trained_for(recipe.white_balance, camera)
     sources = prepare(bursts, cache, camera, recipe.stage)
     for one in sources:
-        _check_patch(one.clean.source, one.clean.shape[:2], recipe)
+        _check_patch(one.clean.source, one.clean.shape[:2], recipe, camera)
     scenes = group_scenes(sources)
     signature = _signature(recipe, camera)
 
     @_until_exit
     def load(number):
         drawn = draw(scenes, recipe, seed, int(number))
-        patch = load_patch(drawn, recipe, camera.scale)
+        patch = load_patch(drawn, recipe)
         return drawn.sources.scene.encode(), *(patch[name] for name in signature)
 
     def element(position):
@@ -497,7 +523,7 @@ def _signature(recipe, camera):
     return {name: tf.TensorSpec(shape, tf.float32) for name, shape in shapes.items()}
 
 
-def load_burst(cache, burst, camera, n_burst=8):
+def load_burst(cache, burst, camera, n_burst=8, trained=None):
     """A whole burst and its truth from the cache, for validation.
 
     Args:
@@ -505,6 +531,7 @@ def load_burst(cache, burst, camera, n_burst=8):
       burst: `sid.Burst` with a truth.
       camera: `cameras.Camera`.
       n_burst: frames at the most.
+      trained: multipliers (R, G, B) to which frames are scaled, `Enhancer.white_balance`.
 
     Returns:
       (packed frames [F, H, W, C], truth [S*H, S*W, 3]), both float32: linear, brightened and cut
@@ -515,8 +542,11 @@ def load_burst(cache, burst, camera, n_burst=8):
     """
     burst = dataclasses.replace(burst, frames=burst.frames[:n_burst])
     (sources,) = prepare([burst], cache, camera)
-    rows, columns, _ = sources.frames[0].shape
-    frames = np.empty((len(sources.frames), *sources.frames[0].shape), np.float32)
+    first, ratio = sources.frames[0], sources.ratio
+    if trained is not None:
+        scales = white_balance.channel_scales_for(first.white_balance, trained, sources.layout)
+        ratio = ratio * scales
+    frames = np.empty((len(sources.frames), *first.shape), np.float32)
     for frame, entry in zip(frames, sources.frames, strict=True):
-        frame[:] = _brighten(entry.open(), entry, sources.ratio, cut=True)
-    return frames, _developed(_truth(sources, 0, 0, rows, columns, camera.scale))
+        frame[:] = _brighten(entry.open(), entry, ratio, cut=True)
+    return frames, _developed(_truth(sources, 0, 0, first.shape[:2]))

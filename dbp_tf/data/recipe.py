@@ -6,6 +6,8 @@ from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 
 STAGES = ("coarse", "fine", "burst")
+AUGMENTATIONS = ("published", "phase", "none")
+NOISES = ("recorded", "drawn")
 
 _TOPIC = "training patches"
 
@@ -56,6 +58,31 @@ class Recipe:
         low=0,
         high=1,
     )
+    augment: str = parameter(
+        "published",
+        "How patches are flipped and transposed: published turns packed frames, which leaves the "
+        "samples within a packed pixel where they were, against the ground truth; phase turns the "
+        "mosaic from where its filters keep their places (2.4 dB more on frames without noise); "
+        "none leaves patches as they are.",
+        topic=_TOPIC,
+        choices=AUGMENTATIONS,
+    )
+    noise: str = parameter(
+        "recorded",
+        "Dark frames of a patch: recorded takes the burst's own (published); drawn makes them of "
+        "the clean long exposure with the simulator's noise, a new exposure ratio and noise level "
+        "for every patch, so that no noise is seen twice. With --white_balance the light varies, "
+        "too.",
+        topic=_TOPIC,
+        choices=NOISES,
+    )
+    white_balance: str = parameter(
+        "none",
+        "White balance to which training frames are scaled from the multipliers in their files, "
+        "so that the weights serve every light: camera, those of daylight, or R,G,B; none leaves "
+        "the colours as they are (published).",
+        topic=_TOPIC,
+    )
     shuffle: bool = parameter(
         True,
         "Draw the frames of a burst in random order; without, the first ones are taken in order.",
@@ -77,6 +104,11 @@ class Recipe:
             raise InputError(f"--bursts_per_step is at least 1, not {self.bursts_per_step}")
         if not 0 <= self.texture <= 1:
             raise InputError(f"--texture is a share, 0 to 1, not {self.texture}")
+        for name, choices in (("augment", AUGMENTATIONS), ("noise", NOISES)):
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"--{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
 
     @property
     def side(self):

@@ -5,9 +5,9 @@ sensor's mosaic and divided by the exposure ratio; then comes the noise of a sen
 truth is the same mosaic without noise. `python -m dbp_tf.simulate` does it from the command line.
 """
 
+from dbp_tf.raw.mosaics import mosaic, pattern_of
+from dbp_tf.raw.noise import Noise, draw_offset, expose, expose_long
 from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
-from dbp_tf.simulate.mosaics import mosaic, pattern_of
-from dbp_tf.simulate.noise import Noise, draw_offset, expose, expose_long
 from dbp_tf.simulate.photographs import SAMPLE, load_photo, photo_shape, tiles
 from dbp_tf.simulate.scenes import (
     Scene,

@@ -16,7 +16,7 @@ from dbp_tf import config, files
 from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
-from dbp_tf.simulate.noise import Noise
+from dbp_tf.raw.noise import Noise
 from dbp_tf.simulate.photographs import SAMPLE
 from dbp_tf.simulate.scenes import simulate_tree
 

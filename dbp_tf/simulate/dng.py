@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
-from dbp_tf.simulate.mosaics import colour_indices, pattern_of
+from dbp_tf.raw.mosaics import colour_indices, pattern_of
 
 SHORT_EXPOSURE = 0.1  # seconds, the commonest of the dataset
 

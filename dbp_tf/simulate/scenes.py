@@ -12,9 +12,9 @@ import numpy as np
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
+from dbp_tf.raw.mosaics import mosaic, pattern_of
+from dbp_tf.raw.noise import Noise, draw_offset, expose, expose_long
 from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
-from dbp_tf.simulate.mosaics import mosaic, pattern_of
-from dbp_tf.simulate.noise import Noise, draw_offset, expose, expose_long
 from dbp_tf.simulate.photographs import count_tiles, load_photo, photo_shape, tiles
 from dbp_tf.simulate.unprocess import shifted, soften, unprocess
 

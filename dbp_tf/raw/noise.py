@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dbp_tf.raw import cameras
-from dbp_tf.simulate.mosaics import colour_indices, pattern_of, spread
+from dbp_tf.raw.mosaics import colour_indices, pattern_of, spread
 
 
 @dataclasses.dataclass(frozen=True)
