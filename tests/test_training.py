@@ -148,12 +148,12 @@ class TestBatch:
         bursts = [made_up_burst(n, frames, "burst") for n, frames in enumerate((2, 5, 1))]
         batch = together(bursts)
         inputs = tf.constant(batch["frames"]), models["coarse"](batch["low"])
-        pictures = networks.restore_bursts(models["fine"], *inputs, batch["lengths"])
+        pictures = networks.fine_pictures(models["fine"], *inputs, batch["lengths"])
         for burst, picture in zip(bursts, pictures, strict=True):
             inputs = tf.constant(burst["frames"]), models["coarse"](burst["low"])
             alone = models["fine"](inputs)
             np.testing.assert_allclose(picture[None], alone, atol=1e-5)
-            batch_of_one = networks.restore_bursts(models["fine"], *inputs, burst["lengths"])
+            batch_of_one = networks.fine_pictures(models["fine"], *inputs, burst["lengths"])
             np.testing.assert_array_equal(batch_of_one, alone)
 
 

@@ -133,7 +133,7 @@ def parts(model):
     return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
 
 
-def restore_bursts(model, frames, coarse, lengths):
+def fine_pictures(model, frames, coarse, lengths):
     """Pictures of several bursts at once, those that a fine network gives of each burst alone.
 
     A larger batch keeps a processor busier than small bursts one after another.

@@ -157,7 +157,7 @@ def batch_losses(models, batch, objective):
         coarse, raw = tf.stop_gradient(coarse), zero
     else:
         raw = _raw_loss(batch["clean_low"], coarse, lengths)
-    picture = networks.restore_bursts(models["fine"], batch["frames"], coarse, lengths)
+    picture = networks.fine_pictures(models["fine"], batch["frames"], coarse, lengths)
     l1 = losses.l1(batch["truth"], picture)
     feature = zero
     if objective.feature_loss:
