@@ -58,7 +58,7 @@ setup(
         "figures": FIGURES,
         "benchmarks": [*BENCHMARKS, *TIFF, *FIGURES],
         # pytest-xdist halves the suite's time on two cores.
-        # scikit-image is the independent oracle for PSNR and SSIM. What ruff (style) and mypy (types)
+        # scikit-image is the independent oracle for PSNR and SSIM. What ruff and mypy (types)
         # ask for changes with their minor versions.
         "test": [
             "pytest",
