@@ -3,11 +3,13 @@
 import dataclasses
 import datetime
 import io
+import os
 import pathlib
 import re
 import struct
 import subprocess
 import sys
+import weakref
 import zlib
 
 import imageio.v3 as iio
@@ -43,7 +45,7 @@ def cut_off(share):
 def shoot(path, seconds=None, seed=None, camera=SONY, mosaic=None, **how):
     """Writes a raw file that was taken so many seconds past noon; each name has its own noise."""
     captured = None if seconds is None else NOON + datetime.timedelta(seconds=seconds)
-    seed = zlib.crc32(str(path).encode()) if seed is None else seed
+    seed = zlib.crc32(os.fsencode(path.parent.name + path.name)) if seed is None else seed
     mosaic = dark_mosaic(seed) if mosaic is None else mosaic
     path.parent.mkdir(parents=True, exist_ok=True)
     simulate.write_dng(path, mosaic, camera, captured=captured, **how)
@@ -176,6 +178,113 @@ def test_what_makes_no_burst_is_refused_by_name(tmp_path):
         find(one, one)
     with pytest.raises(InputError, match="no raw files are named: give those of a burst"):
         find()
+
+
+# --- everything that is named is used once, or said not to be ---
+
+
+def used_and_said(*names):
+    found, notes = bursts.find_bursts(names)
+    return [[frame.path.name for frame in burst.frames] for burst in found], " | ".join(notes)
+
+
+def test_pictures_and_notes_beside_the_raw_files_are_said_not_to_be_used(tmp_path):
+    for number in range(4):
+        shoot(tmp_path / f"{number}.dng")
+        (tmp_path / f"{number}.JPG").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "empty").mkdir()
+    raw = ["0.dng", "1.dng", "2.dng", "3.dng"]
+    used, said = used_and_said(tmp_path)
+    assert used == [raw]
+    assert said == f"4 in {tmp_path} not used, not raw: 0.JPG, 1.JPG, 2.JPG, ..."
+    # As the shell expands *.
+    used, said = used_and_said(*sorted(path for path in tmp_path.iterdir() if path.is_file()))
+    assert used == [raw]
+    assert said == "4 of the files named not used, not raw: 0.JPG, 1.JPG, 2.JPG, ..."
+
+
+def test_folders_that_lie_too_deep_are_said_not_to_be_used(tmp_path):
+    shoot(tmp_path / "one" / "a.dng")
+    shoot(tmp_path / "two" / "deeper" / "b.dng")
+    shoot(tmp_path / "two" / ".trash" / "c.dng")
+    used, said = used_and_said(tmp_path)
+    assert used == [["a.dng"]]
+    assert said == f"{tmp_path / 'two' / 'deeper'} lies too deep and is not used: name it to " + (
+        "restore it"
+    )
+    (tmp_path / "one" / "a.dng").unlink()
+    with pytest.raises(InputError, match="holds no raw files.*two/deeper does: name that"):
+        find(tmp_path)
+
+
+def test_a_link_beside_its_file_is_used_once_and_a_broken_one_is_said(tmp_path):
+    shoot(tmp_path / "b.dng")
+    (tmp_path / "a.dng").symlink_to(tmp_path / "b.dng")
+    (tmp_path / "c.dng").symlink_to(tmp_path / "gone.dng")
+    used, said = used_and_said(tmp_path)
+    assert used == [["b.dng"]]
+    assert "a.dng is not used: it is the same file as b.dng" in said
+    assert "c.dng is not used: it is a link to " in said and "which is not there" in said
+    with pytest.raises(InputError, match="c.dng is a link to .*gone.dng, which is not there"):
+        find(tmp_path / "c.dng")
+
+
+def test_a_file_named_twice_is_refused_however_it_is_named(tmp_path):
+    path = shoot(tmp_path / "in" / "a.dng")
+    link = tmp_path / "link.dng"
+    link.symlink_to(path)
+    folder = tmp_path / "folder"
+    folder.symlink_to(path.parent)
+    for other in (path, link, path.parent, folder, tmp_path / "in" / ".." / "in" / "a.dng"):
+        with pytest.raises(InputError, match="is named twice.*: name each file once"):
+            find(path, other)
+    for again in (path.parent, folder, tmp_path):
+        with pytest.raises(InputError, match="is named twice"):
+            find(path.parent, again)
+
+
+def test_a_shot_in_two_formats_counts_once(tmp_path):
+    for number in range(4):
+        shoot(tmp_path / f"{number}.dng", number)
+        # A camera's own file, for all that matters here.
+        shoot(tmp_path / f"{number}.ARW", number, seed=number)
+    used, said = used_and_said(tmp_path)
+    assert used == [["0.ARW", "1.ARW", "2.ARW", "3.ARW"]]
+    assert said.startswith("4 of 8 files not used, the same shots in another format: 0.dng shows")
+    # By their time, too, and by none of both if the times differ.
+    shoot(tmp_path / "other" / "x.dng", 0.5)
+    shoot(tmp_path / "other" / "y.arw", 0.5)
+    assert used_and_said(tmp_path / "other")[0] == [["y.arw"]]
+    shoot(tmp_path / "apart" / "x.dng", 0)
+    shoot(tmp_path / "apart" / "x.arw", 5)
+    assert used_and_said(tmp_path / "apart") == ([["x.dng", "x.arw"]], "")
+
+
+def test_equal_pixels_count_once(tmp_path, capsys):
+    for name in ("a.dng", "a (copy).dng", "b.dng"):
+        shoot(tmp_path / name, seed=len(name) if name == "b.dng" else 0)
+    frames, notes = read(tmp_path)
+    assert [frame.path.name for frame in frames] == ["a (copy).dng", "b.dng"]
+    assert notes == ["a.dng holds the very pixels of a (copy).dng: used once"]
+    ((seen),), _ = restore(tmp_path, tmp_path / "out")
+    assert len(seen) == 2 and "2 frames" in capsys.readouterr().out
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(tmp_path):
+    for name in ("a.dng", "b.dng", "[c].dng"):
+        shoot(tmp_path / name)
+    assert used_and_said(tmp_path / "?.dng")[0] == [["a.dng", "b.dng"]]
+    assert used_and_said(tmp_path / "[c].dng")[0] == [["[c].dng"]]
+    with pytest.raises(InputError, match=r"there is no file or folder .*\*.nef"):
+        find(tmp_path / "*.nef")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    shoot(tmp_path / "in" / "a.dng")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert used_and_said("~/in") == ([["a.dng"]], "")
+    assert used_and_said("~/in/*.dng") == ([["a.dng"]], "")
 
 
 # --- frames that do not belong together ---
@@ -351,6 +460,98 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+class Alive:
+    """Counts how many arrays that a function returned are alive, and the most there ever were."""
+
+    def __init__(self, function, array_of=lambda value: value):
+        self.function, self.array_of, self.alive, self.most = function, array_of, 0, 0
+
+    def __call__(self, *args, **how):
+        value = self.function(*args, **how)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(self.array_of(value), self.forget)
+        return value
+
+    def forget(self):
+        self.alive -= 1
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, monkeypatch):
+    photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
+    rng = np.random.default_rng(3)
+    scene = simulate.simulate_scene(photo, SONY, rng, frames=24, ratio=100.0, shake=8)
+    for number, mosaic in enumerate(scene.frames):
+        shoot(tmp_path / "in" / f"{number:02}.dng", number, mosaic=mosaic)
+
+    class Taking(WithCoarse):
+        def enhance(self, frames, reference_frame=0):
+            self.count = 0
+            for frame in frames:
+                self.count += 1
+                del frame
+            return np.zeros((128, 128, 3), np.float32)
+
+    most = {}
+    for count in (12, 24):
+        packed = Alive(reading.RawFrame.packed)
+        mosaics = Alive(reading.read_raw, lambda frame: frame.mosaic)
+        model = Taking()
+        with monkeypatch.context() as patch:
+            patch.setattr(reading.RawFrame, "packed", lambda frame, *how: packed(frame, *how))  # noqa: B023
+            patch.setattr(reading, "read_raw", mosaics)
+            restore(tmp_path / "in", tmp_path / str(count), model, n_burst=count, keep_all=True)
+        assert model.count == count
+        most[count] = packed.most, mosaics.most
+    # The reference, the frame at work and the one before it; the raw frames that are kept.
+    assert most[12] == most[24] and most[24][0] <= 4 and most[24][1] <= 10
+
+
+def test_files_are_looked_at_before_the_networks_are_loaded(tmp_path):
+    def load():
+        pytest.fail("the networks were loaded")
+
+    shoot(tmp_path / "good" / "a.dng")
+    shoot(tmp_path / "late" / "a.dng")
+    (tmp_path / "late" / "b.dng").write_bytes(b"no raw file" * 100)
+    settings = Settings(result_dir=tmp_path / "out")
+    # The header of any file, and all of the first burst.
+    with pytest.raises(InputError, match="b.dng is not a raw file"):
+        photographs.check(find(tmp_path), settings)
+    shoot(tmp_path / "late" / "b.dng", mosaic=np.zeros((64, 76), np.uint16))
+    with pytest.raises(InputError, match="b.dng holds nothing but zeros"):
+        photographs.restore_all(load, find(tmp_path / "late"), settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_cannot_be_loaded_end_the_run_once(tmp_path):
+    for name in ("a", "b"):
+        shoot(tmp_path / name / "a.dng")
+
+    def load():
+        raise InputError("no weights")
+
+    with pytest.raises(InputError, match="no weights"):
+        photographs.restore_all(load, find(tmp_path), Settings(keep_going=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other limits of names")
+def test_an_odd_name_never_ends_a_run_that_keeps_going(tmp_path, capsys):
+    long, strange = "n" * 252, os.fsdecode(b"caf\xe9")
+    for name in (long, strange, "plain"):
+        shoot(tmp_path / "in" / name / "a.dng")
+    settings = Settings(result_dir=tmp_path / "out")
+    found = find(tmp_path / "in")
+    with pytest.raises(InputError, match="too long for this disk: rename"):
+        photographs.check(found, settings)
+    assert not (tmp_path / "out").exists()
+    _, failures = restore(tmp_path / "in", tmp_path / "out", keep_going=True)
+    assert len(failures) == 1 and "too long for this disk" in failures[0]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == sorted([f"{strange}.png", "plain.png"])
+    assert r"caf\xe9" in capsys.readouterr().out
+
+
 def test_a_burst_that_fails_stops_the_run_or_is_passed_over(tmp_path, capsys):
     for name in ("1", "2", "3"):
         (tmp_path / name).mkdir()
@@ -474,6 +675,8 @@ def test_keep_going_groups_what_can_be_told_and_counts_the_rest(tmp_path, data, 
         (["a.dng", "--white=nan"], "--white=nan"),
         (["a.dng", "--white_balance=warm"], "--white_balance=warm: give none"),
         (["a.dng", "--report"], "report"),
+        (["a.dng", "--ratio=50", "--ratio=60"], "--ratio is given 2 times"),
+        ([""], "named by nothing"),
         (["a.dng"], "there is no file or folder a.dng"),
         ([], "no raw files are named"),
     ],

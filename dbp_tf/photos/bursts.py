@@ -14,6 +14,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, reading
 
@@ -97,7 +98,9 @@ def find_bursts(
 
 def _expanded(name):
     """The paths that one word of the command line means; some shells leave `*` to the program."""
-    path = pathlib.Path(name).expanduser()
+    if not os.fspath(name):
+        raise InputError("one of the files is named by nothing, '': leave it out")
+    path = files.expand(name)
     found = [] if os.path.lexists(path) else sorted(glob.glob(os.fspath(path)))
     return [pathlib.Path(one) for one in found] or [path]
 
@@ -123,7 +126,7 @@ def _groups(paths, notes):
         if path.is_dir():
             groups += _folders(path, notes)
     seen = {}
-    for path in itertools.chain.from_iterable(files for _, files in groups):
+    for path in itertools.chain.from_iterable(paths for _, paths in groups):
         other = seen.setdefault(_identity(path), path)
         if other is not path:
             also = "" if other == path else f", also as {other}"
@@ -147,7 +150,7 @@ def _folders(folder, notes):
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     # The name of "." is that of the folder it stands for.
-    groups = [(folder.resolve().name, _raw_files(folder, notes))]
+    groups = [(folder.resolve().name or "burst", _raw_files(folder, notes))]
     groups += [(one.name, _raw_files(one, notes)) for one in inside]
     groups = [(name, paths) for name, paths in groups if paths]
     deeper = [path for one in inside for path in _with_raw_files_below(one)]
@@ -184,9 +187,9 @@ def _raw_files(folder, notes):
         if _is_broken_link(path)
     ]
     # Links come last, so that they are what is said to be there twice.
-    files = sorted((path for path in visible if path.is_file()), key=pathlib.Path.is_symlink)
+    there = sorted((path for path in visible if path.is_file()), key=pathlib.Path.is_symlink)
     first_of = {}
-    for path in files:
+    for path in there:
         other = first_of.setdefault(_identity(path), path)
         if other is not path:
             notes.append(f"{path} is not used: it is the same file as {other.name}")
