@@ -12,19 +12,19 @@ bad flags or input, said in one sentence. Your own photographs have a command of
 python -m dbp_tf.photos.
 """
 
-import functools
+import dataclasses
 import pathlib
 import sys
 
 from absl import flags
 
-from dbp_tf import cli, progress
+from dbp_tf import cli, config, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import figures, protocol, results
-from dbp_tf.models.reference import REFERENCE_FRAMES
+from dbp_tf.evaluation import figures, protocol, results, sheets
+from dbp_tf.evaluation.settings import Settings
 from dbp_tf.raw import cameras
-from dbp_tf.restore import checkpoints, modes
+from dbp_tf.restore import checkpoints
 
 
 class Moved(flags.ArgumentParser):
@@ -38,346 +38,132 @@ class Moved(flags.ArgumentParser):
 
 
 FLAGS = flags.FlagValues()
-
-
-_define = functools.partial(cli.define, FLAGS)
-
-
-_define(
-    flags.DEFINE_enum,
-    "camera",
-    "sony",
-    "Camera of the raw files.",
-    enum_values=list(cameras.CAMERAS),
-    topic="Dataset",
-)
-_define(
-    cli.DEFINE_path,
-    "short_dir",
-    None,
-    "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF. Without it, the bundled sample is "
-    "restored.",
-    must_be="folder",
-    topic="Dataset",
-)
-_define(
-    cli.DEFINE_path,
-    "long_dir",
-    None,
-    "Folder of the long exposures: they give the ratio and the truth.",
-    must_be="folder",
-    topic="Dataset",
-)
-_define(
-    flags.DEFINE_enum,
-    "split",
-    "test",
-    "Part of the dataset: scenes 0xxxx train, 1xxxx test, 2xxxx validation.",
-    enum_values=list(sid.SPLITS),
-    topic="Dataset",
-)
-_define(
-    flags.DEFINE_float,
-    "ratio",
-    None,
-    "Exposure ratio of bursts without a long exposure, which cannot do without; they are restored "
-    "but not scored.",
-    lower_bound=1,
-    upper_bound=sid.MAX_RATIO,
-    topic="Dataset",
-)
-cli.finite("ratio", FLAGS)
-_define(
-    cli.DEFINE_path,
-    "checkpoint",
-    None,
-    "Folder (or prefix) of the weights, released or this project's own. By default "
-    "checkpoints/<camera>_small, the small ones that come with the project.",
-    topic="Network",
-)
-_define(
-    flags.DEFINE_list,
-    "n_burst",
-    None,
-    "Frames of a burst to use at the most; 8 by default. With --figure frames several with commas "
-    f"between them; {','.join(map(str, figures.DEFAULT_COUNTS))} by default.",
-    topic="Network",
-)
-_define(
-    flags.DEFINE_enum,
-    "mode",
-    "burst",
-    "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
-    enum_values=list(modes.MODES),
-    topic="Network",
-)
-_define(
-    flags.DEFINE_enum,
-    "reference_frame",
-    None,
-    "Frame whose finest detail the revised version of the network keeps. By default as the "
-    "published evaluation of the camera: "
-    + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
-    + ".",
-    enum_values=list(REFERENCE_FRAMES),
-    topic="Network",
-)
-_define(
-    flags.DEFINE_enum,
-    "precision",
-    "float32",
-    "What the networks compute in. bfloat16 differs by less than eight bits show and saves memory, "
-    "and time where the processor or GPU has instructions for it.",
-    enum_values=["float32", "bfloat16"],
-    topic="Network",
-)
-_define(
-    flags.DEFINE_bool,
-    "stripes",
-    True,
-    "Compute the two large levels of the networks in stripes: much less memory for the "
-    "same picture. Without effect on the SID baseline.",
-    topic="Network",
-)
-_define(
-    cli.DEFINE_path,
-    "result_dir",
-    None,
-    "Folder for the pictures and figures, new or empty unless --resume. By default in results: "
-    "<camera>_<split>_<mode> of a dataset, or sample_<camera>.",
-    topic="Results",
-)
-_define(
-    flags.DEFINE_integer,
-    "limit",
-    None,
-    "Only the first so many bursts.",
-    lower_bound=1,
-    topic="Dataset",
-)
-_define(
-    flags.DEFINE_bool,
-    "resume",
-    False,
-    "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left out.",
-    topic="Results",
-)
-_define(
-    flags.DEFINE_bool,
-    "keep_going",
-    False,
-    "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
-    "them at the end and exit with code 1.",
-    topic="Results",
-)
-_define(
-    flags.DEFINE_bool, "png16", False, "Write pictures of 16 bit instead of 8.", topic="Results"
-)
-_define(
-    cli.DEFINE_path,
-    "lpips_graph",
-    None,
-    "Frozen LPIPS graph; by default ~/.lpips/net-lin_alex_v0.1.pb if it is there.",
-    must_be="file",
-    topic="Results",
-)
-_define(
-    flags.DEFINE_enum,
-    "figure",
-    None,
-    "A figure of each burst as well, beside its picture; "
-    + "; ".join(f"{name}: {text}" for name, text in figures.FIGURES.items())
-    + ".",
-    enum_values=list(figures.FIGURES),
-    topic="Figures",
-)
-_define(
-    flags.DEFINE_string,
-    "box",
-    None,
-    "Detail that --figure panel or teaser enlarges: row,column,rows,columns in pixels of the "
-    "picture. By default where there is most of it.",
-    topic="Figures",
-)
-_define(
-    cli.DEFINE_path,
-    "sid_checkpoint",
-    None,
-    "Folder of the SID baseline's weights, for its two pictures in --figure teaser.",
-    topic="Figures",
-)
-_define(
-    flags.DEFINE_bool,
-    "report",
-    False,
-    "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
-    topic="Results",
-)
-_define(
+config.define_flags(FLAGS, Settings)
+cli.define(
+    FLAGS,
     flags.DEFINE,
     "burst",
     None,
     "Gone: python -m dbp_tf.photos FILE_OR_FOLDER... restores your own photographs.",
+    topic="Moved",
     parser=Moved(
         "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
         "IMG_2.dng, or a folder"
     ),
-    topic="Moved",
 )
 
 
-for _names, _holds, _said in (
-    (
-        ["n_burst", "figure"],
-        lambda values: len(values["n_burst"] or []) < 2 or values["figure"] == "frames",
-        "several numbers in --n_burst belong to --figure frames: give that too, or one number",
-    ),
-    (
-        ["box", "figure"],
-        lambda values: values["box"] is None or values["figure"] in ("panel", "teaser"),
-        "--box belongs to --figure panel or teaser: give that too",
-    ),
-    (
-        ["sid_checkpoint", "figure"],
-        lambda values: values["sid_checkpoint"] is None or values["figure"] == "teaser",
-        "--sid_checkpoint belongs to --figure teaser: give that too",
-    ),
-    (
-        ["mode", "figure"],
-        lambda values: values["figure"] is None or values["mode"] == "burst",
-        "--figure shows what --mode burst restores: leave out the other mode",
-    ),
-):
-    flags.register_multi_flags_validator(_names, _holds, _said, flag_values=FLAGS)
-flags.register_multi_flags_validator(
-    ["short_dir", "long_dir", "ratio"],
-    lambda values: values["short_dir"] or not (values["long_dir"] or values["ratio"]),
-    "--long_dir and --ratio belong to the bursts of --short_dir: give that too",
-    flag_values=FLAGS,
-)
-
-flags.register_multi_flags_validator(
-    ["short_dir", "long_dir", "ratio"],
-    lambda values: not values["short_dir"] or values["long_dir"] or values["ratio"],
-    "--short_dir needs --long_dir beside it, or --ratio if there are no long exposures",
-    flag_values=FLAGS,
-)
-
-
-def result_folder(camera):
-    """--result_dir, by default a folder in results that says what is restored."""
-    if FLAGS.result_dir is not None:
-        return pathlib.Path(FLAGS.result_dir)
-    if FLAGS.short_dir:
-        name = f"{camera.name}_{FLAGS.split}_{FLAGS.mode}"
+def find_bursts(settings, camera, problems):
+    """The bursts of the dataset, or the sample; files that are wrong are refused here."""
+    most = max(settings.counts)
+    problems = problems if settings.keep_going else None
+    if not settings.short_dir:
+        bursts = protocol.sample_bursts(settings.folder / results.SAMPLE, camera, most)
     else:
-        name = f"sample_{camera.name}"
-    return pathlib.Path("results") / name
+        bursts = sid.find_bursts(
+            settings.short_dir,
+            settings.long_dir,
+            camera,
+            settings.split,
+            most,
+            settings.ratio,
+            limit=settings.limit,
+            problems=problems,
+        )
+    if not settings.keep_going:
+        sid.check_files(bursts, camera)
+    if settings.figure == "frames":
+        figures.check_frames(bursts)
+    return bursts
 
 
-def make_figure(camera, box, counts, lpips):
-    """The figure of --figure, None without it."""
-    if FLAGS.figure == "panel":
-        return figures.Panel(box)
-    if FLAGS.figure == "teaser":
-        sid_baseline = None
-        if FLAGS.sid_checkpoint:
-            from dbp_tf.restore import pretrained
-
-            sid_baseline = pretrained.load_pretrained(FLAGS.sid_checkpoint, FLAGS.precision)
-            figures.check_baseline(sid_baseline, camera)
-        return figures.Teaser(box, sid_baseline)
-    return figures.Frames(counts, lpips) if FLAGS.figure == "frames" else None
-
-
-def load_model(camera):
+def load_model(settings, camera):
     """(networks with weights, the folder of these)."""
-    model, checkpoint = checkpoints.load(FLAGS.checkpoint, camera, FLAGS.mode, FLAGS.precision)
+    model, checkpoint = checkpoints.load(
+        settings.checkpoint, camera, settings.mode, settings.precision
+    )
     if FLAGS["reference_frame"].present and not model.spec.refers:
         raise InputError(
             f"--reference_frame means nothing to the weights in {checkpoint}: to the first version "
             f"of the network all frames are alike, and the SID baseline sees one; leave it out"
         )
-    return model, checkpoint
+    return model, pathlib.Path(checkpoint)
 
 
-def compute():
-    """What of the flags says how the networks compute, see `Enhancer.enhance`."""
-    return {} if FLAGS.stripes else {"stripe_columns": None}
+def load_lpips(path):
+    """(function of two pictures, its graph file); (None, None) if there is no graph."""
+    from dbp_tf.evaluation import lpips
+
+    graph = lpips.find_graph(path)
+    if graph is None:
+        progress.say(lpips.HOW_TO_GET)
+    return (lpips.load_lpips(graph), graph) if graph else (None, None)
+
+
+def make_figure(settings, camera, box, lpips):
+    """The figure of --figure, None without it."""
+    if settings.figure == "panel":
+        return figures.Panel(box)
+    if settings.figure == "teaser":
+        baseline = None
+        if settings.sid_checkpoint:
+            from dbp_tf.restore import pretrained
+
+            baseline = pretrained.load_pretrained(settings.sid_checkpoint, settings.precision)
+            figures.check_baseline(baseline, camera)
+        return figures.Teaser(box, baseline)
+    return figures.Frames(settings.counts, lpips) if settings.figure == "frames" else None
 
 
 def main():
-    camera = cameras.camera_named(FLAGS.camera)
-    folder = result_folder(camera)
-    counts = figures.DEFAULT_COUNTS if FLAGS.figure == "frames" else (8,)
-    if FLAGS.n_burst is not None:
-        counts = figures.parse_counts(FLAGS.n_burst)
-    n_burst = max(counts)
-    if FLAGS["split"].present and not FLAGS.short_dir:
+    settings = config.from_flags(FLAGS, Settings)
+    camera, folder = cameras.camera_named(settings.camera), settings.folder
+    if FLAGS["split"].present and not settings.short_dir:
         raise InputError("--split belongs to the bursts of --short_dir: give that too")
-    box = None if FLAGS.box is None else figures.parse_box(FLAGS.box)
-    results.check_folder(folder, FLAGS.resume)
-    problems = []
-    if FLAGS.short_dir:
-        bursts = sid.find_bursts(
-            FLAGS.short_dir,
-            FLAGS.long_dir,
-            camera,
-            FLAGS.split,
-            n_burst,
-            FLAGS.ratio,
-            limit=FLAGS.limit,
-            problems=problems if FLAGS.keep_going else None,
-        )
-    else:
-        bursts = protocol.sample_bursts(folder / results.SAMPLE, camera, n_burst)
+    box = None if settings.box is None else sheets.parse_box(settings.box)
+    most, problems = max(settings.counts), []
+    results.check_folder(folder, settings.resume)
+    bursts = find_bursts(settings, camera, problems)
     pictures = protocol.pictures_of(folder, bursts)
-    if not FLAGS.keep_going:
-        sid.check_files(bursts, camera)
-    if FLAGS.figure == "frames":
-        figures.check_frames(bursts)
 
-    model, checkpoint = load_model(camera)
-    from dbp_tf.evaluation import lpips
-
-    graph = lpips.find_graph(FLAGS.lpips_graph)
-    if graph is None:
-        progress.say(lpips.HOW_TO_GET)
-    distance = lpips.load_lpips(graph) if graph else None
-    figure = make_figure(camera, box, counts, distance)
-
-    reference_frame = FLAGS.reference_frame or model.reference_frame_for(camera)
-    used = FLAGS.flag_values_dict() | {
-        "result_dir": folder,
-        "n_burst": n_burst,
-        "reference_frame": reference_frame,
-        "checkpoint": checkpoint,
-        "lpips_graph": graph,
-    }
-    settings = protocol.settings_of(used, model)
-    redo = figure.unfinished(folder, bursts) if figure else ()
-    done = results.begin(folder, settings, pictures, FLAGS.resume, redo)
+    model, checkpoint = load_model(settings, camera)
+    lpips, graph = load_lpips(settings.lpips_graph)
+    figure = make_figure(settings, camera, box, lpips)
+    used = dataclasses.replace(
+        settings,
+        reference_frame=settings.reference_frame or model.reference_frame_for(camera),
+        result_dir=folder,
+        checkpoint=checkpoint,
+        lpips_graph=graph,
+    )
+    done = results.begin(
+        folder,
+        protocol.settings_of(config.as_json(used) | {"n_burst": most}, model),
+        pictures,
+        settings.resume,
+        figure.unfinished(folder, bursts) if figure else (),
+    )
     rows, failures = protocol.evaluate(
         model,
         bursts,
         camera,
         folder,
         done,
-        keep_going=FLAGS.keep_going,
+        keep_going=settings.keep_going,
         work=protocol.Work(
-            mode=FLAGS.mode,
-            reference_frame=reference_frame,
-            lpips=distance,
-            bits=16 if FLAGS.png16 else 8,
+            mode=settings.mode,
+            reference_frame=used.reference_frame,
+            lpips=lpips,
+            bits=16 if settings.png16 else 8,
             figure=figure,
-            compute=compute(),
+            compute={} if settings.stripes else {"stripe_columns": None},
         ),
     )
     progress.say("\n" + results.table(rows))
     progress.say(protocol.where_to_look(folder, bursts))
     if figure:
         progress.say(figure.finish(folder))
-    if FLAGS.report and rows:
+    if settings.report and rows:
         from dbp_tf.report import result_page
 
         progress.say(f"The report is {result_page.write(folder, bursts, camera)}")

@@ -50,7 +50,7 @@ from absl import flags  # noqa: E402
 from dbp_tf import cli, files, pictures, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError  # noqa: E402
-from dbp_tf.evaluation import developed, figures, metrics, protocol
+from dbp_tf.evaluation import developed, metrics, protocol, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import checkpoints, modes
@@ -691,14 +691,14 @@ def draw_panels(lines, pairs, folder):
     for scene, burst in pairs:
         progress.status(f"{burst.name}: drawing the panel")
         truth = iio.imread(picture_path(folder, burst, "gt"))
-        views = [figures.View("ground truth", truth)]
+        views = [sheets.View("ground truth", truth)]
         best = best_denoiser(means, scene.ratio)
         for row in ("single", "mean", best, "coarse", "fine", "burst8"):
             if line := scores.get((burst.name, row)):
                 picture = iio.imread(picture_path(folder, burst, row))
                 text = f"PSNR {float(line['psnr']):.2f} dB   SSIM {float(line['ssim']):.3f}"
-                views.append(figures.View(ROWS[row], picture, text))
-        panel = figures.draw_panel(views, figures.default_box(truth, width=480))
+                views.append(sheets.View(ROWS[row], picture, text))
+        panel = sheets.draw_panel(views, sheets.default_box(truth, width=480))
         path = picture_path(folder, burst, "panel")
         files.write_whole(path, iio.imwrite("<bytes>", panel, extension=".png"))
 

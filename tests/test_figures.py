@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dbp_tf import simulate
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.evaluation import developed, figures, results, sheets
 from dbp_tf.raw import cameras, packing, reading
 from dbp_tf.restore import modes, pretrained
 
@@ -63,13 +63,13 @@ def drawn(monkeypatch):
     """The arguments of every panel and teaser that is drawn."""
     calls = []
     for name in ("draw_panel", "draw_teaser"):
-        draw = getattr(figures, name)
+        draw = getattr(sheets, name)
 
         def noted(*arguments, draw=draw):
             calls.append(arguments)
             return draw(*arguments)
 
-        monkeypatch.setattr(figures, name, noted)
+        monkeypatch.setattr(sheets, name, noted)
     return calls
 
 
@@ -231,7 +231,7 @@ def found(sheet, block):
 def some_views(number, rows=90, columns=120):
     rng = np.random.default_rng(number)
     return [
-        figures.View(f"view {i}", rng.integers(0, 255, (rows, columns, 3), np.uint8), f"text {i}")
+        sheets.View(f"view {i}", rng.integers(0, 255, (rows, columns, 3), np.uint8), f"text {i}")
         for i in range(number)
     ]
 
@@ -243,8 +243,8 @@ def by_hand(picture, box, factor):
 
 def test_a_panel_shows_every_detail_pixel_by_pixel():
     views = some_views(4)
-    box = figures.Box(20, 31, 17, 23)
-    sheet = figures.draw_panel(views, box)
+    box = sheets.Box(20, 31, 17, 23)
+    sheet = sheets.draw_panel(views, box)
     # 480 pixels wide as a whole: 20 times 23 fit, 21 times do not.
     places = [found(sheet, by_hand(view.picture, box, 20)) for view in views]
     assert len({row for row, _ in places}) == 1
@@ -255,12 +255,12 @@ def test_a_panel_shows_every_detail_pixel_by_pixel():
 def test_a_panel_shows_the_whole_picture_and_where_its_box_is():
     picture = np.full((480, 480, 3), 60, np.uint8)
     picture[100:200, 300:400] = (0, 0, 255)
-    sheet = figures.draw_panel([figures.View("one", picture)], figures.Box(100, 300, 100, 100))
+    sheet = sheets.draw_panel([sheets.View("one", picture)], sheets.Box(100, 300, 100, 100))
     top, left = np.argwhere((sheet == 60).all(-1))[0]
     np.testing.assert_array_equal(
         sheet[top + 100 : top + 200, left + 300 : left + 400], picture[100:200, 300:400]
     )
-    box = (sheet[top : top + 480, left : left + 480] == figures._BOX).all(-1)
+    box = (sheet[top : top + 480, left : left + 480] == sheets._BOX).all(-1)
     rows, columns = np.nonzero(box)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (96, 203, 296, 403)
     assert not box[100:200, 300:400].any()
@@ -268,15 +268,15 @@ def test_a_panel_shows_the_whole_picture_and_where_its_box_is():
 
 def test_a_box_larger_than_the_column_is_not_shrunk():
     (view,) = some_views(1, 300, 700)
-    box = figures.Box(5, 50, 40, 600)
-    assert found(figures.draw_panel([view], box), by_hand(view.picture, box, 1))
+    box = sheets.Box(5, 50, 40, 600)
+    assert found(sheets.draw_panel([view], box), by_hand(view.picture, box, 1))
 
 
 @pytest.mark.parametrize("number", [3, 4, 6])
 def test_a_teaser_shows_every_detail_in_columns_of_two(number):
     first, *views = some_views(number + 1)
-    box = figures.Box(3, 50, 20, 30)
-    sheet = figures.draw_teaser(first, views, box)
+    box = sheets.Box(3, 50, 20, 30)
+    sheet = sheets.draw_teaser(first, views, box)
     places = [found(sheet, by_hand(view.picture, box, 10)) for view in views]
     top, left = places[0]
     for place, (row, column) in enumerate(places):
@@ -285,9 +285,9 @@ def test_a_teaser_shows_every_detail_in_columns_of_two(number):
 
 def test_captions_stand_over_and_under_their_picture(monkeypatch):
     written = []
-    write = figures._Sheet.text
+    write = sheets._Sheet.text
     monkeypatch.setattr(
-        figures._Sheet,
+        sheets._Sheet,
         "text",
         lambda sheet, row, column, width, text, *more, **how: (
             written.append((row, column, width, text)),
@@ -295,8 +295,8 @@ def test_captions_stand_over_and_under_their_picture(monkeypatch):
         ),
     )
     views = some_views(2)
-    box = figures.Box(0, 0, 30, 40)
-    sheet = figures.draw_panel(views, box)
+    box = sheets.Box(0, 0, 30, 40)
+    sheet = sheets.draw_panel(views, box)
     assert [text for *_, text in written] == ["view 0", "text 0", "view 1", "text 1"]
     for view, name, text in zip(views, written[::2], written[1::2], strict=True):
         row, column = found(sheet, by_hand(view.picture, box, 12))
@@ -308,7 +308,7 @@ def test_captions_stand_over_and_under_their_picture(monkeypatch):
 
 
 def test_a_long_caption_stays_inside_its_column():
-    sheet = figures._Sheet(40, 190)
+    sheet = sheets._Sheet(40, 190)
     sheet.text(5, 20, 150, "PSNR 23.45 dB   SSIM 0.1234")
     ink = (sheet.pixels() < 200).any((0, 2))
     assert ink.any() and not ink[:20].any() and not ink[170:].any()
@@ -330,8 +330,8 @@ def test_the_box_of_most_detail_is_that_of_a_search():
         for column in range(13)
     }
     row, column = max(sums, key=sums.get)
-    assert figures.most_detail(picture, 4, 5) == figures.Box(row, column, 4, 5)
-    assert figures.most_detail(picture, 13, 17) == figures.Box(0, 0, 13, 17)
+    assert sheets.most_detail(picture, 4, 5) == sheets.Box(row, column, 4, 5)
+    assert sheets.most_detail(picture, 13, 17) == sheets.Box(0, 0, 13, 17)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_the_box_of_most_detail_is_that_of_a_search():
 def test_the_default_box_is_enlarged_and_inside_the_picture(rows, columns, wanted):
     picture = np.zeros((rows, columns, 3), np.uint8)
     picture[-20:, -20:] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
-    box = figures.default_box(picture, 480)
+    box = sheets.default_box(picture, 480)
     assert (box.rows, box.columns) == wanted
     assert box.row + box.rows <= rows and box.column + box.columns <= columns
     assert box.row + box.rows > rows - 20 and box.column + box.columns > columns - 20
@@ -373,9 +373,9 @@ def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
         ssim = structural_similarity(truth, clipped, channel_axis=-1, data_range=2.0)
         assert view.text == f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
     assert views[-1].text == ""
-    assert box == figures.default_box(views[-1].picture, 480)
+    assert box == sheets.default_box(views[-1].picture, 480)
     picture = iio.imread(tmp_path / "results" / "10003_00_100_panel.png")
-    np.testing.assert_array_equal(picture, figures.draw_panel(views, box))
+    np.testing.assert_array_equal(picture, sheets.draw_panel(views, box))
     (row,) = rows_of(tmp_path / "results" / "metrics.csv")
     assert f"{float(row['psnr']):.2f} dB" in views[3].text
 
@@ -405,7 +405,7 @@ def test_without_truth_there_is_no_column_and_no_figure_for_it(run, drawn):
     ((views, box),) = drawn
     assert [view.name for view in views] == ["Traditional", "Coarse", "Fine (1 frame)", "Burst"]
     assert not any(view.text for view in views)
-    assert box == figures.default_box(views[-1].picture, 480)
+    assert box == sheets.default_box(views[-1].picture, 480)
 
 
 def test_a_misaligned_truth_is_shown_but_compared_with_nothing(run, tree, tmp_path, drawn):
@@ -422,7 +422,7 @@ def test_a_misaligned_truth_is_shown_but_compared_with_nothing(run, tree, tmp_pa
 def test_the_box_of_the_flag_is_shown(run, drawn):
     flags = ("--limit=1", "--n_burst=1", "--box=3,60,20,28")
     assert run("--figure=panel", *flags) == 0
-    assert drawn[0][1] == figures.Box(3, 60, 20, 28)
+    assert drawn[0][1] == sheets.Box(3, 60, 20, 28)
 
 
 @pytest.mark.parametrize("figure", ["panel", "teaser"])
@@ -458,7 +458,7 @@ def test_the_teaser_shows_what_it_says(run, tree, data, model, sid, tmp_path, dr
     assert first.name == "Input"
     np.testing.assert_array_equal(first.picture, eight_bit(dark))
     picture = iio.imread(tmp_path / "results" / "10003_00_100_teaser.png")
-    np.testing.assert_array_equal(picture, figures.draw_teaser(first, views, box))
+    np.testing.assert_array_equal(picture, sheets.draw_teaser(first, views, box))
 
 
 def test_the_teaser_without_the_baseline_has_no_columns_for_it(run, drawn):
@@ -640,8 +640,8 @@ def test_the_baseline_alone_cannot_make_a_figure(run, data, capsys):
 
 def test_a_tall_box_makes_no_giant_sheet():
     (view,) = some_views(1, 512, 700)
-    assert max(figures.draw_panel([view], figures.Box(0, 10, 512, 6)).shape) < 3000
-    assert max(figures.draw_teaser(view, [view], figures.Box(0, 10, 512, 6)).shape) < 3000
+    assert max(sheets.draw_panel([view], sheets.Box(0, 10, 512, 6)).shape) < 3000
+    assert max(sheets.draw_teaser(view, [view], sheets.Box(0, 10, 512, 6)).shape) < 3000
 
 
 def test_a_resumed_figure_keeps_its_box(run, capsys):

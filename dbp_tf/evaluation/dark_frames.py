@@ -1,12 +1,18 @@
 """The dark frames of a burst of the dataset, one after another, the next one read ahead.
 
 LibRaw leaves Python's lock alone, so a raw file is decoded while the networks work on the frame
-before it, and no more than two packed frames and the first mosaic are in
-memory.
+before it, and no more than two packed frames and the first mosaic are in memory.
 """
 
+from collections.abc import Iterator
+from concurrent import futures
+
+import numpy as np
+
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.raw import reading, white_balance
+from dbp_tf.evaluation import developed
+from dbp_tf.raw import cameras, reading, white_balance
 
 
 class DarkFrames:
@@ -15,12 +21,19 @@ class DarkFrames:
     Iterating raises InputError if a file is missing, broken, of another camera or another size.
     """
 
-    def __init__(self, burst, camera, background, most_frames=None, trained=None):
+    def __init__(
+        self,
+        burst: sid.Burst,
+        camera: cameras.Camera,
+        background: futures.Executor,
+        most_frames: int | None = None,
+        trained: white_balance.Multipliers | None = None,
+    ):
         """
         Args:
-          burst: `sid.Burst`.
-          camera: `cameras.Camera`.
-          background: `concurrent.futures.Executor` that reads; the first file at once.
+          burst: the burst.
+          camera: of its files.
+          background: reads files, the first one at once.
           most_frames: that many at the most.
           trained: multipliers to which colours are scaled, `Enhancer.white_balance`.
         """
@@ -30,24 +43,25 @@ class DarkFrames:
         self._camera = camera
         self._background = background
         self._first = background.submit(reading.read_raw, self._paths[0], camera)
+        self._next = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._paths)
 
     @property
-    def first(self):
-        """`reading.RawFrame` of the first frame; waits for it."""
+    def first(self) -> reading.RawFrame:
+        """The first frame; waits for it."""
         return self._first.result()
 
-    def __iter__(self):
-        ahead = None
-        for index in range(len(self)):
-            held = [ahead.result() if index else self.first.packed(self._brightness())]
-            ahead = None
-            if index + 1 < len(self):
-                ahead = self._background.submit(self._packed, self._paths[index + 1])
-            # A variable would hold the frame while the networks work on it.
-            yield held.pop()
+    def __iter__(self) -> Iterator[np.ndarray]:
+        # Not a generator, whose variables would hold a frame while the networks work on it.
+        return map(self._frame, range(len(self)))
+
+    def _frame(self, index):
+        frame = self._next.result() if index else self.first.packed(self._brightness())
+        after = self._paths[index + 1 : index + 2]
+        self._next = self._background.submit(self._packed, *after) if after else None
+        return frame
 
     def _packed(self, path):
         frame, first = reading.read_raw(path, self._camera), self.first
@@ -65,6 +79,10 @@ class DarkFrames:
         return self._ratio * white_balance.channel_scales_for(
             self.first.white_balance, self._trained, self.first.layout
         )
+
+    def traditional(self) -> np.ndarray:
+        """The first frame developed by LibRaw, brightened and nothing else."""
+        return developed.develop_packed(self.first, self.first.packed(self._ratio))
 
 
 def _size(frame):

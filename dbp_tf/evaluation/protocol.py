@@ -1,30 +1,35 @@
 """The published evaluation: every burst is read, restored, written, scored and noted down."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import platform
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 
 from dbp_tf import __version__, files, pictures, progress
 from dbp_tf.data import sid
-from dbp_tf.errors import InputError
-from dbp_tf.evaluation import metrics, results
+from dbp_tf.errors import InputError, sentence
+from dbp_tf.evaluation import looks, metrics, overlap, results, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
-from dbp_tf.raw import reading, white_balance
+from dbp_tf.raw import cameras, reading, white_balance
 from dbp_tf.restore import modes
 
 
-def picture_path(folder, burst, what="out"):
+def picture_path(folder: str | os.PathLike, burst: sid.Burst, what: str = "out") -> pathlib.Path:
     """The published name of a picture, `IIIII_00_RRR_out.png`, in a result folder."""
     return pathlib.Path(folder) / f"{burst.name}_{what}.png"
 
 
-def pictures_of(folder, bursts):
+def pictures_of(
+    folder: str | os.PathLike, bursts: Sequence[sid.Burst]
+) -> dict[tuple[str, float], pathlib.Path]:
     """{(scene, exposure): path} of the pictures to be restored.
 
     Raises:
@@ -44,16 +49,18 @@ def pictures_of(folder, bursts):
     return paths
 
 
-def sample_bursts(folder, camera, n_burst=8):
+def sample_bursts(
+    folder: str | os.PathLike, camera: cameras.Camera, n_burst: int = 8
+) -> list[sid.Burst]:
     """The bundled sample, one burst of eight frames at ratio 100, simulated unless it is there.
 
     Args:
       folder: of the simulated raw files.
-      camera: `cameras.Camera`.
+      camera: of the files.
       n_burst: frames of the burst at the most.
 
     Returns:
-      list of one `sid.Burst`; the same seed makes the same files every time.
+      list of one burst; the same seed makes the same files every time.
 
     Raises:
       InputError: what the simulator needs is not installed.
@@ -68,11 +75,11 @@ def sample_bursts(folder, camera, n_burst=8):
     return sid.find_bursts(folder / "short", folder / "long", camera, "test", n_burst)
 
 
-def settings_of(flags, model):
+def settings_of(flags: dict[str, Any], model) -> dict[str, Any]:
     """What settings.json holds: flags, versions, and the network with its weights' checksum.
 
     Args:
-      flags: {name: value} as they took effect; paths are made absolute.
+      flags: {name: value} as they took effect, see `config.as_json`.
       model: what `load_pretrained` returns.
     """
     # Modules that take seconds to import and are needed here for their versions alone.
@@ -85,7 +92,7 @@ def settings_of(flags, model):
         for weight in network.weights:
             checksum = zlib.crc32(np.ascontiguousarray(weight.numpy()), checksum)
     return {
-        "flags": {name: _as_json(name, value) for name, value in flags.items()},
+        "flags": flags,
         "versions": {
             "dbp_tf": __version__,
             "python": platform.python_version(),
@@ -97,14 +104,6 @@ def settings_of(flags, model):
         },
         "network": {**vars(model.spec), "weights_crc32": f"{checksum:08x}"},
     }
-
-
-_PATHS = ("short_dir", "long_dir", "result_dir", "checkpoint", "sid_checkpoint")
-
-
-def _as_json(name, value):
-    path = value is not None and name in _PATHS
-    return str(pathlib.Path(value).resolve()) if path or isinstance(value, pathlib.Path) else value
 
 
 def _read_truth(burst, first, camera, common, bits):
@@ -127,7 +126,9 @@ def _read_truth(burst, first, camera, common, bits):
     return truth, pictures.png_bytes(truth, bits)
 
 
-def score(picture, truth, lpips=None):
+def score(
+    picture: np.ndarray, truth: np.ndarray, lpips: Callable | None = None
+) -> dict[str, float | None]:
     """The published figures of one picture.
 
     Args:
@@ -149,7 +150,7 @@ def score(picture, truth, lpips=None):
     }
 
 
-def crop_to_common(picture, truth):
+def crop_to_common(picture: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both pictures [rows, columns, 3] cut at the bottom and right to what both have."""
     rows, columns = np.minimum(picture.shape[:2], truth.shape[:2])
     return picture[:rows, :columns], truth[:rows, :columns]
@@ -157,7 +158,7 @@ def crop_to_common(picture, truth):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is done with every burst.
+    """How every burst is restored, and what is made of it.
 
     Attributes:
       mode: a key of `modes.MODES`.
@@ -177,7 +178,7 @@ class Work:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Restored:
+class Restored:
     """A burst's picture and its truth, of one size, before they are written and scored."""
 
     picture: np.ndarray
@@ -189,7 +190,74 @@ class _Restored:
     looks: object
 
 
-def _restore(model, burst, frames, camera, work, background):
+def evaluate(
+    model,
+    bursts: list[sid.Burst],
+    camera: cameras.Camera,
+    folder: str | os.PathLike,
+    done: Sequence[results.Result] = (),
+    *,
+    keep_going: bool = False,
+    work: Work | None = None,
+) -> tuple[list[results.Result], list[str]]:
+    """Restores, writes, scores, draws and notes down bursts, one after another.
+
+    Args:
+      model: what `load_pretrained` returns.
+      bursts: of the dataset.
+      camera: of their files.
+      folder: a result folder that `results.begin` has prepared.
+      done: what that returned; these bursts are left out.
+      keep_going: go on after a burst that cannot be restored.
+      work: None for its defaults.
+
+    Returns:
+      (all results, those of `done` first; a sentence for each burst that could not be restored).
+
+    Raises:
+      InputError: a burst cannot be restored, and not `keep_going`.
+    """
+    work = work or Work()
+    finished = {row.key for row in done}
+    todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
+    log = _Log(folder, len(bursts), todo, list(done), keep_going)
+    most_frames = modes.MODES[work.mode].most_frames
+    if model.white_balance and todo:
+        progress.say(white_balance.describe(model.white_balance))
+
+    # While the networks work on a burst, the next one's first file is read, and the one before is
+    # written, scored, drawn and noted down.
+    with futures.ThreadPoolExecutor(2) as background, overlap.Behind() as behind:
+
+        def opened(burst):
+            return DarkFrames(burst, camera, background, most_frames, model.white_balance)
+
+        def finish(burst, restored):
+            with log.skipping(burst):
+                writing = background.submit(write, burst, restored, folder, work.bits)
+                truth = None if restored.truth is None else reading.as_float(restored.truth)
+                row = result_of(burst, restored, truth, work.lpips)
+                writing.result()
+                if work.figure:
+                    work.figure.draw(folder, burst, restored.looks, truth, row)
+                log.note(burst, row, restored.levels)
+
+        for burst, frames in overlap.opened_ahead(todo, opened):
+            with log.skipping(burst, after=behind):
+                # No variable, which would keep the pictures while the next burst is restored.
+                behind.start(finish, burst, restore(model, burst, frames, camera, work, background))
+    results.save_published(folder, log.rows)
+    return log.rows, log.failures
+
+
+def restore(
+    model,
+    burst: sid.Burst,
+    frames: DarkFrames,
+    camera: cameras.Camera,
+    work: Work,
+    background: futures.Executor,
+) -> Restored:
     """Runs the networks; `background` develops and packs the truth meanwhile."""
     progress.status(f"{burst.name}: reading")
     if burst.truth:
@@ -204,35 +272,39 @@ def _restore(model, burst, frames, camera, work, background):
     # The picture's size; with padding it has columns that only a truth can be compared with.
     padded = rows, columns + camera.padded_columns * camera.scale
     truth = background.submit(_read_truth, burst, first, camera, padded, work.bits)
+    how = {
+        "reference_frame": work.reference_frame,
+        "padded_columns": camera.padded_columns,
+        **work.compute,
+    }
     if work.figure:
-        picture, seconds, looks = work.figure.restore(
-            model, camera, first, frames, work.reference_frame, **work.compute
-        )
+        sheets.check_box(work.figure.box, first.mosaic.shape)
+        picture, seconds, shown = looks.restore(work.figure, model, frames, **how)
     else:
-        looks, started = None, time.monotonic()
-        picture = modes.restore(
-            model, frames, work.mode, work.reference_frame, camera.padded_columns, **work.compute
-        )
+        shown, started = None, time.monotonic()
+        picture = modes.restore(model, frames, work.mode, **how)
         seconds = time.monotonic() - started
     truth, truth_file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
     picture = picture[:rows, :columns]
-    return _Restored(picture, truth, truth_file, levels, len(frames), seconds, looks)
+    return Restored(picture, truth, truth_file, levels, len(frames), seconds, shown)
 
 
-def _finish(restored, burst, folder, work, background):
-    """Writes, scores and draws; `background` packs and writes the picture meanwhile."""
-    picture, truth = restored.picture, restored.truth
-    path = picture_path(folder, burst)
-    writing = background.submit(pictures.write_png, path, picture, work.bits)
-    if truth is not None:
-        truth = reading.as_float(truth)
+def write(burst: sid.Burst, restored: Restored, folder: str | os.PathLike, bits: int) -> None:
+    """Writes a burst's picture and its truth, of so many bits, under their published names."""
+    pictures.write_png(picture_path(folder, burst), restored.picture, bits)
+    if restored.truth_file is not None:
         files.write_whole(picture_path(folder, burst, "gt"), restored.truth_file)
+
+
+def result_of(
+    burst: sid.Burst, restored: Restored, truth: np.ndarray | None, lpips: Callable | None = None
+) -> results.Result:
+    """Scores what was restored of a burst; without figures if it does not count in averages."""
     figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored:
-        figures = score(picture, truth, work.lpips)
-    writing.result()
-    result = results.Result(
+        figures = score(restored.picture, truth, lpips)
+    return results.Result(
         scene=burst.scene,
         exposure=burst.exposure,
         ratio=burst.ratio,
@@ -241,96 +313,46 @@ def _finish(restored, burst, folder, work, background):
         **figures,
         seconds=restored.seconds,
     )
-    if work.figure:
-        work.figure.draw(folder, burst, restored.looks, truth, result)
-    return result, restored.levels
 
 
-def evaluate(model, bursts, camera, folder, done=(), *, keep_going=False, work=None):
-    """Restores, writes, scores and notes down bursts, one after another.
+class _Log:
+    """Results and failures of an evaluation, and the line that is said of each."""
 
-    Args:
-      model: what `load_pretrained` returns.
-      bursts: list of `sid.Burst`.
-      camera: `cameras.Camera`.
-      folder: a result folder that `results.begin` has prepared.
-      done: the `results.Result` list it returned; these bursts are left out.
-      keep_going: go on after a burst that cannot be restored.
-      work: `Work`, None for its defaults.
+    def __init__(self, folder, total, todo, rows, keep_going):
+        self.rows, self.failures = rows, []
+        self._folder, self._todo, self._keep_going = folder, todo, keep_going
+        self._total, self._done = total, total - len(todo)
+        self._started, self._levels = time.monotonic(), None
+        if self._done:
+            progress.say(f"{self._done} of {total} bursts are done already.")
 
-    Returns:
-      (list of all `results.Result`, those of `done` first; list of sentences, one for each
-      burst that could not be restored).
-
-    Raises:
-      InputError: a burst cannot be restored, and not `keep_going`.
-    """
-    work = work or Work()
-    rows, failures, levels_said = list(done), [], None
-    finished = {row.key for row in done}
-    todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
-    if len(todo) < len(bursts):
-        progress.say(f"{len(bursts) - len(todo)} of {len(bursts)} bursts are done already.")
-    if model.white_balance and todo:
-        progress.say(white_balance.describe(model.white_balance))
-    started = time.monotonic()
-    most_frames = modes.MODES[work.mode].most_frames
-
-    def place(number):
-        return f"[{number + len(bursts) - len(todo)}/{len(bursts)}] {todo[number - 1].name}"
-
-    def opened(number, background):
-        if number <= len(todo):
-            return DarkFrames(
-                todo[number - 1], camera, background, most_frames, model.white_balance
-            )
-
-    def skip(number, error):
-        if not keep_going:
-            raise error
-        failures.append(str(error))
-        progress.say(f"{place(number)} skipped: {error}")
-
-    def finish(number, burst, restored):
-        nonlocal levels_said
-        row, levels = _finish(restored, burst, folder, work, background)
-        if levels != levels_said:
+    def note(self, burst, row, levels):
+        """Adds a row to metrics.csv; says it, and the levels where they differ from the last."""
+        if levels != self._levels:
             progress.say(f"Raw levels: {levels}.")
-            levels_said = levels
-        rows.append(results.append(folder, row))
-        left = f"; {progress.time_left(started, number, len(todo))}" if number < len(todo) else ""
-        progress.say(f"{place(number)}, {_line(row)}{left}")
+            self._levels = levels
+        self.rows.append(results.append(self._folder, row))
+        number, left = self._todo.index(burst) + 1, ""
+        if number < len(self._todo):
+            left = f"; {progress.time_left(self._started, number, len(self._todo))}"
+        progress.say(f"{self._place(burst)}, {_line(row)}{left}")
 
-    def settle(number, job):
+    @contextlib.contextmanager
+    def skipping(self, burst, after=None):
+        """Lets a burst that cannot be restored be, if going on is wanted; `Behind` comes first."""
         try:
-            job.result()
-        except InputError as error:
-            skip(number, error)
+            yield
+        except (InputError, UnicodeEncodeError) as error:
+            if after:
+                after.wait()
+            if not self._keep_going:
+                raise
+            self.failures.append(sentence(error))
+            progress.say(f"{self._place(burst)} skipped: {sentence(error)}")
 
-    # While the networks work on a burst, the one before it is written, scored and noted down, and
-    # the next one's first file is read. Leaving waits for that: what was restored is not lost.
-    with futures.ThreadPoolExecutor(2) as background, futures.ThreadPoolExecutor(1) as finisher:
-        frames, before = opened(1, background), None
-        for number, burst in enumerate(todo, 1):
-            now, frames = frames, opened(number + 1, background)
-            job = failed = None
-            try:
-                restored = _restore(model, burst, now, camera, work, background)
-                job = finisher.submit(finish, number, burst, restored)
-            except InputError as error:
-                # Its traceback would keep the burst's levels in memory.
-                failed = error.with_traceback(None)
-            # The finisher alone holds the pictures from here on.
-            restored = None
-            if before:
-                settle(*before)
-            if failed:
-                skip(number, failed)
-            before = (number, job) if job else None
-        if before:
-            settle(*before)
-    results.save_published(folder, rows)
-    return rows, failures
+    def _place(self, burst):
+        number = self._todo.index(burst) + 1 + self._done
+        return f"[{number}/{self._total}] {burst.name}"
 
 
 def _line(row):

@@ -15,7 +15,9 @@ import pathlib
 import numpy as np
 
 from dbp_tf import files
+from dbp_tf.config import parameters
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation.settings import Settings
 
 METRICS = "metrics.csv"
 SETTINGS = "settings.json"
@@ -23,19 +25,8 @@ PUBLISHED = "results.npy"
 SAMPLE = "sample"
 
 # A resumed run must agree in these, or one table would mix two experiments.
-_FLAGS_THAT_MATTER = (
-    "camera",
-    "short_dir",
-    "long_dir",
-    "split",
-    "ratio",
-    "checkpoint",
-    "n_burst",
-    "mode",
-    "reference_frame",
-    "precision",
-    "png16",
-    "lpips_graph",
+_FLAGS_THAT_MATTER = tuple(
+    name for name, about in parameters(Settings).items() if not about["may_change"]
 )
 # A figure drawn with the one is not drawn again with another; another figure is drawn anew.
 _FLAGS_OF_FIGURES = ("box", "sid_checkpoint")
@@ -189,7 +180,9 @@ def _check_settings(folder, settings):
                 f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
                 f"{settings['flags'][name]}: give the same flag or another --result_dir"
             )
-    if network != settings["network"]:
+    # As JSON has it, where a tuple is a list. A later version may note more of a network.
+    now = json.loads(json.dumps(settings["network"]))
+    if network != {name: now.get(name) for name in network}:
         raise InputError(
             f"--resume: the weights of --checkpoint are not those {folder} was made with: give "
             f"another --result_dir"
@@ -233,10 +226,14 @@ def append(folder, result):
       run was stopped in between or not.
     """
     row = _to_row(result)
-    with (pathlib.Path(folder) / METRICS).open("ab") as file:
-        file.write(_lines([row]))
-        file.flush()
-        os.fsync(file.fileno())
+    path = pathlib.Path(folder) / METRICS
+    try:
+        with path.open("ab") as file:
+            file.write(_lines([row]))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     return _from_row(row)
 
 

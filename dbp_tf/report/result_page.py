@@ -7,11 +7,10 @@ against. Settings, averages, plots and a table of the bursts are in the page; th
 beside it, small copies of them in report_files/, and are loaded as they are looked at.
 """
 
-import collections
 import html
 import io
 import json
-import math
+import os
 import pathlib
 import re
 import time
@@ -20,14 +19,18 @@ import urllib.parse
 from absl import flags
 
 from dbp_tf import __version__, cli, files, pictures, progress
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, printable
 from dbp_tf.evaluation import developed, figures, results
 from dbp_tf.raw import reading
 
 REPORT = "report.html"
 SMALL = "report_files"
+_RATIO_PLOT = "by_ratio.png"
 
 _TEMPLATE = pathlib.Path(__file__).parent / "report.html"
+
+# It has none: a folder is a word of its own.
+FLAGS = flags.FlagValues()
 
 # Pixels along the longer side: of a thumbnail on a screen of two device pixels to one, and of
 # what the slider shows. A picture no larger than that is shown itself.
@@ -97,7 +100,9 @@ def write(folder, bursts=(), camera=None):
         row.key: _looks(folder, name_of(row)) for row in _counted(rows, "bursts looked through")
     }
     growth = figures.growth_of(results.read(folder / figures.FRAMES_CSV))
-    page = _page(folder.resolve().name, settings, rows, looks, growth)
+    missing = _draw_ratio_plot(folder, rows)
+    plots = _plots(folder, growth, missing)
+    page = _page(folder.resolve().name, settings, rows, looks, plots)
     files.write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 
@@ -202,24 +207,24 @@ def _older(path, source):
 
 
 def _text(value):
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))
 
 
 def _url(path):
-    return html.escape(urllib.parse.quote(path))
+    return html.escape(urllib.parse.quote(os.fsencode(path)))
 
 
 def _number(value, form):
     return "–" if value is None else format(value, form)
 
 
-def _page(title, settings, rows, looks, growth):
+def _page(title, settings, rows, looks, plots):
     parts = {
         "title": _text(f"Results: {title}"),
         "summary": _summary(settings, rows),
         "settings": _settings_lists(settings),
         "averages": _averages(rows),
-        "plots": _plots(rows, growth),
+        "plots": plots,
         "heads": _heads(rows),
         "rows": "\n".join(_row(row, looks[row.key], _columns(rows)) for row in rows),
         "foot": f"{_text(_NOTE)} dbp_tf {_text(__version__)}.",
@@ -356,121 +361,50 @@ def _links(looks):
 # Plots
 
 
-_WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 44
+def _draw_ratio_plot(folder, rows):
+    """Writes the plot of the scores by exposure ratio; returns what to say if it cannot be."""
+    try:
+        plot = figures.plot_ratios(rows)
+    except InputError as error:
+        return str(error)
+    if plot:
+        files.write_whole(folder / SMALL / _RATIO_PLOT, plot)
+    return ""
 
 
-def _plots(rows, growth):
-    drawn = [_growth_plot(one) for one in growth if len(one.counts) > 1]
-    for name, title in (("psnr", "PSNR in dB"), ("ssim_range2", "SSIM"), ("lpips", "LPIPS")):
-        by_ratio = collections.defaultdict(list)
-        for row in rows:
-            value = getattr(row, name)
-            if row.scored and value is not None and math.isfinite(value):
-                by_ratio[int(row.ratio)].append(value)
-        # One dot is no plot.
-        if sum(map(len, by_ratio.values())) > 1:
-            drawn.append(_ratio_plot(title, dict(sorted(by_ratio.items()))))
-    plots = "\n".join(drawn)
-    return f'<h2>Plots</h2>\n<div class="plots">\n{plots}\n</div>' if drawn else ""
-
-
-def _ratio_plot(title, by_ratio):
-    """Every burst a dot, in columns by exposure ratio, with their mean."""
-    grid, y = _ordinate([value for values in by_ratio.values() for value in values])
-    step = (_WIDTH - _LEFT - _RIGHT) / len(by_ratio)
-    marks = []
-    for column, (ratio, values) in enumerate(by_ratio.items()):
-        middle = _LEFT + (column + 0.5) * step
-        reach = min(0.35 * step, 50)
-        for number, value in enumerate(values):
-            # Steps of the golden ratio spread any number of dots evenly.
-            x = middle + reach * (2 * (0.618034 * number % 1) - 1) * (len(values) > 1)
-            marks.append(f'<circle class="dot" cx="{x:.1f}" cy="{y(value):.1f}" r="3.5"/>')
-        mean = y(sum(values) / len(values))
-        marks.append(
-            f'<line class="mean" x1="{middle - reach:.1f}" x2="{middle + reach:.1f}" '
-            f'y1="{mean:.1f}" y2="{mean:.1f}"/>'
+def _plots(folder, growth, missing):
+    shown = [
+        (name, f"{title}. {caption}")
+        for name, title, caption in (
+            (
+                figures.FRAMES_PLOT,
+                "Quality against the number of frames",
+                figures.caption_of(growth[0]) if growth else "",
+            ),
+            (
+                f"{SMALL}/{_RATIO_PLOT}",
+                "Quality by exposure ratio",
+                "A dot is a burst, a line the mean.",
+            ),
         )
-        marks.append(_label(middle, f"{ratio} ({len(values)})"))
-    marks.append(_label((_WIDTH + _LEFT - _RIGHT) / 2, "exposure ratio (bursts)", line=1))
-    return _figure(
-        f"{title} by exposure ratio", "A dot is a burst, a line the mean.", grid + "".join(marks)
-    )
-
-
-def _growth_plot(growth):
-    """A mean and its spread against the number of frames, in octaves."""
-    low = [mean - spread for mean, spread in zip(growth.means, growth.spreads, strict=True)]
-    high = [mean + spread for mean, spread in zip(growth.means, growth.spreads, strict=True)]
-    grid, y = _ordinate(low + high)
-    octaves = [math.log2(count) for count in growth.counts]
-    span = (_WIDTH - _LEFT - _RIGHT - 40) / (octaves[-1] - octaves[0])
-    xs = [_LEFT + 20 + span * (octave - octaves[0]) for octave in octaves]
-
-    def points(values, places=xs):
-        return [f"{x:.1f},{y(value):.1f}" for x, value in zip(places, values, strict=True)]
-
-    marks = [
-        f'<polygon class="band" points="{" ".join(points(high) + points(low)[::-1])}"/>',
-        f'<polyline class="curve" points="{" ".join(points(growth.means))}"/>',
+        if (folder / name).is_file()
     ]
-    for x, count, mean in zip(xs, growth.counts, growth.means, strict=True):
-        marks.append(f'<circle class="point" cx="{x:.1f}" cy="{y(mean):.1f}" r="4"/>')
-        marks.append(_label(x, str(count)))
-    marks.append(_label((_WIDTH + _LEFT - _RIGHT) / 2, "frames", line=1))
-    title = f"{growth.title.partition(' (')[0]} by number of frames"
-    return _figure(title, figures.caption_of(growth), grid + "".join(marks))
-
-
-def _ordinate(values):
-    """(grid lines with their numbers as SVG, function from a value to its height)."""
-    low, high = min(values), max(values)
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1
-    low, high = low - margin, high + margin
-    step = 10 ** math.floor(math.log10((high - low) / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= (high - low) / 5)
-
-    def y(value):
-        return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    grid = []
-    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
-        at = f"{y(number * step):.1f}"
-        grid.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
-            f'<text x="{_LEFT - 6}" y="{at}" dy=".35em" text-anchor="end">'
-            f"{number * step:.{digits}f}</text>"
-        )
-    return "".join(grid), y
-
-
-def _label(x, text, line=0):
-    """Text below the plot, on the first or second line."""
-    y = _HEIGHT - _BOTTOM + 18 + 18 * line
-    return f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{_text(text)}</text>'
-
-
-def _figure(title, caption, content):
-    return (
-        f"<figure><figcaption><b>{_text(title)}</b></figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{_text(title)}. {_text(caption)}">{content}</svg>'
-        f'<p class="soft">{_text(caption)}</p></figure>'
+    plots = "\n".join(
+        f'<figure><a href="{_url(name)}"><img src="{_url(name)}" alt="{_text(text)}"></a>'
+        f"<figcaption>{_text(text)}</figcaption></figure>"
+        for name, text in shown
     )
+    note = f'<p class="soft">{_text(missing)}</p>' if missing else ""
+    return f'<h2>Plots</h2>\n<div class="plots">\n{plots}\n</div>{note}' if plots or note else ""
 
 
-FLAGS = flags.FlagValues()
-
-
-def main(words):
+def main(words: list[str]) -> None:
     """Writes the report of the folder that is named."""
     if len(words) != 1:
         raise InputError("give one folder of results: python -m dbp_tf.report FOLDER")
     progress.say(f"The report is {write(files.expand(words[0]))}")
 
 
-def run(argv=None):
+def run(argv: list[str] | None = None) -> int:
     """Runs the command on a command line; returns the exit code."""
     return cli.run(main, FLAGS, argv, words=True)

@@ -1,0 +1,67 @@
+"""The pictures of a burst that a figure shows, beside the one that is written and scored.
+
+They are restored together with it, so that no frame is encoded twice.
+"""
+
+import numpy as np
+
+from dbp_tf import progress
+from dbp_tf.evaluation import developed
+from dbp_tf.evaluation.dark_frames import DarkFrames
+from dbp_tf.raw import reading
+from dbp_tf.restore import modes
+
+
+def restore(figure, model, frames: DarkFrames, **how):
+    """Restores a burst and all that a figure shows of it.
+
+    Args:
+      figure: of `figures`.
+      model: what `load_pretrained` returns; it fuses frames.
+      frames: of the burst.
+      **how: `reference_frame`, `padded_columns` and more, see `modes.restore`.
+
+    Returns:
+      (the burst's picture, the seconds it took, what the figure's `draw` needs).
+    """
+    return _LOOKS[figure.name](figure, model, frames, **how)
+
+
+def _panel(figure, model, dark, **how):
+    frames = list(dark)
+    grown = {
+        count: (picture, seconds)
+        for count, picture, seconds in modes.grow(model, frames, {1, len(frames)}, **how)
+    }
+    picture, seconds = grown[len(frames)]
+    progress.status("figure: developing the traditional and the coarse picture")
+    looks = {
+        "Traditional": dark.traditional(),
+        "Coarse": developed.coarse(model, dark.first, frames[0]),
+        "Fine (1 frame)": grown[1][0],
+        f"Burst of {len(frames)}" if len(frames) > 1 else "Burst": picture,
+    }
+    return picture, seconds, looks
+
+
+def _teaser(figure, model, dark, **how):
+    frames = list(dark)
+    *_, (_, picture, seconds) = modes.grow(model, frames, {len(frames)}, **how)
+    looks = {"Input": reading.read_truth(dark.first.path, dark.first.offset)}
+    for label, network in (("SID", figure.sid), ("Fine", model)):
+        for mode, letter in (("single", "S"), ("ensemble", "E")):
+            if network:
+                progress.status(f"figure: restoring {label} ({letter})")
+                looks[f"{label} ({letter})"] = modes.restore(network, frames, mode, **how)
+    looks["Burst (B)"] = picture
+    return picture, seconds, looks
+
+
+def _frames(figure, model, frames, **how):
+    grown: list[tuple[int, np.ndarray, float]]
+    grown = [*modes.grow(model, frames, figure.counts_of(len(frames)), **how)]
+    _, picture, seconds = grown[-1]
+    return picture, seconds, grown
+
+
+_LOOKS = {"panel": _panel, "teaser": _teaser, "frames": _frames}

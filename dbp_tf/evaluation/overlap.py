@@ -1,0 +1,51 @@
+"""Reading ahead and writing behind: what a processor does beside the networks of one burst."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Opened = TypeVar("Opened")
+
+
+def opened_ahead(
+    items: Iterable[Item], open_one: Callable[[Item], Opened]
+) -> Iterator[tuple[Item, Opened]]:
+    """Yields each item and what `open_one` makes of it, called one item ahead."""
+    opened = ((item, open_one(item)) for item in items)
+    for now, _ in itertools.pairwise(itertools.chain(opened, [None])):
+        yield now
+
+
+class Behind:
+    """Does one job in the background, in order, while the next one is prepared.
+
+    Used in a `with` statement, whose end waits: a job that was started is done even if an
+    exception ends the statement.
+    """
+
+    def __init__(self):
+        self._executor = futures.ThreadPoolExecutor(1)
+        self._job = None
+
+    def __enter__(self) -> "Behind":
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self._executor.shutdown()
+
+    def start(self, job: Callable[..., None], *arguments) -> None:
+        """Starts a job once the one before is done; raises what that one raised."""
+        self.wait()
+        self._job = self._executor.submit(job, *arguments)
+
+    def wait(self) -> None:
+        """Waits for the job that was started last; raises what it raised."""
+        job, self._job = self._job, None
+        if job:
+            job.result()

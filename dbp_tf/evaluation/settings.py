@@ -1,0 +1,215 @@
+"""The parameters of test_burst.py, from which its flags are made and which settings.json holds."""
+
+import dataclasses
+import pathlib
+
+from dbp_tf.config import parameter
+from dbp_tf.data import sid
+from dbp_tf.errors import InputError
+from dbp_tf.models.reference import REFERENCE_FRAMES
+from dbp_tf.raw import cameras
+from dbp_tf.restore import modes
+
+FIGURES = {
+    "panel": "traditional, coarse, fine, burst and truth, with a detail of each",
+    "teaser": "the dark input and details of what one frame and the burst are restored to",
+    "frames": "one plot for all bursts, quality against the number of frames",
+}
+
+# Frames of a burst without --n_burst, and the numbers of them that --figure frames plots.
+FRAMES = 8
+COUNTS = (1, 2, 4, 8)
+
+_INPUT, _NETWORKS, _OUTPUT, _FIGURES = "Dataset", "Network", "Results", "Figures"
+
+
+def _listed(described: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in described.items()) + "."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that test_burst.py can be told. Raises InputError if values do not go together."""
+
+    camera: str = parameter(
+        "sony", "Camera of the raw files.", topic=_INPUT, choices=list(cameras.CAMERAS)
+    )
+    short_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder of the dark bursts, raw files IIIII_NN_Ts.ARW, .RAF or of another camera. Without "
+        "it, the bundled sample is restored.",
+        topic=_INPUT,
+        exists="folder",
+    )
+    long_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder of the long exposures: they give the ratio and the truth.",
+        topic=_INPUT,
+        exists="folder",
+    )
+    split: str = parameter(
+        "test",
+        "Part of the dataset: scenes 0xxxx train, 1xxxx test, 2xxxx validation.",
+        topic=_INPUT,
+        choices=list(sid.SPLITS),
+    )
+    ratio: float | None = parameter(
+        None,
+        "Exposure ratio of bursts without a long exposure, which cannot do without; they are "
+        "restored but not scored.",
+        topic=_INPUT,
+        low=1,
+        high=sid.MAX_RATIO,
+    )
+    n_burst: list[str] | None = parameter(
+        None,
+        f"Frames of a burst to use at the most; {FRAMES} by default. With --figure frames several "
+        f"with commas between them; {','.join(map(str, COUNTS))} by default.",
+        topic=_INPUT,
+    )
+    limit: int | None = parameter(
+        None, "Only the first so many bursts.", topic=_INPUT, low=1, may_change=True
+    )
+    checkpoint: pathlib.Path | None = parameter(
+        None,
+        "Folder (or prefix) of the weights, released or this project's own. By default "
+        "checkpoints/<camera>_small, the small ones that come with the project.",
+        topic=_NETWORKS,
+    )
+    mode: str = parameter(
+        "burst",
+        _listed({name: mode.help for name, mode in modes.MODES.items()}),
+        topic=_NETWORKS,
+        choices=list(modes.MODES),
+    )
+    reference_frame: str | None = parameter(
+        None,
+        "Frame whose finest detail the revised version of the network keeps. By default that of "
+        "the weights, or as the published evaluation of the camera: "
+        + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
+        + ".",
+        topic=_NETWORKS,
+        choices=list(REFERENCE_FRAMES),
+    )
+    precision: str = parameter(
+        "float32",
+        "Number format in which the networks compute. bfloat16 differs by less than eight bits "
+        "show and saves memory, and time where the processor or GPU has instructions for it.",
+        topic=_NETWORKS,
+        choices=["float32", "bfloat16"],
+    )
+    stripes: bool = parameter(
+        True,
+        "Compute the two large levels of the networks in stripes: much less memory for the same "
+        "picture. Without effect on the SID baseline.",
+        topic=_NETWORKS,
+        may_change=True,
+    )
+    result_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder for the pictures and figures, new or empty unless --resume. By default in results: "
+        "<camera>_<split>_<mode> of a dataset, or sample_<camera>.",
+        topic=_OUTPUT,
+        may_change=True,
+    )
+    png16: bool = parameter(False, "Write pictures of 16 bit instead of 8.", topic=_OUTPUT)
+    lpips_graph: pathlib.Path | None = parameter(
+        None,
+        "Frozen LPIPS graph; by default ~/.lpips/net-lin_alex_v0.1.pb if it is there.",
+        topic=_OUTPUT,
+        exists="file",
+    )
+    figure: str | None = parameter(
+        None,
+        f"A figure of each burst as well, beside its picture; {_listed(FIGURES)}",
+        topic=_FIGURES,
+        choices=list(FIGURES),
+        may_change=True,
+    )
+    box: str | None = parameter(
+        None,
+        "Detail that --figure panel or teaser enlarges: row,column,rows,columns in pixels of the "
+        "picture. By default where there is most of it.",
+        topic=_FIGURES,
+        may_change=True,
+    )
+    sid_checkpoint: pathlib.Path | None = parameter(
+        None,
+        "Folder of the SID baseline's weights, for its two pictures in --figure teaser.",
+        topic=_FIGURES,
+        may_change=True,
+    )
+    report: bool = parameter(
+        False,
+        "At the end, write report.html: figures, plots and pictures of --result_dir on one page.",
+        topic=_OUTPUT,
+        may_change=True,
+    )
+    resume: bool = parameter(
+        False,
+        "Go on in --result_dir: bursts that are in metrics.csv and have their picture are left "
+        "out.",
+        topic=_OUTPUT,
+        may_change=True,
+    )
+    keep_going: bool = parameter(
+        False,
+        "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
+        "them at the end and exit with code 1.",
+        topic=_OUTPUT,
+        may_change=True,
+    )
+
+    def __post_init__(self):
+        for wrong, sentence in (
+            (
+                len(self.n_burst or []) > 1 and self.figure != "frames",
+                "several numbers in --n_burst belong to --figure frames: give that too, or one "
+                "number",
+            ),
+            (
+                self.box is not None and self.figure not in ("panel", "teaser"),
+                "--box belongs to --figure panel or teaser: give that too",
+            ),
+            (
+                self.sid_checkpoint is not None and self.figure != "teaser",
+                "--sid_checkpoint belongs to --figure teaser: give that too",
+            ),
+            (
+                self.figure is not None and self.mode != "burst",
+                "--figure shows what --mode burst restores: leave out the other mode",
+            ),
+            (
+                not self.short_dir and (self.long_dir or self.ratio),
+                "--long_dir and --ratio belong to the bursts of --short_dir: give that too",
+            ),
+            (
+                self.short_dir and not (self.long_dir or self.ratio),
+                "--short_dir needs --long_dir beside it, or --ratio if there are no long exposures",
+            ),
+        ):
+            if wrong:
+                raise InputError(sentence)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of frames, rising: one, or those that --figure frames plots."""
+        if self.n_burst is None:
+            return COUNTS if self.figure == "frames" else (FRAMES,)
+        try:
+            counts = tuple(sorted({int(text) for text in self.n_burst}))
+        except ValueError:
+            counts = ()
+        if not counts or counts[0] < 1:
+            raise InputError(
+                f"--n_burst={','.join(self.n_burst)} is no number of frames: give whole numbers "
+                f"from 1"
+            )
+        return counts
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """--result_dir, by default a folder in results that says what is restored."""
+        dataset = f"{self.camera}_{self.split}_{self.mode}"
+        name = dataset if self.short_dir else f"sample_{self.camera}"
+        return self.result_dir or pathlib.Path("results") / name
