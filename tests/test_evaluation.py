@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import imageio.v3 as iio
 import numpy as np
@@ -725,7 +726,7 @@ def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree,
     )
     path = tmp_path / "10003_00_10s.ARW"
     path.write_text("no raw file\n" * 999)
-    without_networks = None
+    without_networks = types.SimpleNamespace(white_balance=None)
     with pytest.raises(InputError, match="10003_00_10s.ARW is not a raw file"):
         protocol.evaluate(
             without_networks, [dataclasses.replace(burst, truth=path)], cameras.SONY, tmp_path
