@@ -1,17 +1,21 @@
 """Raw files as LibRaw reads them: every phase, both mosaics, levels, and what is refused."""
 
 import dataclasses
+import os
+import struct
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import rawpy
 import tifffile
+from PIL import Image
 
-from dbp_tf import simulate
+from dbp_tf import raw, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw import overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
+from tests import handmade_dng
 
 SIZES = {"bayer": (64, 76), "xtrans": (516, 522)}
 
@@ -157,7 +161,10 @@ def write_jpeg(path):
     [
         (lambda path: None, "there is no raw file"),
         (lambda path: path.touch(), "is empty"),
-        (lambda path: path.write_text("not a raw file\n" * 999), "is not a raw file that LibRaw"),
+        (
+            lambda path: path.write_text("not a raw file\n" * 999),
+            "is not a raw file that LibRaw can read, or it is damaged or cut short",
+        ),
         (write_jpeg, "is a finished picture.*already lost"),
         (write_linear, "holds no colour-filter mosaic"),
         (write_mosaic(("RG", "RB")), "neither Bayer nor X-Trans"),
@@ -177,10 +184,102 @@ def test_a_file_that_is_cut_short_is_named(tmp_path):
     path = tmp_path / "a.dng"
     simulate.write_dng(path, random_mosaic((256, 256)), SONY)
     whole = path.read_bytes()
-    for size in (len(whole) // 2, 3000, 300, 20):
+    for size in (len(whole) - 1, len(whole) // 2, 3000, 300, 20):
         path.write_bytes(whole[:size])
-        with pytest.raises(InputError, match="a.dng"):
+        with pytest.raises(InputError, match="a.dng is .*cut short .*copy it from the camera"):
             reading.read_raw(path)
+        with pytest.raises(InputError, match="a.dng"), reading.open_raw(path, unpack=False):
+            pass
+
+
+def test_libraw_prints_nothing_before_the_sentence(tmp_path, capfd):
+    # No DNG, so that LibRaw itself has to find out.
+    path = handmade_dng.write(tmp_path / "a.nef", random_mosaic((64, 76)), {50706: None})
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="a.nef is damaged or cut short .Input/output error"):
+        reading.read_raw(path)
+    assert capfd.readouterr().err == ""
+    with rawpy.RawPy() as opened, pytest.raises(rawpy.LibRawIOError):
+        opened.open_file(str(path))
+        opened.unpack()
+    assert "a.nef: Unexpected end of file" in capfd.readouterr().err
+
+
+def test_what_others_print_meanwhile_is_kept(tmp_path, capfd, monkeypatch):
+    simulate.write_dng(tmp_path / "a.dng", random_mosaic((64, 76)), SONY)
+
+    class Chatty(rawpy.RawPy):
+        def open_file(self, path):
+            os.write(2, b"important\nfile.nef: data corrupted at 12\n")
+            super().open_file(path)
+
+    monkeypatch.setattr(rawpy, "RawPy", Chatty)
+    reading.read_raw(tmp_path / "a.dng")
+    assert capfd.readouterr().err == "important\n"
+
+
+def raspberry_pi(path, behind):
+    exif = Image.Exif()
+    exif[271], exif[272] = "RaspberryPi", "RP_ov5647"
+    Image.new("RGB", (64, 64)).save(path, "JPEG", exif=exif)
+    path.write_bytes(path.read_bytes() + behind)
+
+
+def test_the_raw_samples_behind_a_raspberry_pi_s_jpeg_are_read(tmp_path):
+    """Camera module 1: 2592 x 1944 samples of 10 bits, four in five bytes, rows padded."""
+    rows, columns = 1944, 2592
+    values = np.random.default_rng(0).integers(12, 60, (rows, columns)).astype(np.uint16)
+    five = np.zeros((rows, columns // 4, 5), np.uint8)
+    five[..., :4] = (values >> 2).reshape(rows, -1, 4)
+    for place in range(4):
+        five[..., 4] |= ((values[:, place::4] & 3) << 2 * place).astype(np.uint8)
+    lines = np.zeros((rows, 3264), np.uint8)
+    lines[:, : columns * 5 // 4] = five.reshape(rows, -1)
+    header = bytearray(0x8000)
+    header[:5] = b"BRCMo"
+    format_and_filters = struct.pack("<HHHH24xHHBB", columns, rows, 0, 0, 0, 33, 0, 3)
+    header[0xB0 : 0xB0 + 32 + len(format_and_filters)] = b"ov5647".ljust(32, b"\0") + (
+        format_and_filters
+    )
+    samples = (bytes(header) + lines.tobytes()).ljust(6404096, b"\0")
+    raspberry_pi(tmp_path / "a.jpg", samples)
+    frame = reading.read_raw(tmp_path / "a.jpg")
+    assert frame.levels == "black 16, white 1023 (file)"
+    assert frame.layout is packing.BAYER and frame.offset == (0, 0)
+    # LibRaw's order of the samples within their five bytes is its own.
+    assert frame.mosaic.shape == (rows, columns)
+    assert sorted(frame.mosaic[100]) == sorted(values[100])
+
+
+def test_a_jpeg_whose_raw_samples_libraw_does_not_know(tmp_path):
+    raspberry_pi(tmp_path / "a.jpg", b"BRCMo" + bytes(5000))
+    with pytest.raises(InputError, match="a.jpg is the JPEG of a Raspberry Pi .* shoot DNG"):
+        reading.read_raw(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif"])
+def test_other_finished_pictures_stay_refused(tmp_path, brand):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(500))
+    with pytest.raises(InputError, match="a.heic is a finished picture"):
+        reading.read_raw(tmp_path / "a.heic")
+
+
+def test_a_dump_without_a_header_is_remarked_on(tmp_path):
+    # LibRaw takes a file of so many bytes for an AVT F-080C's.
+    values = np.random.default_rng(0).integers(0, 64, 1024 * 768).astype(np.uint8)
+    (tmp_path / "a.raw").write_bytes(values.tobytes())
+    frame = reading.read_raw(tmp_path / "a.raw")
+    (note,) = frame.notes
+    assert "no header that names its camera" in note
+    assert "(white level 255, brightest pixel 63)" in note and "give --black, --white" in note
+
+
+def test_the_readme_s_way(tmp_path):
+    simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), SONY)
+    frame = raw.read_raw(tmp_path / "a.dng")
+    assert isinstance(frame, raw.RawFrame)
+    assert frame.packed(100).shape == (32, 38, 4)
+    assert all(hasattr(raw, name) for name in raw.__all__)
 
 
 def test_the_other_camera_and_levels_without_room_are_refused(tmp_path):

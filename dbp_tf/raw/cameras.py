@@ -11,7 +11,7 @@ from dbp_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """What the method has to know of a camera.
+    """A camera as the method sees it: plain numbers and texts, as a JSON file could hold them.
 
     Attributes:
       name: the name flags use, "sony" or "fuji".
@@ -23,8 +23,8 @@ class Camera:
       channels: packed channels C (4 Bayer, 9 X-Trans).
       scale: output pixels per packed pixel S (2 Bayer, 3 X-Trans).
       xyz_to_camera: 3x3 row-major matrix, XYZ (D65) to linear camera RGB.
-      white_balance: multipliers (R, G, B) of daylight, green 1: what turns the matrix's image of
-        D65 white into equal values. The simulator uses them.
+      white_balance: multipliers (R, G, B) of daylight, green 1: they turn the matrix's image of
+        D65 white into equal values.
       padded_columns: columns the published evaluation adds at the right of a packed frame.
       reference_frame: reference of the published evaluation, "first" or "center".
       contextual_weight: weight of the contextual loss in the published training.
@@ -89,7 +89,7 @@ FUJI = Camera(
 CAMERAS = {camera.name: camera for camera in (SONY, FUJI)}
 
 
-def camera_named(name):
+def camera_named(name: str) -> Camera:
     """The camera called `name`; raises InputError that lists the known names."""
     try:
         return CAMERAS[name]

@@ -20,8 +20,9 @@ import numpy as np
 from dbp_tf.raw import tiff
 
 # Tags of the picture itself.
-_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 254, 258, 259, 262, 330
+_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 254, 259, 262, 330
 _SAMPLE_FORMAT, _CFA_LAYOUT = 339, 50711
+_STRIPS, _TILES = (273, 279), (324, 325)  # places and lengths in bytes
 _BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS = 50713, 50714, 50715, 50716
 _WHITE, _ACTIVE_AREA = 50717, 50829
 _SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE = 50974, 50975, 52547
@@ -34,13 +35,14 @@ _ANALOG_BALANCE, _WHITE_XY = 50727, 50729
 _BASELINE_EXPOSURE, _LINEAR_LIMIT = 50730, 50734
 
 _WANTED = frozenset(
-    {_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT, _CFA_LAYOUT}
+    {_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT, _CFA_LAYOUT}
     | {_BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS, _WHITE, _ACTIVE_AREA}
     | {_SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE, _NOISE_REDUCTION, *_OPCODES}
+    | {*_STRIPS, *_TILES}
     | {_VERSION, _BACKWARD_VERSION, *_MATRICES, *_CALIBRATIONS, *_ILLUMINANTS}
     | {_ANALOG_BALANCE, _WHITE_XY, _BASELINE_EXPOSURE, _LINEAR_LIMIT}
 )
-_LONG = frozenset({_DELTA_COLUMNS, _DELTA_ROWS, *_OPCODES})
+_LONG = frozenset({_DELTA_COLUMNS, _DELTA_ROWS, *_OPCODES, *_STRIPS, *_TILES})
 
 _COLOUR_FILTERS, _LINEAR = 32803, 34892
 _FLOATING_POINT = 3
@@ -106,6 +108,7 @@ class Facts:
       white_balance: (R, G, B), green 1, of AsShotWhiteXY.
       refusal: why the samples cannot be used, the rest of a sentence that begins with the file.
       compression: name of a compression that LibRaw does not read, and the way out.
+      size: bytes that the file has at the least if it is whole.
       notes: sentences about what the file asks for and is not done.
     """
 
@@ -119,6 +122,7 @@ class Facts:
     white_balance: tuple[float, float, float] | None = None
     refusal: str | None = None
     compression: str | None = None
+    size: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -127,15 +131,24 @@ class Facts:
         deltas = (self.delta_rows, self.delta_columns)
         return float(sum(delta.mean() for delta in deltas if delta is not None))
 
-    def black_at(self, top: int, left: int, shape: tuple[int, int]) -> np.ndarray:
-        """Black level [rows, columns] of raw pixels from (top, left) on, without the deltas."""
-        rows, columns = (
-            (start + np.arange(size) - margin) % period
-            for start, size, margin, period in zip(
-                (top, left), shape, (self.area or (0, 0))[:2], self.black.shape, strict=True
-            )
-        )
-        return self.black[np.ix_(rows, columns)]
+
+def black_at(
+    block: np.ndarray, area: tuple[int, ...] | None, top: int, left: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Black level [rows, columns] of raw pixels from (top, left) on, in DN.
+
+    Args:
+      block: `Facts.black`.
+      area: `Facts.area`.
+      top, left: of the first pixel in the raw pixels.
+      shape: rows and columns.
+    """
+    corner = (area or (0, 0))[:2]
+    rows, columns = (
+        (start + np.arange(size) - margin) % period
+        for start, size, margin, period in zip((top, left), shape, corner, block.shape, strict=True)
+    )
+    return block[np.ix_(rows, columns)]
 
 
 def read_facts(path: str | os.PathLike[str]) -> Facts:
@@ -160,7 +173,7 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
     return _facts_of(first, pictures[0]) if pictures else Facts()
 
 
-def correct(samples: np.ndarray, facts: Facts) -> None:
+def correct(samples: np.ndarray, facts: Facts, black: float, white: float) -> None:
     """Makes the changes that a file asks for and LibRaw leaves undone, in place.
 
     Black level differences of rows and columns become the same everywhere; opcodes change the
@@ -168,7 +181,9 @@ def correct(samples: np.ndarray, facts: Facts) -> None:
 
     Args:
       samples: [rows, columns] uint16, all of the sensor's raw pixels.
-      facts: of the file, with both levels.
+      facts: of the file.
+      black: level in DN of a file that says none.
+      white: level in DN.
     """
     if facts.delta_rows is None and facts.delta_columns is None and not facts.opcodes:
         return
@@ -180,11 +195,12 @@ def correct(samples: np.ndarray, facts: Facts) -> None:
         if given is not None and len(given) == len(delta):
             delta[:] = given
     mean = np.float32(facts.mean_delta)
-    span = np.float32(facts.white - facts.black.max() - mean)
+    block = np.array([[black]]) if facts.black is None else facts.black
+    span = np.float32(white - block.max() - mean)
     for start in range(0, rows, _BAND_ROWS):
         band = active[start : start + _BAND_ROWS]
-        black = facts.black_at(top + start, left, band.shape).astype(np.float32)
-        signal = band - black
+        level = black_at(block, facts.area, top + start, left, band.shape).astype(np.float32)
+        signal = band - level
         signal -= deltas[0][start : start + len(band), None] + deltas[1]
         if facts.opcodes and span > 0:
             signal /= span
@@ -192,7 +208,7 @@ def correct(samples: np.ndarray, facts: Facts) -> None:
             for opcode in facts.opcodes:
                 _apply(opcode, signal, start, (rows, columns))
             signal = np.minimum(signal, most) * span
-        signal += black + mean
+        signal += level + mean
         band[:] = np.clip(np.rint(signal), 0, 65535)
 
 
@@ -234,8 +250,20 @@ def _facts_of(first, picture):
         white_balance=_balance_of_white(both),
         refusal=_refusal(picture),
         compression=_COMPRESSIONS.get(compression),
+        size=_size(picture),
         notes=tuple(notes),
     )
+
+
+def _size(tags):
+    ends = [
+        place + length
+        for places, lengths in (_STRIPS, _TILES)
+        for place, length in zip(
+            tiff.numbers(tags, places), tiff.numbers(tags, lengths), strict=False
+        )
+    ]
+    return int(max(ends, default=0))
 
 
 def _area(tags):

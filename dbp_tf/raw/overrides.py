@@ -1,6 +1,7 @@
-"""What the user knows better than a raw file: levels, colour filters, active area."""
+"""Levels, colour filters and active area that the user gives instead of the raw file."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
@@ -8,7 +9,7 @@ from dbp_tf.raw import packing
 
 @dataclasses.dataclass(frozen=True)
 class Overrides:
-    """What is not to be taken from the file; None leaves it to the file.
+    """The user's values; None leaves one to the file.
 
     Attributes:
       black: raw values of no light, in DN: one for all, three (R, G, B), or four for a Bayer
@@ -25,17 +26,17 @@ class Overrides:
     active_area: tuple[int, int, int, int] | None = None
 
     @property
-    def levels_given(self):
+    def levels_given(self) -> str:
         """Which levels the user gave, for the log: "--black", "--white", both or nothing."""
         given = [name for name in ("black", "white") if getattr(self, name) is not None]
         return " and ".join(f"--{name}" for name in given)
 
     @property
-    def area_given(self):
+    def area_given(self) -> str:
         """The flag of the active area as the user gave it, for the log and errors, or nothing."""
         return f"--active_area={','.join(map(str, self.active_area))}" if self.active_area else ""
 
-    def black_of(self, layout):
+    def black_of(self, layout: packing.Layout) -> tuple[float, ...] | None:
         """Black level of each packed channel [C] in DN; None if the user gave none."""
         if self.black is None or len(self.black) == 1:
             return self.black and self.black * layout.channels
@@ -53,8 +54,13 @@ class Overrides:
 NOTHING = Overrides()
 
 
-def parse(black=None, white=None, pattern=None, active_area=None):
-    """The `Overrides` that flags say.
+def parse(
+    black: Sequence[str] | None = None,
+    white: float | None = None,
+    pattern: str | None = None,
+    active_area: Sequence[str] | None = None,
+) -> Overrides:
+    """The `Overrides` of flags.
 
     Args:
       black: texts of 1, 3 or 4 numbers.
@@ -66,16 +72,18 @@ def parse(black=None, white=None, pattern=None, active_area=None):
     Raises:
       InputError: names the flag.
     """
+    levels = area = None
     if black is not None:
-        black = _numbers("--black", black, (1, 3, 4), "one number, R,G,B or R,G,B,G")
+        levels = _numbers("--black", black, (1, 3, 4), "one number, R,G,B or R,G,B,G")
     if active_area is not None:
-        area = _numbers("--active_area", active_area, (4,), "TOP,LEFT,ROWS,COLUMNS")
-        if any(number != int(number) for number in area):
+        top, left, rows, columns = _numbers(
+            "--active_area", active_area, (4,), "TOP,LEFT,ROWS,COLUMNS"
+        )
+        area = int(top), int(left), int(rows), int(columns)
+        if area != (top, left, rows, columns):
             raise InputError("--active_area: give whole numbers of raw pixels")
-        active_area = tuple(map(int, area))
-    if pattern is not None:
-        pattern = _pattern(pattern)
-    return Overrides(black, white, pattern, active_area)
+    filters = None if pattern is None else _pattern(pattern)
+    return Overrides(levels, white, filters, area)
 
 
 def _numbers(flag, texts, counts, wanted):

@@ -8,6 +8,7 @@ weights see each colour in the channel they were trained on.
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # The largest exposure ratio of the published code, which the networks were trained with.
 MAX_RATIO = 300.0
@@ -33,12 +34,12 @@ class Layout:
     sites: tuple[tuple[tuple[int, int], ...], ...]
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Packed channels C."""
         return len(self.sites)
 
     @property
-    def scale(self):
+    def scale(self) -> int:
         """Mosaic pixels per packed pixel, along rows and along columns (S)."""
         return self.period // self.cells
 
@@ -90,7 +91,7 @@ def _samples(layout):
             yield packed, (slice(row, None, layout.period), slice(column, None, layout.period))
 
 
-def pack(mosaic, layout):
+def pack(mosaic: np.ndarray, layout: Layout) -> np.ndarray:
     """Packs a mosaic whose first sample is the layout's (0, 0).
 
     Args:
@@ -110,7 +111,7 @@ def pack(mosaic, layout):
     return packed
 
 
-def unpack(packed, layout, out=None):
+def unpack(packed: np.ndarray, layout: Layout, out: np.ndarray | None = None) -> np.ndarray:
     """Puts packed samples back where `pack` took them from.
 
     Args:
@@ -131,8 +132,13 @@ def unpack(packed, layout, out=None):
     return out
 
 
-def normalise(samples, black, white, ratio=1.0):
-    """Raw values to the network's range: max(DN - black, 0) / (white - black) * ratio, cut at 1.
+def normalise(
+    samples: np.ndarray,
+    black: ArrayLike,
+    white: float,
+    ratio: ArrayLike = 1.0,
+) -> np.ndarray:
+    """Raw values in the network's range: max(DN - black, 0) / (white - black) * ratio, at most 1.
 
     Args:
       samples: [H, W, C] raw values in DN.
@@ -145,15 +151,15 @@ def normalise(samples, black, white, ratio=1.0):
       [H, W, C] float32 in 0..1.
     """
     signal = samples.astype(np.float32)
-    black = np.asarray(black, np.float32)
-    signal -= black
+    level = np.asarray(black, np.float32)
+    signal -= level
     np.maximum(signal, 0, out=signal)
-    signal /= np.float32(white) - black
-    signal *= np.float32(ratio)
+    signal /= np.float32(white) - level
+    signal *= np.asarray(ratio, np.float32)
     return np.minimum(signal, 1, out=signal)
 
 
-def halve(pictures):
+def halve(pictures: np.ndarray) -> np.ndarray:
     """The mean of every 2 x 2 pixels, [..., rows, columns, channels] of even size.
 
     What the published bilinear resize comes to for even sizes; `networks.half_size` without
@@ -166,7 +172,7 @@ def halve(pictures):
     return np.ascontiguousarray(total)
 
 
-def phase_of(colours, layout):
+def phase_of(colours: ArrayLike, layout: Layout) -> tuple[int, int] | None:
     """Where the layout starts in a mosaic.
 
     Args:

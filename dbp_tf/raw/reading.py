@@ -8,6 +8,9 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
+import tempfile
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +20,7 @@ from dbp_tf.errors import InputError
 from dbp_tf.raw import dng, levels, packing, white_balance
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.overrides import NOTHING, Overrides
+from dbp_tf.raw.white_balance import Multipliers
 
 # Endings of the raw files that LibRaw reads; a folder's other files are passed over.
 RAW_SUFFIXES = frozenset(
@@ -28,6 +32,8 @@ RAW_SUFFIXES = frozenset(
 # Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
 # claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.
 _MOST_PIXELS_PER_BYTE = 64
+
+_REMARK = re.compile(rb": (Unexpected end of file|data corrupted at -?\d+)$", re.MULTILINE)
 
 # Bytes 4 to 12 of HEIC and AVIF pictures.
 _FINISHED_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypavis")
@@ -75,7 +81,7 @@ class RawFrame:
     black: tuple[float, ...]
     white: float
     level_source: str
-    white_balance: tuple[float, float, float] | None
+    white_balance: Multipliers | None
     visible: tuple[int, int]
     flip: int = 0
     notes: tuple[str, ...] = ()
@@ -98,7 +104,7 @@ class RawFrame:
     def packed(
         self,
         ratio: float | np.ndarray = 1.0,
-        trained: white_balance.Multipliers | None = None,
+        trained: Multipliers | None = None,
     ) -> np.ndarray:
         """The packed frame [H, W, C], float32 in 0..1.
 
@@ -148,23 +154,25 @@ def _open(path, unpack=True):
     facts = dng.read_facts(path)
     if facts.refusal:
         raise InputError(f"{path} {facts.refusal}")
+    size = path.stat().st_size
+    if facts.size > size:
+        raise InputError(
+            f"{path} is damaged or cut short (it has {size} of {facts.size} bytes): copy it from "
+            f"the camera again"
+        )
     try:
-        raw = rawpy.RawPy()
-        # A file object would be read by Python in one gulp; LibRaw maps the file itself.
-        try:
+        with _without_remarks():
+            raw = rawpy.RawPy()
+            # A file object would be read by Python in one gulp; LibRaw maps the file itself.
             raw.open_file(os.fspath(path))
-        except UnicodeEncodeError:
-            # LibRaw's wrapper takes names in UTF-8 only.
-            with path.open("rb") as file:
-                raw.open_buffer(file)
-        pixels = raw.sizes.raw_height * raw.sizes.raw_width
-        if pixels > _MOST_PIXELS_PER_BYTE * path.stat().st_size:
-            raise InputError(
-                f"{path} is damaged or cut short (it claims {pixels} pixels in "
-                f"{path.stat().st_size} bytes): copy it from the camera again"
-            )
-        if unpack:
-            raw.unpack()
+            pixels = raw.sizes.raw_height * raw.sizes.raw_width
+            if pixels > _MOST_PIXELS_PER_BYTE * size:
+                raise InputError(
+                    f"{path} is damaged or cut short (it claims {pixels} pixels in {size} bytes): "
+                    f"copy it from the camera again"
+                )
+            if unpack:
+                raw.unpack()
     except rawpy.LibRawFileUnsupportedError:
         raise InputError(_unsupported(path, head, facts)) from None
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
@@ -174,12 +182,38 @@ def _open(path, unpack=True):
     with contextlib.closing(raw):
         facts = _in_libraws_scale(facts, raw)
         if unpack and _holds_mosaic(raw):
-            known = facts
-            if known.black is None:
-                black = max(min(raw.black_level_per_channel) - facts.mean_delta, 0)
-                known = dataclasses.replace(facts, black=np.array([[black]]))
-            dng.correct(raw.raw_image, known)
+            black = max(min(raw.black_level_per_channel) - facts.mean_delta, 0)
+            dng.correct(raw.raw_image, facts, black, _white_of(raw, facts))
         yield raw, facts
+
+
+@contextlib.contextmanager
+def _without_remarks():
+    """Keeps LibRaw from printing about damaged files, of which it also raises an error.
+
+    It does so from C, which only the file descriptor can keep quiet. Other threads read while the
+    networks work, whose last words must not get lost: there LibRaw may print.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            said = stack.enter_context(tempfile.TemporaryFile())
+            error_output = os.dup(2)
+            os.dup2(said.fileno(), 2)
+            stack.callback(_give_back, error_output, said)
+        yield
+
+
+def _give_back(error_output, said):
+    """Standard error as it was, with all that was said meanwhile but LibRaw's remarks."""
+    os.dup2(error_output, 2)
+    os.close(error_output)
+    said.seek(0)
+    for line in said:
+        if not _REMARK.search(line):
+            os.write(2, line)
 
 
 def _finished(path):
@@ -194,8 +228,13 @@ def _unsupported(path, head, facts):
     if facts.compression:
         name, _, way_out = facts.compression.partition(": ")
         return f"{path} is compressed with {name}, which LibRaw does not read: {way_out}"
-    # A Raspberry Pi's JPEG holds raw samples behind the picture, which LibRaw finds.
     if head.startswith(b"\xff\xd8\xff"):
+        # LibRaw finds the raw samples behind the picture of some of a Raspberry Pi's cameras.
+        if b"BRCMo" in path.read_bytes():
+            return (
+                f"{path} is the JPEG of a Raspberry Pi whose raw samples LibRaw does not read: "
+                f"shoot DNG (rpicam-still --raw), or convert it with PyDNG"
+            )
         return _finished(path)
     return (
         f"{path} is not a raw file that LibRaw can read, or it is damaged or cut short: copy it "
@@ -204,16 +243,20 @@ def _unsupported(path, head, facts):
 
 
 def _in_libraws_scale(facts, raw):
-    """Facts with a black and a white level, in DN of the samples that LibRaw gives."""
-    if facts.floating_point:
-        scale = raw.white_level / (facts.white or 1)
-        scaled = {
-            name: getattr(facts, name) * scale
-            for name in ("black", "delta_rows", "delta_columns")
-            if getattr(facts, name) is not None
-        }
-        facts = dataclasses.replace(facts, white=float(raw.white_level), **scaled)
-    return dataclasses.replace(facts, white=facts.white or float(raw.white_level))
+    """Facts with levels in DN of the samples that LibRaw gives."""
+    if not facts.floating_point:
+        return facts
+    scale = raw.white_level / (facts.white or 1)
+    scaled = {
+        name: getattr(facts, name) * scale
+        for name in ("black", "delta_rows", "delta_columns")
+        if getattr(facts, name) is not None
+    }
+    return dataclasses.replace(facts, white=None, **scaled)
+
+
+def _white_of(raw, facts):
+    return facts.white or float(raw.white_level)
 
 
 def _holds_mosaic(raw):
@@ -291,16 +334,17 @@ def _levels_of_file(raw, facts, layout, area, offset):
         colours = _site_colours(raw, layout.period, area, offset)
         blacks = raw.black_level_per_channel
         black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
-        return levels.Levels(black, facts.white, "file")
+        return levels.Levels(black, _white_of(raw, facts), "file")
     # LibRaw cuts off decimals, and of all but the smallest blocks it tells the least level alone.
     # So many blocks are a whole number of the filters' periods.
     shape = tuple(layout.period * size for size in facts.black.shape)
-    block = facts.black_at(area[0] + offset[0], area[1] + offset[1], shape) + facts.mean_delta
-    sites = packing.pack(block, layout)
+    start = area[0] + offset[0], area[1] + offset[1]
+    block = dng.black_at(facts.black, facts.area, *start, shape)
+    sites = packing.pack(block + facts.mean_delta, layout)
     spread = np.ptp(sites, (0, 1)).max()
     source = f"file; its black differs by {spread:g} within a channel, whose mean is taken"
     black = tuple(map(float, sites.mean((0, 1))))
-    return levels.Levels(black, facts.white, source if spread else "file")
+    return levels.Levels(black, _white_of(raw, facts), source if spread else "file")
 
 
 def _with_given(found, given, layout):
@@ -392,7 +436,7 @@ def read_raw(
 
 def read_white_balance(
     path: str | os.PathLike[str],
-) -> white_balance.Multipliers | None:
+) -> Multipliers | None:
     """`RawFrame.white_balance` of a file, without decoding its pixels."""
     with _open(path, unpack=False) as (raw, facts):
         return _white_balance(raw, facts)[0]

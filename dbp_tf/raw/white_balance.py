@@ -93,7 +93,7 @@ def trained_for(text: str, camera: Camera) -> Multipliers | None:
         ) from None
 
 
-def checked(multipliers: Sequence[float], source) -> Multipliers:
+def checked(multipliers: Sequence[float | str], source) -> Multipliers:
     """Multipliers (R, G, B) with green brought to 1.
 
     Raises:
@@ -198,20 +198,22 @@ def scales(
     said = "the file notes none" if noted is None else f"the file notes {_text(noted)}"
     if choice == "none":
         return (1.0, 1.0, 1.0), f"white balance: {said}; left to the network"
-    if needs_estimate(choice, noted):
-        said += f"; {_text(estimated)} estimated from the signal, grey on average"
-        multipliers = estimated
-    elif choice == "camera":
-        multipliers = noted
-    else:
+    if isinstance(choice, tuple):
         said += f"; {_text(choice)} given"
         multipliers = choice
+    elif choice == "camera" and noted is not None:
+        multipliers = noted
+    elif estimated is None:
+        raise ValueError("the white balance of this file has to be estimated first")
+    else:
+        said += f"; {_text(estimated)} estimated from the signal, grey on average"
+        multipliers = estimated
     factors = _quotient(multipliers, trained)
     return factors, f"white balance: {said}; colours scaled by {_text(factors)}"
 
 
 def _quotient(here: Multipliers, there: Multipliers) -> Multipliers:
-    return tuple(a / b for a, b in zip(here, there, strict=True))
+    return here[0] / there[0], here[1] / there[1], here[2] / there[2]
 
 
 def channel_colours(layout: Layout) -> tuple[str, ...]:
