@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import dbp_tf
 from dbp_tf.errors import InputError
+from dbp_tf.models import released
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.restore.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
 
@@ -200,7 +201,7 @@ def test_loaded_in_bfloat16_they_restore_as_when_turned_into_it(data, tmp_path, 
 def test_half_precision_files_are_half_as_large_and_close(tmp_path):
     model = untrained(NetworkSpec(width=8, residual_blocks=1))
     dbp_tf.save_pretrained(model, tmp_path / "full")
-    dbp_tf.save_pretrained(model, tmp_path / "half", half=True)
+    dbp_tf.save_pretrained(model, tmp_path / "half", bits=16)
     sizes = [(tmp_path / kind / WEIGHTS_FILE).stat().st_size for kind in ("half", "full")]
     assert sizes[0] < 0.55 * sizes[1]
     loaded = dbp_tf.load_pretrained(tmp_path / "half")
@@ -261,6 +262,93 @@ def test_weights_say_the_white_balance_they_were_trained_for(tmp_path, data):
         (tmp_path / SPEC_FILE).write_text(json.dumps(description | {"white_balance": wrong}))
         with pytest.raises(InputError, match=f"{SPEC_FILE} says white_balance .* three mult"):
             dbp_tf.load_pretrained(tmp_path)
+
+
+def test_weights_in_8_bits_have_a_scale_for_each_output_channel(tmp_path):
+    model = untrained(NetworkSpec(width=8, residual_blocks=1))
+    rng = np.random.default_rng(0)
+    for network in model.models.values():
+        for weight in network.weights:
+            # Channels of very different size.
+            weight.assign(weight * rng.uniform(0.01, 1, weight.shape[-1]))
+    kernel = model.coarse.get_layer("g_conv1_1").kernel
+    kernel.assign(kernel * [0, *[1] * 7])
+    for bits in (8, 32):
+        dbp_tf.save_pretrained(model, tmp_path / str(bits), bits=bits)
+    sizes = [(tmp_path / str(bits) / WEIGHTS_FILE).stat().st_size for bits in (8, 32)]
+    assert sizes[0] < 0.4 * sizes[1]
+    loaded = dbp_tf.load_pretrained(tmp_path / "8")
+    theirs = released.published_variables(loaded.models)
+    for name, ours in released.published_variables(model.models).items():
+        ours, stored = np.asarray(ours), np.asarray(theirs[name])
+        if ours.ndim == 1:
+            np.testing.assert_array_equal(ours, stored)
+            continue
+        # The published up-convolutions are [rows, columns, outputs, inputs].
+        outputs = 2 if name.startswith(("Variable", "deconv")) else ours.ndim - 1
+        others = tuple(axis for axis in range(ours.ndim) if axis != outputs)
+        step = np.abs(ours).max(others, keepdims=True) / 127
+        assert (np.abs(ours - stored) <= 0.501 * step).all(), name
+    with pytest.raises(InputError, match="8, 16 or 32 bits, not 4"):
+        dbp_tf.save_pretrained(model, tmp_path, bits=4)
+
+
+def test_any_file_of_the_weights_may_be_given(v1, tmp_path):
+    expected = dbp_tf.load_pretrained(v1)
+    (v1 / "model.ckpt.meta").write_bytes(b"a graph")
+    for name in ("model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.ckpt.meta"):
+        assert_same_weights(expected, dbp_tf.load_pretrained(v1 / name))
+    assert_same_weights(expected, dbp_tf.load_pretrained(v1 / "checkpoint"))
+    dbp_tf.save_pretrained(expected, tmp_path / "own")
+    for name in (SPEC_FILE, WEIGHTS_FILE):
+        assert_same_weights(expected, dbp_tf.load_pretrained(tmp_path / "own" / name))
+    (tmp_path / "picture.png").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="picture.png holds no weights"):
+        dbp_tf.load_pretrained(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("name", ["run [1]", "a*b?", "back\\slash"])
+def test_signs_in_paths_are_no_patterns(v1, tmp_path, name):
+    expected = dbp_tf.load_pretrained(v1)
+    folder = tmp_path / name
+    dbp_tf.save_pretrained(expected, folder / "own")
+    assert_same_weights(expected, dbp_tf.load_pretrained(folder / "own"))
+    shutil.copytree(v1, folder / "released")
+    assert_same_weights(expected, dbp_tf.load_pretrained(folder / "released"))
+    for path in (folder / "released").glob("model.ckpt.*"):
+        path.rename(path.with_name(path.name.replace("model", name)))
+    (folder / "released" / "checkpoint").unlink()
+    for path in (folder / "released", folder / "released" / f"{name}.ckpt"):
+        assert_same_weights(expected, dbp_tf.load_pretrained(path))
+
+
+def test_a_frozen_graph(v1, tmp_path):
+    graph = tf.compat.v1.GraphDef()
+    for name, value in values_of(v1).items():
+        node = graph.node.add(name=name, op="Const")
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        graph.node.add(name=f"{name}/read", op="Identity", input=[name])
+    # Graphs are full of others.
+    for name in ("resize/size", "g_conv1_1/Conv2D/dilation", "LeakyRelu/alpha"):
+        node = graph.node.add(name=name, op="Const")
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([1, 2]))
+    path = tmp_path / "frozen_model.pb"
+    path.write_bytes(graph.SerializeToString())
+    expected = dbp_tf.load_pretrained(v1)
+    for given in (path, tmp_path):
+        loaded = dbp_tf.load_pretrained(given)
+        assert loaded.spec == expected.spec
+        assert_same_weights(expected, loaded)
+    del graph.node[0]
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(InputError, match="frozen_model.pb does not fit its network: 1 missing"):
+        dbp_tf.load_pretrained(path)
+    path.write_bytes(b"not a graph")
+    with pytest.raises(InputError, match="frozen_model.pb is damaged or no frozen graph"):
+        dbp_tf.load_pretrained(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="it has no convolution g_conv1_1/weights"):
+        dbp_tf.load_pretrained(path)
 
 
 def test_damage_to_the_projects_own_format(tmp_path):

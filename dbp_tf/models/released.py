@@ -1,15 +1,25 @@
-"""Released checkpoints: TensorFlow 1 Saver files, their variable names and what they tell.
+"""Released weights, TensorFlow 1 checkpoints and frozen graphs: their names and what they tell.
 
 All published names stand in this module. A convolution's variables are named as its layer,
 `<layer>/weights` and `<layer>/biases`; the exceptions are in the tables below.
 """
 
+import contextlib
+import dataclasses
+import glob
 import math
+import os
 import pathlib
 import re
+import tempfile
+from collections.abc import Callable, Iterator
 
+import keras
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
+from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
 
@@ -26,11 +36,31 @@ UP_CONVOLUTIONS = {
 }
 WEIGHT_NAMES = {"kernel": "weights", "bias": "biases"}
 
+# Frozen graphs have other constants beside the weights.
+_PUBLISHED_NAME = re.compile(
+    r"g_\w+/(weights|biases|InstanceNorm/(gamma|beta))|(Variable|deconv_fine_0)(_\d+)?"
+)
 _OPTIMIZER_SLOT = re.compile(r"(.*/Adam(_1)?|beta[12]_power)")
+_CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
 _RESIDUAL = re.compile(r"g_res(\d+)_conv1_fine/weights")
 
 
-def published_name(layer, weight):
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """Weights as they are stored.
+
+    Attributes:
+      source: what to call them in errors.
+      shapes: {published name: shape}.
+      read: function of a published name that returns the array.
+    """
+
+    source: str
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], np.ndarray]
+
+
+def published_name(layer: str, weight: str) -> str:
     """The published name of a weight: layer "g_res0_conv1_fine_norm", weight "gamma", ..."""
     if layer in UP_CONVOLUTIONS:
         return UP_CONVOLUTIONS[layer]
@@ -39,7 +69,7 @@ def published_name(layer, weight):
     return f"{layer.removesuffix('_norm')}/InstanceNorm/{weight}"
 
 
-def published_variables(models):
+def published_variables(models: dict[str, keras.Model]) -> dict[str, keras.Variable]:
     """{published name: Keras variable} of the networks that `network_spec.build` returns."""
     table = {}
     for model in models.values():
@@ -57,8 +87,8 @@ def _weighted_layers(model):
             yield layer
 
 
-def find_prefix(path):
-    """The checkpoint prefix in a folder, or the prefix itself.
+def find_prefix(path: str | os.PathLike) -> str | None:
+    """The checkpoint prefix in a folder, or the prefix itself, also given as one of its files.
 
     The published `checkpoint` file carries its author's absolute path; only the last part of
     it counts, in the folder the file lies in.
@@ -70,6 +100,8 @@ def find_prefix(path):
       InputError: several checkpoints and no word which, or the `.data` file is missing.
     """
     path = pathlib.Path(path)
+    if not path.is_dir():
+        path = path.with_name(_CHECKPOINT_FILE.sub("", path.name))
     if path.is_dir():
         prefixes = sorted(index.with_suffix("") for index in path.glob("*.index"))
         if len(prefixes) > 1:
@@ -89,7 +121,7 @@ def find_prefix(path):
         prefix = path
     else:
         return None
-    if not any(prefix.parent.glob(f"{prefix.name}.data-*-of-*")):
+    if not any(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*")):
         raise InputError(
             f"{prefix}.index has no {prefix.name}.data-00000-of-00001 beside it: copy that too"
         )
@@ -104,21 +136,84 @@ def _latest_name(checkpoint_file):
     return re.split(r"[/\\]", match[1])[-1] if match else None
 
 
-def open_checkpoint(prefix):
-    """(reader, {variable name: shape}) of a checkpoint, optimizer slots left out."""
+@contextlib.contextmanager
+def open_checkpoint(prefix: str) -> Iterator[Arrays]:
+    """The variables of a checkpoint, optimizer slots left out.
+
+    Raises:
+      InputError: it cannot be read; also where `Arrays.read` finds it damaged.
+    """
+    with _plain_prefix(pathlib.Path(prefix)) as plain:
+        try:
+            reader = tf.train.load_checkpoint(plain)
+            shapes = reader.get_variable_to_shape_map()
+        except (tf.errors.OpError, ValueError) as error:
+            raise InputError(
+                f"{prefix}.index is not a readable TensorFlow checkpoint ({_first_line(error)})"
+            ) from None
+
+        def read(name):
+            try:
+                return reader.get_tensor(name)
+            except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+                raise InputError(
+                    f"{prefix}.data-00000-of-00001 is damaged or cut short "
+                    f"({_first_line(error)}): copy it again"
+                ) from None
+
+        names = [name for name in shapes if not _OPTIMIZER_SLOT.fullmatch(name)]
+        yield Arrays(prefix, {name: tuple(shapes[name]) for name in names}, read)
+
+
+@contextlib.contextmanager
+def _plain_prefix(prefix):
+    """The prefix of a checkpoint as TensorFlow finds it, which takes `[` and `*` for patterns."""
+    if not set(prefix.name) & set("*?[]\\"):
+        yield os.path.join(files.plain_alias(prefix.parent), prefix.name)
+        return
+    with tempfile.TemporaryDirectory() as links:
+        for path in prefix.parent.iterdir():
+            if path.name.startswith(f"{prefix.name}."):
+                link = os.path.join(links, "model" + path.name.removeprefix(prefix.name))
+                os.symlink(path.absolute(), link)
+        yield os.path.join(links, "model")
+
+
+def read_frozen_graph(path: pathlib.Path) -> Arrays:
+    """The weights in a frozen graph, the constants that carry published names.
+
+    Raises:
+      InputError: it is no frozen graph, or damaged.
+    """
+    graph = tf.compat.v1.GraphDef()
     try:
-        reader = tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError) as error:
+        graph.ParseFromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
         raise InputError(
-            f"{prefix}.index is not a readable TensorFlow checkpoint ({str(error).splitlines()[0]})"
+            f"{path} is damaged or no frozen graph ({_first_line(error)}): copy it again"
         ) from None
-    shapes = reader.get_variable_to_shape_map()
-    return reader, {
-        name: tuple(shape) for name, shape in shapes.items() if not _OPTIMIZER_SLOT.fullmatch(name)
+    tensors = {
+        node.name: node.attr["value"].tensor
+        for node in graph.node
+        if node.op == "Const" and _PUBLISHED_NAME.fullmatch(node.name)
+    }
+    shapes = {
+        name: tuple(axis.size for axis in tensor.tensor_shape.dim)
+        for name, tensor in tensors.items()
     }
 
+    def read(name):
+        try:
+            return tf.make_ndarray(tensors[name])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is damaged at {name} ({_first_line(error)}): copy it again"
+            ) from None
 
-def spec_of(shapes, source):
+    return Arrays(os.fspath(path), shapes, read)
+
+
+def spec_of(shapes: dict[str, tuple[int, ...]], source: str) -> NetworkSpec:
     """Reads the `NetworkSpec` off the variable shapes.
 
     Args:
@@ -133,7 +228,7 @@ def spec_of(shapes, source):
         if len(shapes.get(name, ())) != 4:
             raise InputError(
                 f"{source} is not a checkpoint of the published networks: it has no convolution "
-                f"{name} (it holds {_listed(sorted(shapes))})"
+                f"{name} (it holds {_listed(sorted(shapes)) or 'no weights'})"
             )
         return shapes[name][axis]
 
@@ -184,7 +279,9 @@ def _scale(outputs, source):
     return scale
 
 
-def check(variables, shapes, source):
+def check(
+    variables: dict[str, keras.Variable], shapes: dict[str, tuple[int, ...]], source: str
+) -> None:
     """Raises InputError that lists what is missing, unknown or of another shape, if anything is.
 
     Args:
@@ -209,23 +306,20 @@ def check(variables, shapes, source):
         )
 
 
-def restore(models, reader, shapes, source):
-    """Fills the networks with a checkpoint's values.
+def fill(models: dict[str, keras.Model], arrays: Arrays) -> None:
+    """Fills networks with stored values, one array in memory at a time.
 
     Raises:
-      InputError: see `check`, or the values cannot be read; then no network is changed.
+      InputError: see `check`, before anything is changed; or a value cannot be read.
     """
     variables = published_variables(models)
-    check(variables, shapes, source)
-    try:
-        values = {name: reader.get_tensor(name) for name in variables}
-    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
-        raise InputError(
-            f"{source}.data-00000-of-00001 is damaged or cut short "
-            f"({str(error).splitlines()[0]}): copy it again"
-        ) from None
-    for name, value in values.items():
-        variables[name].assign(value)
+    check(variables, arrays.shapes, arrays.source)
+    for name, variable in variables.items():
+        variable.assign(np.asarray(arrays.read(name), np.float32))
+
+
+def _first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _listed(names, most=20):

@@ -1,15 +1,19 @@
 """Weights on disk.
 
-Two formats load: the published TensorFlow 1 checkpoints, and the project's own, a folder with
-`network.json` (the spec) and `model.weights.h5` (Keras).
+Three formats load: the published TensorFlow 1 checkpoints, the published frozen graph, and the
+project's own, a folder with `network.json` (what the network is) and `model.weights.h5` (HDF5:
+one array for each published name).
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
+import h5py
 import keras
 import numpy as np
 
@@ -21,19 +25,25 @@ from dbp_tf.restore.enhancer import Enhancer, empty
 
 SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
-FORMAT = 1
+FROZEN_FILE = "frozen_model.pb"
 
-# Families as files of version 0.1 call them.
+# Version 0.1 wrote format 1, which knew neither these families nor 8 bits.
+FORMAT = 2
+_FORMATS = (1, 2)
 _OLD_FAMILIES = {"burst": "fine", "single": "sid"}
 _REVISED_ONLY = ("residual_blocks", "squeeze_excite", "reference_frame")
 
+# The arrays' group in WEIGHTS_FILE.
+_GROUP = "layers/__named_arrays/vars"
+_LEVELS = 127
 
-def load_pretrained(path, precision="float32"):
+
+def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enhancer:
     """Loads weights.
 
     Args:
-      path: a folder with a TensorFlow 1 checkpoint or the project's own weights, or the prefix
-        of a checkpoint.
+      path: a folder with a TensorFlow 1 checkpoint, the published frozen graph or the project's own
+        weights; or the prefix of a checkpoint, or a file of any of them.
       precision: "float32" or "bfloat16", in which the weights are held, rounded to it for good,
         and which the networks compute in unless they are asked for the other one.
 
@@ -45,129 +55,133 @@ def load_pretrained(path, precision="float32"):
         mixed families.
     """
     path = files.expand(path)
+    if path.name in (SPEC_FILE, WEIGHTS_FILE, "checkpoint") and path.is_file():
+        path = path.parent
     if (path / SPEC_FILE).is_file():
         return _load_own(path, precision)
     prefix = released.find_prefix(path)
-    if prefix is None:
-        raise InputError(
-            f"{path} holds no weights: neither a TensorFlow checkpoint (model.ckpt.index) nor the "
-            f"project's own ({SPEC_FILE})"
-            if path.exists()
-            else f"there is no checkpoint {path}"
-        )
-    reader, shapes = released.open_checkpoint(prefix)
-    spec = released.spec_of(shapes, prefix)
-    model = empty(spec, precision)
-    released.restore(model.models, reader, shapes, prefix)
-    return model
+    if prefix:
+        with released.open_checkpoint(prefix) as arrays:
+            return _load_released(arrays, precision)
+    graph = path / FROZEN_FILE if path.is_dir() else path
+    if graph.suffix == ".pb" and graph.is_file():
+        return _load_released(released.read_frozen_graph(graph), precision)
+    raise InputError(
+        f"{path} holds no weights: neither a TensorFlow checkpoint (model.ckpt.index), nor a "
+        f"frozen graph ({FROZEN_FILE}), nor the project's own ({SPEC_FILE})"
+        if path.exists()
+        else f"there is no checkpoint {path}"
+    )
 
 
-def untrained(spec, seed=0):
+def untrained(spec: network_spec.NetworkSpec, seed: int = 0) -> Enhancer:
     """An `Enhancer` with new random weights; what it restores shows nothing."""
     keras.utils.set_random_seed(seed)
     return Enhancer(spec, network_spec.build(spec))
 
 
-class _NamedArrays(keras.layers.Layer):
-    """What Keras writes into and reads from `.weights.h5`: arrays by their published names.
-
-    Keras itself would name nested models' weights by their position, which differs between its
-    versions, and would pass over what it does not find.
-    """
-
-    def __init__(self, write=None, read=None):
-        super().__init__(name="named_arrays")
-        self.write = write
-        self.read = read
-
-    def call(self, inputs):
-        return inputs  # Keras only saves what has been called.
-
-    def save_own_variables(self, store):
-        for name, array in self.write():
-            store[name.replace("/", ".")] = array
-
-    def load_own_variables(self, store):
-        # One at a time, as the arrays of large networks should not all be in memory at once.
-        self.read((name.replace(".", "/"), store[name]) for name in store.keys())
-
-
-def _weights_model(**how):
-    return keras.Sequential([keras.Input((1,)), _NamedArrays(**how)])
-
-
-def save_pretrained(model, folder, *, half=False):
+def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 32) -> None:
     """Writes the project's own format; `load_pretrained(folder)` gives the same outputs.
 
     Args:
       model: `Enhancer`.
       folder: made if missing. Each file is replaced whole or not at all.
-      half: store float16 (half the size, about three digits).
+      bits: 32: exact. 16: float16, about three digits. 8: whole numbers with a scale for each
+        output channel, biases and norms exact.
+
+    Raises:
+      InputError: other bits.
     """
+    if bits not in (8, 16, 32):
+        raise InputError(f"weights are stored in 8, 16 or 32 bits, not {bits!r}")
     folder = files.expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
     if model.white_balance:
         description["white_balance"] = model.white_balance
-
-    def arrays():
-        for name, variable in released.published_variables(model.models).items():
-            array = keras.ops.convert_to_numpy(variable)
-            yield name, array.astype(np.float16) if half else array
-
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
         scratch = pathlib.Path(scratch)
-        _weights_model(write=arrays).save_weights(scratch / WEIGHTS_FILE)
+        with h5py.File(scratch / WEIGHTS_FILE, "w") as file:
+            group = file.create_group(_GROUP)
+            for name, variable in released.published_variables(model.models).items():
+                array = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+                _store(group, name.replace("/", "."), array, bits)
         (scratch / SPEC_FILE).write_text(json.dumps(description, indent=2) + "\n")
         for name in (WEIGHTS_FILE, SPEC_FILE):
             os.replace(scratch / name, folder / name)
 
 
-def _renewed(network):
-    """A network's description as this version writes it."""
-    family = network["family"]
-    network = network | {"family": _OLD_FAMILIES.get(family, family)}
-    if network["fusion"] == "max":
-        # It was described by what the revised version has beside it.
-        network = {k: v for k, v in network.items() if k not in _REVISED_ONLY}
-    return network
+def _store(group, name, array, bits):
+    if bits == 8 and array.ndim > 1:
+        # Up-convolutions have their outputs on the axis before the last.
+        outputs = 2 if name in released.UP_CONVOLUTIONS.values() else array.ndim - 1
+        others = tuple(axis for axis in range(array.ndim) if axis != outputs)
+        scale = np.abs(array).max(others, keepdims=True) / _LEVELS
+        scale[scale == 0] = 1
+        dataset = group.create_dataset(name, data=np.rint(array / scale).astype(np.int8))
+        dataset.attrs["scale"] = scale
+    else:
+        group.create_dataset(name, data=array.astype(np.float16) if bits == 16 else array)
+
+
+def _load_released(arrays, precision):
+    model = empty(released.spec_of(arrays.shapes, arrays.source), precision)
+    released.fill(model.models, arrays)
+    return model
 
 
 def _load_own(folder, precision):
-    spec_file, weights_file = folder / SPEC_FILE, folder / WEIGHTS_FILE
-    try:
-        description = json.loads(spec_file.read_text())
-        if description["format"] != FORMAT:
-            raise InputError(
-                f"{spec_file} is of format {description['format']}, this version of dbp_tf reads "
-                f"format {FORMAT}: update dbp_tf"
-            )
-        spec = network_spec.NetworkSpec(**_renewed(description["network"]))
-        trained = description.get("white_balance")
-        if trained is not None:
-            trained = white_balance.checked(trained, spec_file)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{spec_file} does not describe a network ({error})") from None
-    if not weights_file.is_file():
+    spec, trained = _read_description(folder / SPEC_FILE)
+    if not (folder / WEIGHTS_FILE).is_file():
         raise InputError(f"{folder} holds {SPEC_FILE} but no {WEIGHTS_FILE}: copy that too")
     model = empty(spec, precision)
     model.white_balance = trained
-    variables = released.published_variables(model.models)
-    shapes = {}
+    with _open_own(folder / WEIGHTS_FILE) as arrays:
+        released.fill(model.models, arrays)
+    return model
 
-    def read(arrays):
-        for name, array in arrays:
-            shapes[name] = array.shape
-            if name in variables and variables[name].shape == array.shape:
-                variables[name].assign(np.asarray(array, np.float32))
+
+def _read_description(path):
+    """(`NetworkSpec`, multipliers of the white balance or None)."""
+    try:
+        description = json.loads(path.read_text())
+        if description["format"] not in _FORMATS:
+            raise InputError(
+                f"{path} is of format {description['format']}, this version of dbp_tf reads up to "
+                f"format {FORMAT}: update dbp_tf"
+            )
+        network = description["network"]
+        network = network | {"family": _OLD_FAMILIES.get(network["family"], network["family"])}
+        if network["fusion"] == "max":
+            # Format 1 could describe a bottleneck that is not there.
+            network = {k: v for k, v in network.items() if k not in _REVISED_ONLY}
+        spec = network_spec.NetworkSpec(**network)
+        trained = description.get("white_balance")
+        return spec, None if trained is None else white_balance.checked(trained, path)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} does not describe a network ({error})") from None
+
+
+@contextlib.contextmanager
+def _open_own(path: pathlib.Path) -> Iterator[released.Arrays]:
+    def damaged(error):
+        return InputError(
+            f"{path} is damaged or no weights file ({str(error).splitlines()[0]}): copy it again"
+        )
 
     try:
-        _weights_model(read=read).load_weights(weights_file)
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(
-            f"{weights_file} is damaged or no weights file ({str(error).splitlines()[0]}): copy it "
-            f"again"
-        ) from None
-    # Behind Keras, which would put its own words around it.
-    released.check(variables, shapes, weights_file)
-    return model
+        file = h5py.File(path)
+        group = file[_GROUP]
+        shapes = {name.replace(".", "/"): dataset.shape for name, dataset in group.items()}
+    except (OSError, KeyError, AttributeError) as error:
+        raise damaged(error) from None
+
+    def read(name):
+        try:
+            dataset = group[name.replace("/", ".")]
+            return np.float32(dataset[()]) * dataset.attrs.get("scale", np.float32(1))
+        except (OSError, KeyError) as error:
+            raise damaged(error) from None
+
+    with file:
+        yield released.Arrays(os.fspath(path), shapes, read)
