@@ -1,4 +1,37 @@
-"""Burst photography in the dark: a TensorFlow 2 / Keras 3 port of arXiv 2006.09845."""
+"""Burst photography in the dark: a TensorFlow 2 / Keras 3 port of arXiv 2006.09845.
+
+The method, with F frames of H x W packed pixels and C packed channels:
+
+    model = dbp_tf.load_pretrained(folder)              # networks with weights: an Enhancer
+    raws = [read_raw(path) for path in burst]           # mosaics, black and white levels
+    frames = np.stack([raw.packed(ratio, model.white_balance) for raw in raws])
+                                                        # [F, H, W, C] in 0..1, linear, brightened
+    low = half_size(frames)                             # [F, H/2, W/2, C]
+    coarse = model.coarse(low)                          # every frame denoised on its own
+    levels = encoder([frames, coarse])                  # five levels of every frame
+    fused = [tf.reduce_max(level, 0, keepdims=True) for level in levels]
+    picture = decoder(fused)[0]                         # [S*H, S*W, 3] sRGB
+
+The last five lines are `models.networks.restore_burst(model.coarse, model.fine, frames)`. Encoder,
+fusion and decoder make up the fine network, `model.fine`; in its revised version the first level
+is one frame's alone, and the deepest one passes a bottleneck. `model.enhance(frames)` gives the
+same picture in the memory of one frame.
+
+The rooms; each imports from those before it alone (`photos` from the first three):
+
+    raw         cameras, raw files, levels, packing, white balance
+    models      the networks and their layers, the published names of their weights
+    restore     weights on disk, the Enhancer, streaming in little memory, modes
+    data        files of the See-in-the-Dark dataset, their cache, training patches
+    simulate    raw bursts made of photographs: python -m dbp_tf.simulate
+    evaluation  the published evaluation, its figures and metrics: test_burst.py
+    report      the page of an evaluation's results: python -m dbp_tf.report
+    training    the three stages: train_coarse.py, train_fine.py, train_burst.py
+    photos      own photographs: python -m dbp_tf.photos
+
+A camera is added in `raw.cameras`, another fusion in `models.layers.FuseBurst`, a parameter of the
+training, which is a flag too, in `training.config`.
+"""
 
 from dbp_tf import environment
 

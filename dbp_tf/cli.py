@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from dbp_tf import files, memory, progress
+from dbp_tf import files, progress
 from dbp_tf.errors import MENDABLE, InputError, printable, sentence
 
 EXIT_BAD_INPUT = 2
@@ -252,8 +252,7 @@ def import_tensorflow(all_gpus: bool = False):
     """Imports TensorFlow without the lines about CPU features and says which device computes.
 
     Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see all that TensorFlow logs. With a GPU, memory is
-    taken as needed, not all at once. The processor's memory is kept once it was taken, see
-    `memory.keep_freed`.
+    taken as needed, not all at once.
 
     Args:
       all_gpus: whether all GPUs compute, and not the first alone.
@@ -261,7 +260,6 @@ def import_tensorflow(all_gpus: bool = False):
     Returns:
       The `tensorflow` module.
     """
-    memory.keep_freed()
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") not in ("0", "1", "2")
     with _without_chatter() if quiet else contextlib.nullcontext():
         import tensorflow as tf

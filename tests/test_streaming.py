@@ -175,17 +175,6 @@ def test_the_dataset_s_frames_are_let_go(monkeypatch):
             assert seen() is None
 
 
-@pytest.mark.parametrize("large, times", [(16 * 24, 4), (16 * 24 + 1, 0)])
-def test_memory_is_given_back_before_the_lower_levels_of_large_frames(
-    models, monkeypatch, large, times
-):
-    calls = []
-    monkeypatch.setattr(streaming, "_LARGE", large)
-    monkeypatch.setattr(streaming.memory, "give_back", lambda: calls.append(1))
-    models("v2").enhance(burst_of(3, 16, 24, 4))
-    assert len(calls) == times
-
-
 @pytest.mark.parametrize("stripe_columns", [None, 8])
 @pytest.mark.parametrize("name", ["v1", "v2"])
 def test_a_growing_burst_gives_the_picture_of_each_length(models, name, stripe_columns):

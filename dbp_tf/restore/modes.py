@@ -127,7 +127,7 @@ def _watched(frames, padded_columns, count=None):
         progress.status(f"restoring: frame {done + 1} of {count} {left}")
         return _padded(frame, padded_columns)
 
-    # Through a function, as a variable here would hold a frame while the networks work on it.
+    # By a function: see `Enhancer.checked`.
     yield from map(watched, itertools.islice(frames, count))
     progress.status("restoring: the picture")
 

@@ -18,7 +18,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import memory
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
 
@@ -31,9 +30,6 @@ _LEVEL3 = 4
 
 # The widest stripe: eight for 1424 x 2128 packed pixels, whose tensors at width 32 are 52 MB each.
 STRIPE_COLUMNS = 272
-
-# From so many packed pixels on, memory is worth more than the time that giving it back takes.
-_LARGE = 1 << 20
 
 
 class Steps:
@@ -357,16 +353,9 @@ class BurstStream:
             pooled.append(deeper)
         del frame, coarse, deeper
         pooled = tf.concat(pooled, 2)
-        self._give_back()
         self._deeper = steps.encode_below(pooled, self._deeper)
         self.count += 1
         return True
-
-    def _give_back(self):
-        """Before the lower levels, where a burst peaks: the upper ones have left gaps in memory."""
-        _, rows, columns, _ = self._size
-        if rows * columns >= _LARGE:
-            memory.give_back()
 
     def _check_goes_on(self):
         if self._upper is None:
@@ -398,7 +387,6 @@ class BurstStream:
         steps, scale = self._steps, self._steps.scale
         upper, kept = self._upper, self._kept[reference] if steps.refers else None
         if self._below is None:
-            self._give_back()
             self._below = steps.decode_below(self._deeper)
         below = self._below
         if last:
