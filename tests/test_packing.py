@@ -70,3 +70,16 @@ def test_normalising_takes_a_black_level_for_each_channel():
     samples = np.full((2, 3, 4), 1000, np.uint16)
     signal = packing.normalise(samples, (0, 200, 400, 1200), 2000)
     np.testing.assert_allclose(signal[1, 2], [0.5, 800 / 1800, 600 / 1600, 0], rtol=1e-6)
+
+
+def test_what_is_saturated_stays_white_under_any_white_balance():
+    samples = np.array([[[4090, 4095, 4090, 4095], [2000, 4095, 4090, 1000], [0, 90, 200, 3000]]])
+    scales = np.array([0.38, 1.0, 1.13, 1.0])
+    frame = packing.normalise(samples, 128, 4095, scales)
+    signal = (samples - 128) / (4095 - 128)
+    np.testing.assert_array_equal(frame[0, 0], 1)
+    np.testing.assert_allclose(frame[0, 1], np.minimum(signal[0, 1] * scales, 1), rtol=1e-6)
+    np.testing.assert_allclose(frame[0, 2], np.maximum(signal[0, 2], 0) * scales, rtol=1e-6)
+    # With a ratio of 1 or more nothing is to be done.
+    bright = packing.normalise(samples, 128, 4095, 3 * scales)
+    np.testing.assert_allclose(bright, np.clip(signal * 3 * scales, 0, 1), rtol=1e-6)

@@ -108,7 +108,8 @@ class Settings:
     reference_frame: str | None = parameter(
         None,
         "Frame to which the others are aligned and whose finest detail the revised version of the "
-        "network keeps. By default as the published evaluation of the camera: "
+        "network keeps. By default that which the weights were trained for or, if they do not say, "
+        "that of the published evaluation of the camera: "
         + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
         + ".",
         topic=_HAND,

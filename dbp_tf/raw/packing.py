@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike
 # The largest exposure ratio of the published code, which the networks were trained with.
 MAX_RATIO = 300.0
 
+# Share of the white level from which a sample counts as saturated: each pixel has its own limit, a
+# little below the level that the file states.
+_SATURATED = 0.98
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -140,6 +144,9 @@ def normalise(
 ) -> np.ndarray:
     """Raw values in the network's range: max(DN - black, 0) / (white - black) * ratio, at most 1.
 
+    A saturated sample becomes 1 even if its ratio is less, as a white balance can make it: it says
+    "so much or more", and what is blown out in all colours is to stay white.
+
     Args:
       samples: [H, W, C] raw values in DN.
       black: raw value of no light, in DN: a number or one for each packed channel [C].
@@ -155,7 +162,11 @@ def normalise(
     signal -= level
     np.maximum(signal, 0, out=signal)
     signal /= np.float32(white) - level
-    signal *= np.asarray(ratio, np.float32)
+    factor = np.asarray(ratio, np.float32)
+    saturated = signal >= _SATURATED if factor.min() < 1 else None
+    signal *= factor
+    if saturated is not None:
+        signal[saturated] = 1
     return np.minimum(signal, 1, out=signal)
 
 
