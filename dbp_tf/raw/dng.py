@@ -205,9 +205,11 @@ def correct(samples: np.ndarray, facts: Facts, black: float, white: float) -> No
         if facts.opcodes and span > 0:
             signal /= span
             most = np.maximum(signal, 1)
-            for opcode in facts.opcodes:
-                _apply(opcode, signal, start, (rows, columns))
-            signal = np.minimum(signal, most) * span
+            # Damaged opcodes may go beyond any number.
+            with np.errstate(all="ignore"):
+                for opcode in facts.opcodes:
+                    _apply(opcode, signal, start, (rows, columns))
+            signal = np.nan_to_num(np.clip(signal, -8, most)) * span
         signal += level + mean
         band[:] = np.clip(np.rint(signal), 0, 65535)
 
@@ -225,8 +227,13 @@ def _apply(opcode, signal, start, shape):
 
 def _number(tags, tag, default=None):
     """The first number of a tag."""
+    return (_finite(tags, tag) or (default,))[0]
+
+
+def _finite(tags, tag, count=None):
+    """The numbers of a tag; none if there are not `count`, or one is no number."""
     values = tiff.numbers(tags, tag)
-    return values[0] if values and np.isfinite(values[0]) else default
+    return values if count in (None, len(values)) and np.isfinite(values).all() else ()
 
 
 def _facts_of(first, picture):
@@ -259,35 +266,27 @@ def _size(tags):
     ends = [
         place + length
         for places, lengths in (_STRIPS, _TILES)
-        for place, length in zip(
-            tiff.numbers(tags, places), tiff.numbers(tags, lengths), strict=False
-        )
+        for place, length in zip(_finite(tags, places), _finite(tags, lengths), strict=False)
     ]
     return int(max(ends, default=0))
 
 
 def _area(tags):
-    area = tiff.numbers(tags, _ACTIVE_AREA)
-    if len(area) != 4 or not (np.isfinite(area).all() and min(area) >= 0):
-        return None
-    return tuple(map(int, area))
+    area = _finite(tags, _ACTIVE_AREA, 4)
+    return tuple(map(int, area)) if area and min(area) >= 0 else None
 
 
 def _black(tags):
-    rows, columns = tiff.numbers(tags, _BLACK_REPEAT) or (1, 1)
-    levels = np.array(tiff.numbers(tags, _BLACK), float)
-    # Not `level < 0`, which a damaged fraction would pass.
-    if (
-        not len(levels)
-        or rows * columns != len(levels)
-        or not ((levels >= 0) & (levels < 65536)).all()
-    ):
+    rows, columns = map(int, _finite(tags, _BLACK_REPEAT, 2) or (1, 1))
+    levels = np.array(_finite(tags, _BLACK), float)
+    if not len(levels) or rows * columns != len(levels) or rows < 1:
         return None
-    return levels.reshape(int(rows), int(columns))
+    in_range = (levels >= 0) & (levels < 65536)
+    return levels.reshape(rows, columns) if in_range.all() else None
 
 
 def _deltas(tags, tag):
-    deltas = np.array(tiff.numbers(tags, tag), float)
+    deltas = np.array(_finite(tags, tag), float)
     return deltas if len(deltas) and (np.abs(deltas) < 65536).all() else None
 
 
@@ -314,7 +313,7 @@ def _refusal(tags):
 def _notes(tags):
     notes = []
     exposure = _number(tags, _BASELINE_EXPOSURE, 0.0)
-    if abs(exposure) >= 0.1:
+    if 0.1 <= abs(exposure) < 20:
         notes.append(
             f"the file asks to be brightened by {exposure:+.2g} stops (BaselineExposure), which is "
             f"not done: multiply the exposure ratio by {2**exposure:.2g} if you give one"
@@ -344,9 +343,9 @@ def _notes(tags):
 
 def _opcodes(data, list_number):
     """(opcodes that change the mosaic, sentences about the others) of an opcode list."""
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) and all(number in range(256) for number in data):
         # A writer may call the bytes BYTE instead of UNDEFINED.
-        data = bytes(int(number) & 255 for number in data)
+        data = bytes(data)
     if not isinstance(data, bytes):
         return [], []
     found, undone, at = [], {}, 4
@@ -401,6 +400,8 @@ def _change(name, data, corner, pitch):
         points = struct.unpack_from(">2I", data)
         spacing, origin = struct.unpack_from(">2d", data, 8), struct.unpack_from(">2d", data, 24)
         (planes,) = struct.unpack_from(">I", data, 40)
+        if not np.isfinite([*spacing, *origin]).all():
+            raise ValueError("damaged")
         gains = _floats(data, 44, points[0] * points[1] * planes, ">f4")
         gains = gains.reshape(*points, planes)[..., 0]
         return functools.partial(_gain, gains=gains, spacing=spacing, origin=origin)
@@ -429,7 +430,8 @@ def _change(name, data, corner, pitch):
 
 def _floats(data, start, count, kind):
     """[count] float32 of numbers in `data`; raises ValueError if there are fewer, or none."""
-    numbers = np.frombuffer(data, kind, count, start).astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers = np.frombuffer(data, kind, count, start).astype(np.float32)
     if not count or not np.isfinite(numbers).all():
         raise ValueError("damaged")
     return numbers
@@ -450,31 +452,30 @@ def _gain(values, rows, columns, shape, gains, spacing, origin):
 
 def _balance_of_white(tags):
     """Multipliers (R, G, B), green 1, under which the white of AsShotWhiteXY is grey; or None."""
-    xy = tiff.numbers(tags, _WHITE_XY)
+    xy = _finite(tags, _WHITE_XY, 2)
     matrices = [_matrix(tags, *pair) for pair in zip(_MATRICES, _CALIBRATIONS, strict=True)]
-    if len(xy) != 2 or not min(xy) > 0 or matrices[0] is None:
+    if not xy or not min(xy) > 0 or matrices[0] is None:
         return None
     kelvin = [_KELVIN.get(_number(tags, tag)) for tag in _ILLUMINANTS]
     matrix = matrices[0]
     if matrices[1] is not None and None not in kelvin and kelvin[0] != kelvin[1]:
         # Correlated colour temperature (McCamy 1992); matrices mix by its inverse.
-        n = (xy[0] - 0.3320) / (0.1858 - xy[1])
+        n = (xy[0] - 0.3320) / ((0.1858 - xy[1]) or 1e-9)
         temperature = np.clip(((437 * n + 3601) * n + 6861) * n + 5517, *sorted(kelvin))
         share = (1 / temperature - 1 / kelvin[0]) / (1 / kelvin[1] - 1 / kelvin[0])
         matrix = (1 - share) * matrices[0] + share * matrices[1]
-    gains = tiff.numbers(tags, _ANALOG_BALANCE)
+    gains = _finite(tags, _ANALOG_BALANCE, 3)
     neutral = matrix @ [xy[0] / xy[1], 1, (1 - xy[0] - xy[1]) / xy[1]]
-    neutral = neutral * (gains if len(gains) == 3 else 1)
-    if not (np.isfinite(neutral).all() and min(neutral) > 0):
+    neutral = neutral * (gains or 1)
+    if not min(neutral) > 0:
         return None
     return float(neutral[1] / neutral[0]), 1.0, float(neutral[1] / neutral[2])
 
 
 def _matrix(tags, matrix, calibration):
     """[3, 3] XYZ to camera colours, calibrated; None if the file does not say or has no three."""
-    values = tiff.numbers(tags, matrix)
-    if len(values) != 9:
+    values = _finite(tags, matrix, 9)
+    if not values:
         return None
-    own = tiff.numbers(tags, calibration)
-    own = np.reshape(own, (3, 3)) if len(own) == 9 else np.eye(3)
+    own = np.reshape(_finite(tags, calibration, 9) or np.eye(3), (3, 3))
     return own @ np.reshape(values, (3, 3))
