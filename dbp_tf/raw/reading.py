@@ -164,7 +164,12 @@ def _open(path, unpack=True):
         with _without_remarks():
             raw = rawpy.RawPy()
             # A file object would be read by Python in one gulp; LibRaw maps the file itself.
-            raw.open_file(os.fspath(path))
+            try:
+                raw.open_file(os.fspath(path))
+            except UnicodeEncodeError:
+                # LibRaw's wrapper takes names in UTF-8 only.
+                with path.open("rb") as file:
+                    raw.open_buffer(file)
             pixels = raw.sizes.raw_height * raw.sizes.raw_width
             if pixels > _MOST_PIXELS_PER_BYTE * size:
                 raise InputError(
