@@ -12,6 +12,7 @@ how much the worst burst falls below its single frame.
 """
 
 import csv
+import functools
 import io
 import math
 import pathlib
@@ -21,25 +22,28 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
-from dbp_tf import files, pictures, simulate
+from dbp_tf import cli, files, pictures, simulate
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.photos import alignment
 from dbp_tf.raw import cameras, packing, reading
-from dbp_tf.restore import checkpoints, pretrained
+from dbp_tf.restore import checkpoints
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Weights of a fine or burst stage.")
-_CAMERA = flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera of the weights.")
-_OUT = flags.DEFINE_string("out", "results/hand_held", "Folder for the table and the pictures.")
-_RATIOS = flags.DEFINE_list("ratio", ["100", "300"], "Exposure ratios, with commas.")
-_FRAMES = flags.DEFINE_integer("frames", 8, "Frames of a burst.", lower_bound=2)
-_SHAKE = flags.DEFINE_integer("shake", 16, "Raw pixels of hand shake.", lower_bound=1)
-_SIZE = flags.DEFINE_integer("size", None, "Side of a square tile cut from each photograph.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the random numbers.", lower_bound=0)
-flags.mark_flag_as_required("checkpoint")
+FLAGS = flags.FlagValues()
+_define = functools.partial(cli.define, FLAGS)
+_define(cli.DEFINE_path, "checkpoint", None, "Weights of a fine or burst stage.", required=True)
+_define(
+    flags.DEFINE_enum, "camera", "sony", "Camera of the weights.", enum_values=list(cameras.CAMERAS)
+)
+_define(cli.DEFINE_path, "out", "results/hand_held", "Folder for the table and the pictures.")
+_define(flags.DEFINE_list, "ratio", ["100", "300"], "Exposure ratios, with commas.")
+_define(flags.DEFINE_integer, "frames", 8, "Frames of a burst.", lower_bound=2)
+_define(flags.DEFINE_integer, "shake", 16, "Raw pixels of hand shake.", lower_bound=1)
+_define(flags.DEFINE_integer, "size", None, "Side of a square tile cut from each photograph.")
+_define(flags.DEFINE_integer, "seed", 0, "Seed of the random numbers.", lower_bound=0)
 
-# What a burst is restored with: arguments of `alignment.align_burst`.
+# Arguments of `alignment.align_burst` for each way of restoring.
 STEPS = {
     "as it is": dict(align=False, motion_mask=False),
     "--align": dict(align=True, motion_mask=False),
@@ -82,7 +86,7 @@ def with_object(photo, progress):
 
 def simulated_burst(photo, camera, ratio, shaken, moves, rng):
     """(packed frames, truth of the first [rows, columns, 3], the object's path [rows, columns])."""
-    count, layout = _FRAMES.value, packing.LAYOUTS[camera.mosaic]
+    count, layout = FLAGS.frames, packing.LAYOUTS[camera.mosaic]
     # Frames are simulated one by one, and a burst's frames have one black level.
     noise = simulate.Noise(offset_spread=0)
     frames, truth, path = [], None, np.zeros(photo.shape[:2], bool)
@@ -92,7 +96,7 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
             picture, inside = with_object(photo, number / (count - 1))
             path |= inside
         if shaken and number:
-            shift = rng.integers(-_SHAKE.value, _SHAKE.value, 2, endpoint=True)
+            shift = rng.integers(-FLAGS.shake, FLAGS.shake, 2, endpoint=True)
             picture = simulate.shifted(picture, shift)
         scene = simulate.simulate_scene(picture, camera, rng, frames=1, ratio=ratio, noise=noise)
         samples = packing.pack(scene.frames[0], layout)
@@ -125,9 +129,9 @@ def scores(picture, truth, path):
 def measure(model, photo, name, camera, folder):
     """Yields a row of the table for every restoration of one photograph."""
     layout = packing.LAYOUTS[camera.mosaic]
-    for ratio in map(float, _RATIOS.value):
+    for ratio in map(float, FLAGS.ratio):
         for scene, (shaken, moves) in SCENES.items():
-            rng = np.random.default_rng(_SEED.value)
+            rng = np.random.default_rng(FLAGS.seed)
             frames, truth, path = simulated_burst(photo, camera, ratio, shaken, moves, rng)
             stem = f"{name}_{ratio:g}_{scene.replace(', ', '_')}"
             pictures.write_png(folder / f"{stem}_gt.png", truth)
@@ -180,15 +184,14 @@ def verdict(rows):
 
 
 def main(photos):
-    camera = cameras.camera_named(_CAMERA.value)
-    model = pretrained.load_pretrained(_CHECKPOINT.value)
-    checkpoints.check_model(model, camera, "burst")
-    folder = pathlib.Path(_OUT.value)
+    camera = cameras.camera_named(FLAGS.camera)
+    model, _ = checkpoints.load(FLAGS.checkpoint, camera, "burst")
+    folder = pathlib.Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for path in photos[1:] or [simulate.SAMPLE]:
+    for path in photos or [simulate.SAMPLE]:
         photo = simulate.load_photo(path)
-        (tile,) = simulate.tiles(photo, camera, _SIZE.value, name=path)
+        (tile,) = simulate.tiles(photo, camera, FLAGS.size, name=path)
         for row in measure(model, tile, pathlib.Path(path).stem, camera, folder):
             rows.append(row)
             print(
@@ -205,4 +208,4 @@ def main(photos):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.run(main, FLAGS, words=True))

@@ -4,13 +4,14 @@
 
 Photographs (the bundled sample without any) are simulated as bursts of several sensors: their own
 colour matrices, their own multipliers in daylight and in tungsten light. Each burst is restored
-with --white_balance none and camera and compared with its own truth, developed by LibRaw. "ideal"
-is the picture of a network that knows the training camera perfectly and removes all noise, compared
-in blocks of 8 x 8 pixels: what is left there is colour alone. Without --checkpoint only that is
-shown.
+with --white_balance none, camera and auto and compared with its own ground truth, developed by
+LibRaw. "ideal" is the picture of a network that knows the training camera perfectly and removes all
+noise, compared in blocks of 8 x 8 pixels: the error that is left is colour alone. Without
+--checkpoint only that is shown.
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 import tempfile
@@ -18,17 +19,19 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import numpy as np  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
-from dbp_tf import simulate  # noqa: E402
+from dbp_tf import cli, simulate  # noqa: E402
 from dbp_tf.photos import brightness
 from dbp_tf.raw import cameras, packing, reading, white_balance
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of weights for the Sony camera.")
-_RATIO = flags.DEFINE_float("ratio", 100, "Exposure ratio of the simulated bursts.")
-_FRAMES = flags.DEFINE_integer("frames", 2, "Frames of a burst.")
-_SIZE = flags.DEFINE_integer("size", 256, "Side of the tiles cut from photographs, in pixels.")
-_TILES = flags.DEFINE_integer("tiles", 1, "Tiles of a photograph.")
+FLAGS = flags.FlagValues()
+_define = functools.partial(cli.define, FLAGS)
+_define(cli.DEFINE_path, "checkpoint", None, "Folder of weights for the Sony camera.")
+_define(flags.DEFINE_float, "ratio", 100, "Exposure ratio of the simulated bursts.", lower_bound=1)
+_define(flags.DEFINE_integer, "frames", 2, "Frames of a burst.", lower_bound=1)
+_define(flags.DEFINE_integer, "size", 256, "Side of the tiles cut from photographs, in pixels.")
+_define(flags.DEFINE_integer, "tiles", 1, "Tiles of a photograph.", lower_bound=1)
 
 TRAINING = cameras.SONY
 
@@ -100,9 +103,10 @@ def psnr(picture, truth):
 
 
 def measure(tile, camera, model, folder):
-    """{(what, choice): PSNR} of one scene, and the error of the ratio found, in stops."""
+    """{(quantity, choice): PSNR} of one scene, and the error of the ratio found, in stops."""
+    trained = (model and model.white_balance) or TRAINING.white_balance
     scene = simulate.simulate_scene(
-        tile, camera, np.random.default_rng(0), _FRAMES.value, _RATIO.value
+        tile, camera, np.random.default_rng(0), FLAGS.frames, FLAGS.ratio
     )
     path = folder / "truth.dng"
     simulate.write_dng(path, scene.truth, camera)
@@ -112,9 +116,7 @@ def measure(tile, camera, model, folder):
     estimated = white_balance.estimate(signal, packing.BAYER, path)
     figures = {}
     for choice in white_balance.CHOICES:
-        colours, _ = white_balance.scales(
-            choice, frame.white_balance, TRAINING.white_balance, estimated
-        )
+        colours, _ = white_balance.scales(choice, frame.white_balance, trained, estimated)
         scales = np.array(white_balance.channel_scales(colours, packing.BAYER), np.float32)
 
         def packed(mosaic, ratio, scales=scales):
@@ -124,33 +126,33 @@ def measure(tile, camera, model, folder):
         clean = ideal(packed(scene.truth, 1.0))
         figures["ideal", choice] = psnr(blocks(clean, 4), blocks(truth, 8))
         if model:
-            picture = model.enhance([packed(frame, _RATIO.value) for frame in scene.frames])
+            picture = model.enhance([packed(frame, FLAGS.ratio) for frame in scene.frames])
             figures["network", choice] = psnr(picture, truth)
             figures["network, colours", choice] = psnr(
                 blocks(np.clip(picture, 0, 1), 8), blocks(truth, 8)
             )
-        baked_in = white_balance.channel_scales(TRAINING.white_balance, packing.BAYER)
+        baked_in = white_balance.channel_scales(trained, packing.BAYER)
         signals = (
             (packing.pack(frame.astype(np.float32), packing.BAYER) - camera.black)
             / (camera.white - camera.black)
             for frame in scene.frames
         )
         found = brightness.auto_ratio(brightness.block_means(signals), scales * baked_in)
-        figures["stops off, ratio auto", choice] = np.log2(found / _RATIO.value)
+        figures["stops off, ratio auto", choice] = np.log2(found / FLAGS.ratio)
     return figures
 
 
-def main(argv):
+def main(photos):
     model = None
-    if _CHECKPOINT.value:
+    if FLAGS.checkpoint:
         from dbp_tf.restore import pretrained
 
-        model = pretrained.load_pretrained(_CHECKPOINT.value)
+        model = pretrained.load_pretrained(FLAGS.checkpoint)
     tiles = [
         tile
-        for path in argv[1:] or [simulate.SAMPLE]
+        for path in photos or [simulate.SAMPLE]
         for tile in simulate.tiles(
-            simulate.load_photo(path), TRAINING, _SIZE.value, _TILES.value, name=path
+            simulate.load_photo(path), TRAINING, FLAGS.size, FLAGS.tiles, name=path
         )
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -158,14 +160,12 @@ def main(argv):
             scenes = [measure(tile, camera, model, pathlib.Path(folder)) for tile in tiles]
             means = {key: np.mean([scene[key] for scene in scenes]) for key in scenes[0]}
             multipliers = "/".join(f"{value:.2f}" for value in camera.white_balance)
-            for what in dict.fromkeys(what for what, _ in means):
-                none, balanced = means[what, "none"], means[what, "camera"]
-                print(
-                    f"{name:<34} {multipliers:<14} {what:<22} "
-                    f"none {none:6.2f}   camera {balanced:6.2f}",
-                    flush=True,
+            for quantity in dict.fromkeys(quantity for quantity, _ in means):
+                values = (
+                    f"{choice} {means[quantity, choice]:6.2f}" for choice in white_balance.CHOICES
                 )
+                print(f"{name:<34} {multipliers:<14} {quantity:<22}", *values, flush=True)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.run(main, FLAGS, words=True))
