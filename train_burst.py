@@ -8,37 +8,33 @@ train_coarse.py; its weights are for test_burst.py. Exit code 0: trained, or sto
 2: bad flags or input, or a loss that is not finite, said in one sentence.
 """
 
+import dataclasses
 import sys
 
 from absl import flags
 
-from dbp_tf import cli
-from dbp_tf.training import train_options
+from dbp_tf import cli, config
+from dbp_tf.training import program
+from dbp_tf.training.config import Burst
 
 FLAGS = flags.FlagValues()
-# The published burst stage ran at the low rate throughout: the script that survives goes on at
-# an epoch past half of all.
-train_options.define(
-    FLAGS, "burst", epochs=1000, patch=512, learning_rate=1e-5, final_learning_rate=1e-5
-)
-train_options.define_network(FLAGS, "width", "residual_blocks", "reference_frame")
-train_options.define_loss(FLAGS)
-flags.DEFINE_string(
-    "fine", None, "Weights to start from: of train_fine.py or released.", flag_values=FLAGS
-)
-flags.mark_flag_as_required("fine", FLAGS)
+config.define_flags(FLAGS, Burst)
 
 
-def main():
-    job = train_options.open_job(FLAGS, "burst")
-    strategy = train_options.start_tensorflow(FLAGS)
-    start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="fine")
-    train_options.same_or(FLAGS, "width", start.spec.width, None)
-    train_options.same_or(FLAGS, "residual_blocks", start.spec.residual_blocks, None)
-    train_options.check_fusion(FLAGS, start.spec.fusion)
-    train_options.train(
-        FLAGS, job, strategy, start.spec, start, reference_frame=FLAGS.reference_frame
-    )
+def main() -> None:
+    settings = program.read_flags(FLAGS, Burst)
+    dataset = program.open_dataset(settings)
+    strategy = program.start_tensorflow(settings)
+    start = program.load_start(settings, "fine", dataset.camera, needs="fine")
+    program.check_fusion(settings, start.spec.fusion)
+    settings = program.follow(settings, start.spec, width=32, residual_blocks=16)
+    spec = start.spec
+    if spec.refers:
+        settings = dataclasses.replace(
+            settings, reference_frame=settings.reference_frame or "center"
+        )
+        spec = dataclasses.replace(spec, reference_frame=settings.reference_frame)
+    program.train(settings, dataset, strategy, spec, start)
 
 
 if __name__ == "__main__":

@@ -12,31 +12,25 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cli
-from dbp_tf.training import train_options
+from dbp_tf import cli, config
+from dbp_tf.training import program
+from dbp_tf.training.config import Coarse
 
 FLAGS = flags.FlagValues()
-train_options.define(
-    FLAGS, "coarse", epochs=4000, patch=256, learning_rate=1e-4, final_learning_rate=1e-5
-)
-train_options.define_network(FLAGS, "width", "initial_weights")
-flags.DEFINE_string(
-    "coarse",
-    None,
-    "Weights to start from, released or this project's own, of any stage; without, from scratch.",
-    flag_values=FLAGS,
-)
+config.define_flags(FLAGS, Coarse)
 
 
-def main():
-    job = train_options.open_job(FLAGS, "coarse")
-    strategy = train_options.start_tensorflow(FLAGS)
+def main() -> None:
+    settings = program.read_flags(FLAGS, Coarse)
+    dataset = program.open_dataset(settings)
+    strategy = program.start_tensorflow(settings)
     from dbp_tf.models.network_spec import NetworkSpec
 
-    start = train_options.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
-    width = train_options.same_or(FLAGS, "width", start and start.spec.width, 32)
-    spec = NetworkSpec(family="coarse", channels=job.camera.channels, width=width, scale=1)
-    train_options.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
+    start = program.load_start(settings, "coarse", dataset.camera, needs="coarse")
+    settings = program.follow(settings, start and start.spec, width=32)
+    channels = dataset.camera.channels
+    spec = NetworkSpec(family="coarse", channels=channels, width=settings.width, scale=1)
+    program.train(settings, dataset, strategy, spec, start)
 
 
 if __name__ == "__main__":

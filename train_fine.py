@@ -12,65 +12,49 @@ import sys
 
 from absl import flags
 
-from dbp_tf import cli
+from dbp_tf import cli, config
 from dbp_tf.errors import InputError
-from dbp_tf.training import train_options
+from dbp_tf.training import program
+from dbp_tf.training.config import Fine
 
 FLAGS = flags.FlagValues()
-train_options.define(
-    FLAGS, "fine", epochs=4000, patch=512, learning_rate=1e-4, final_learning_rate=1e-5
-)
-train_options.define_network(
-    FLAGS, "width", "fusion", "residual_blocks", "noise_map", "initial_weights"
-)
-train_options.define_loss(FLAGS)
-flags.DEFINE_string(
-    "coarse",
-    None,
-    "Weights whose coarse network is taken over, of train_coarse.py or released; the fine network "
-    "starts from nothing.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string(
-    "fine",
-    None,
-    "Instead of --coarse: weights of which both networks are taken over, to train on.",
-    flag_values=FLAGS,
-)
+config.define_flags(FLAGS, Fine)
 
 
-def main():
-    if bool(FLAGS.coarse) == bool(FLAGS.fine):
+def main() -> None:
+    settings = program.read_flags(FLAGS, Fine)
+    if bool(settings.coarse) == bool(settings.fine):
         raise InputError(
             "train_fine.py starts from the weights of train_coarse.py: give --coarse, or --fine to "
             "go on with a fine network"
         )
-    job = train_options.open_job(FLAGS, "fine")
-    strategy = train_options.start_tensorflow(FLAGS)
+    dataset = program.open_dataset(settings)
+    strategy = program.start_tensorflow(settings)
     from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.restore.pretrained import Enhancer
 
-    if FLAGS.fine:
-        start = train_options.load_start(FLAGS.fine, "fine", job.camera, needs="fine")
-        spec = start.spec
+    camera = dataset.camera
+    if settings.fine:
+        start = program.load_start(settings, "fine", camera, needs="fine")
+        fine_spec = start.spec
     else:
-        start = train_options.load_start(FLAGS.coarse, "coarse", job.camera, needs="coarse")
+        start = program.load_start(settings, "coarse", camera, needs="coarse")
         start = Enhancer(start.spec, {"coarse": start.coarse})
-        spec = None
-    network = {
-        "width": train_options.same_or(FLAGS, "width", start.spec.width, 32),
-        "fusion": train_options.same_or(FLAGS, "fusion", spec and spec.fusion, "reference"),
-        "residual_blocks": train_options.same_or(
-            FLAGS, "residual_blocks", spec and spec.residual_blocks, 16
-        ),
-        "noise_map": train_options.same_or(FLAGS, "noise_map", spec and spec.noise_map, True),
-    }
-    train_options.check_fusion(FLAGS, network["fusion"])
-    if network["fusion"] == "max":
-        # The first version has no bottleneck; released weights of it are described so, too.
-        network |= {"residual_blocks": 0, "squeeze_excite": False}
-    spec = spec or NetworkSpec(channels=job.camera.channels, scale=job.camera.scale, **network)
-    train_options.train(FLAGS, job, strategy, spec, start, initial=FLAGS.initial_weights)
+        fine_spec = None
+    settings = program.follow(settings, start.spec, width=32)
+    settings = program.follow(settings, fine_spec, fusion="reference", noise_map=True)
+    program.check_fusion(settings, settings.fusion)
+    blocks = 16 if settings.fusion == "reference" else 0
+    settings = program.follow(settings, fine_spec, residual_blocks=blocks)
+    spec = fine_spec or NetworkSpec(
+        channels=camera.channels,
+        scale=camera.scale,
+        width=settings.width,
+        fusion=settings.fusion,
+        noise_map=settings.noise_map,
+        residual_blocks=settings.residual_blocks,
+    )
+    program.train(settings, dataset, strategy, spec, start)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def write_noise(folder, camera):
 def measure(bursts, camera, cache):
     """Yields the rows of the table."""
     from dbp_tf.data import patches
+    from dbp_tf.data.recipe import Recipe
 
     with PeakMemory() as memory:
         started = time.monotonic()
@@ -89,9 +90,7 @@ def measure(bursts, camera, cache):
         seconds = (time.monotonic() - started) / len(bursts)
     yield FLAGS.camera, "bursts decoded into the cache", 1 / seconds, seconds, memory.peak
 
-    recipe = patches.Recipe(
-        "burst", FLAGS.patch, FLAGS.n_burst, shift=4 if camera.name == "sony" else 0
-    )
+    recipe = Recipe("burst", FLAGS.patch, FLAGS.n_burst, shift=4 if camera.name == "sony" else 0)
     scenes = patches.group_scenes(sources)
     draws = (patches.draw(scenes, recipe, 0, number) for number in itertools.count())
     most = min(FLAGS.n_burst, max(len(one.frames) for one in sources))
@@ -107,7 +106,7 @@ def measure(bursts, camera, cache):
     yield FLAGS.camera, what, 1 / np.mean(spent), np.mean(spent), memory.peak
 
     with PeakMemory() as memory:
-        stream = iter(patches.training_dataset(bursts, cache, camera, recipe, seed=0))
+        stream = iter(patches.training_dataset(sources, camera, recipe, seed=0))
         # What was made ahead before the clock started is not counted.
         for _ in range(8):
             next(stream)

@@ -1,8 +1,10 @@
 """The training step, its schedule, the loop and its folder, on made-up data without raw files."""
 
+import dataclasses
 import functools
 import json
 import math
+import os
 import pathlib
 
 import keras
@@ -16,7 +18,7 @@ from dbp_tf.models import initial_weights, networks
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, packing
 from dbp_tf.restore.pretrained import load_pretrained
-from dbp_tf.training import config, loop, losses, run_folder, training_step
+from dbp_tf.training import config, loop, losses, run_folder, samples, training_step
 
 ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
@@ -106,10 +108,10 @@ class TestBatch:
     @pytest.mark.parametrize(
         ("stage", "network", "reference_frame"),
         [
-            ("coarse", "coarse", "center"),
-            ("fine", "max", "center"),
+            ("coarse", "coarse", None),
+            ("fine", "max", None),
             ("fine", "reference", "center"),
-            ("burst", "max", "center"),
+            ("burst", "max", None),
             ("burst", "plain gates", "center"),
             ("burst", "reference", "first"),
         ],
@@ -123,9 +125,8 @@ class TestBatch:
                 "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
             }
 
-        models = training_step.build_models(
-            NETWORKS[network], reference_frame=reference_frame, initial="he", seed=2
-        )
+        spec = dataclasses.replace(NETWORKS[network], reference_frame=reference_frame)
+        models = training_step.build_models(spec, initial="he", seed=2)
         # Biases of 0 would leave it to rounding on which side of a ReLU a gate's mean lies.
         rng = np.random.default_rng(3)
         for weight in (w for model in models.values() for w in model.weights):
@@ -423,6 +424,21 @@ def made_up_scores(psnr, scored="two bursts"):
     return {"scored": scored, "psnr": psnr, "ssim_range2": psnr / 100, "ssim_range1": psnr / 200}
 
 
+def train(folder, settings, dataset_of, validate=None):
+    """A run of the coarse stage on one device."""
+    return loop.train(
+        settings,
+        folder,
+        spec=COARSE,
+        start=None,
+        objective=training_step.Objective("coarse"),
+        dataset_of=dataset_of,
+        camera=cameras.SONY,
+        strategy=ONE_DEVICE,
+        validate=validate,
+    )
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Four good epochs and a step that is not; validation figures are made up."""
@@ -434,25 +450,17 @@ def run(tmp_path_factory):
         psnr = PSNR[len(seen) - 1]
         return made_up_scores(psnr)
 
+    settings = config.Coarse(
+        epochs=5,
+        steps_per_epoch=2,
+        save_every=2,
+        pictures_every=2,
+        validate_every=1,
+        keep=5,
+        initial_weights="he",
+    )
     with pytest.raises(InputError) as caught:
-        loop.train(
-            folder,
-            made_up_dataset(broken={9}),
-            networks=loop.Networks(COARSE, initial="he"),
-            objective=training_step.Objective("coarse"),
-            optimisation=config.Optimisation(),
-            plan=loop.Plan(
-                epochs=5,
-                steps_per_epoch=2,
-                save_every=2,
-                pictures_every=2,
-                validate_every=1,
-                keep=5,
-            ),
-            strategy=ONE_DEVICE,
-            camera=cameras.SONY,
-            validate=validate,
-        )
+        train(folder, settings, made_up_dataset(broken={9}), validate)
     return folder, seen, str(caught.value)
 
 
@@ -472,7 +480,7 @@ class TestLoop:
                 np.testing.assert_array_equal(a, b)
                 assert np.isfinite(a).all()
         assert any(np.any(a != b) for a, b in zip(seen[1], seen[3], strict=True))
-        assert run_folder.read_score(folder, "two bursts")["epoch"] == 2
+        assert run_folder.Best(folder).score("two bursts")["epoch"] == 2
 
     def test_history(self, run):
         lines = (run[0] / "history.csv").read_text().splitlines()
@@ -491,7 +499,6 @@ class TestLoop:
         events = b"".join(p.read_bytes() for p in (run[0] / "events").iterdir())
         for word in (b"loss", b"val_psnr", b"input, output, truth", b"\xff\xd8\xff"):
             assert word in events
-        assert json.loads((run[0] / "settings.json").read_text())["network"]["width"] == 2
 
 
 def test_ruined_weights_are_never_saved(tmp_path):
@@ -505,20 +512,16 @@ def test_ruined_weights_are_never_saved(tmp_path):
             enhancer.coarse.weights[3].assign(tf.fill(enhancer.coarse.weights[3].shape, np.nan))
         return next(scores)
 
+    settings = config.Coarse(
+        epochs=4,
+        steps_per_epoch=1,
+        save_every=1,
+        pictures_every=1,
+        validate_every=1,
+        initial_weights="he",
+    )
     with pytest.raises(InputError) as caught:
-        loop.train(
-            tmp_path,
-            made_up_dataset(),
-            networks=loop.Networks(COARSE, initial="he"),
-            objective=training_step.Objective("coarse"),
-            optimisation=config.Optimisation(),
-            plan=loop.Plan(
-                epochs=4, steps_per_epoch=1, save_every=1, pictures_every=1, validate_every=1
-            ),
-            strategy=ONE_DEVICE,
-            camera=cameras.SONY,
-            validate=validate,
-        )
+        train(tmp_path, settings, made_up_dataset(), validate)
     error = str(caught.value)
     assert "the weights after step 3 (scene 00002) are not all finite numbers, so training" in error
     assert f"last good checkpoint is {tmp_path / 'state' / 'ckpt-2'}" in error
@@ -526,8 +529,8 @@ def test_ruined_weights_are_never_saved(tmp_path):
     for a, b in zip(load_pretrained(tmp_path).coarse.get_weights(), seen[1], strict=True):
         np.testing.assert_array_equal(a, b)
     # The third figure is lower, but of something else; the first was none.
-    assert run_folder.read_score(tmp_path, "two bursts") is None
-    assert run_folder.read_score(tmp_path, "one")["epoch"] == 3
+    assert run_folder.Best(tmp_path).score("two bursts") is None
+    assert run_folder.Best(tmp_path).score("one")["epoch"] == 3
     # The second picture was drawn after the last save.
     events = b"".join(p.read_bytes() for p in (tmp_path / "events").iterdir())
     assert events.count(b"\xff\xd8\xff") == 2
@@ -537,13 +540,19 @@ class TestFolder:
     def test_a_file_in_the_way(self, tmp_path):
         (tmp_path / "run").write_text("")
         with pytest.raises(InputError, match="--checkpoint_dir: .*run cannot be written to"):
-            run_folder.open_folder(tmp_path / "run")
+            with run_folder.locked(tmp_path / "run"):
+                pass
 
     def test_two_runs_keep_out_of_each_others_way(self, tmp_path):
-        with run_folder.open_folder(tmp_path / "run"):
+        with run_folder.locked(tmp_path / "run"):
             with pytest.raises(InputError, match="another run is training"):
-                run_folder.open_folder(tmp_path / "run")
-        run_folder.open_folder(tmp_path / "run").close()
+                with run_folder.locked(tmp_path / "run"):
+                    pass
+        # An error lets others in, too.
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="within"):
+                with run_folder.locked(tmp_path / "run"):
+                    raise RuntimeError("within")
 
     def test_a_full_disk_is_found_at_the_start(self, tmp_path):
         run_folder.check_space(tmp_path, 1000, 2)
@@ -556,27 +565,17 @@ class TestFolder:
         [(25.0, "a", True), (25.0, "b", False), (math.nan, "a", False), (math.inf, "a", True)],
     )
     def test_a_score_counts_only_against_its_like(self, tmp_path, psnr, scored, kept):
-        assert run_folder.read_score(tmp_path, "a") is None
+        best = run_folder.Best(tmp_path)
+        assert best.score("a") is None
         (tmp_path / "best").mkdir()
         score = {"epoch": 3, "scored": scored, "psnr": psnr}
-        run_folder.write_score(tmp_path, score)
-        assert run_folder.read_score(tmp_path, "a") == (score if kept else None)
+        (tmp_path / "best" / "score.json").write_text(json.dumps(score))
+        assert best.score("a") == (score if kept else None)
 
-    def test_other_settings_are_named(self, tmp_path):
-        fixed = {"--width": 8, "--patch": 32, "pair": (1, 2)}
-        run_folder.check_settings(tmp_path, fixed)
-        run_folder.write_settings(tmp_path, {"flags": {}, "fixed": fixed})
-        run_folder.check_settings(tmp_path, fixed)
-        with pytest.raises(InputError, match="was trained with --patch 32, not 64: "):
-            run_folder.check_settings(tmp_path, fixed | {"--patch": 64})
-        (tmp_path / "settings.json").write_text("{")
-        with pytest.raises(InputError, match="settings.json cannot be understood"):
-            run_folder.check_settings(tmp_path, fixed)
-
-    def test_weights_without_settings_are_not_trained_over(self, tmp_path):
-        (tmp_path / "network.json").write_text("{}")
-        with pytest.raises(InputError, match="holds weights but no settings.json"):
-            run_folder.check_settings(tmp_path, {})
+    def test_a_damaged_history_is_named(self, tmp_path):
+        (tmp_path / "history.csv").write_text("a,b\n1\n")
+        with pytest.raises(InputError, match="history.csv is not as training wrote it"):
+            run_folder.History(tmp_path, ("step", "loss"), 0)
 
     def test_history_forgets_what_was_lost(self, tmp_path):
         columns = ("step", "loss", "psnr")
@@ -592,10 +591,68 @@ class TestFolder:
             "6,2.5,30",
         ]
 
-    def test_a_damaged_history_is_named(self, tmp_path):
-        (tmp_path / "history.csv").write_text("a,b\n1\n")
-        with pytest.raises(InputError, match="history.csv is not as training wrote it"):
-            run_folder.History(tmp_path, ("step", "loss"), 0)
+
+class TestSettings:
+    DEFAULTS = {"patch": 512, "clip_norm": 0.0, "shuffle": True}
+
+    def written(self, folder, patch=32):
+        settings = run_folder.Settings(folder)
+        parameters = {"stage": "burst", "patch": patch, "shuffle": False, "pair": (1, 2)}
+        run = {"number_of_devices": 1, "scheduled_epochs": 7}
+        settings.write(parameters, run, {"width": 8}, {"numpy": "2"})
+        return {**parameters, "number_of_devices": 1, "width": 8}
+
+    def test_other_settings_are_named(self, tmp_path):
+        run_folder.Settings(tmp_path).check({"stage": "burst", "patch": 1}, self.DEFAULTS)
+        now = self.written(tmp_path)
+        settings = run_folder.Settings(tmp_path)
+        # A parameter that a run of an older version did not know was at its default.
+        settings.check({**now, "clip_norm": 0.0}, self.DEFAULTS)
+        for name, value, sentence in (
+            ("patch", 64, "was trained with --patch 32, not 64: "),
+            ("width", 9, "was trained with width 8, not 9: "),
+            ("number_of_devices", 2, "was trained with number of devices 1, not 2: "),
+            ("clip_norm", 1.0, "was trained with --clip_norm 0.0, not 1.0: "),
+            ("stage", "fine", "the folder of a burst run, but train_fine.py trains the fine stage"),
+        ):
+            with pytest.raises(InputError, match=sentence):
+                settings.check({**now, name: value}, self.DEFAULTS)
+
+    def test_a_damaged_file_is_named(self, tmp_path):
+        for text in ("{", "[]", "{}", '{"fixed": {}}', "\udcff"):
+            (tmp_path / "settings.json").write_bytes(text.encode(errors="surrogateescape"))
+            with pytest.raises(InputError, match="settings.json cannot be understood"):
+                run_folder.Settings(tmp_path)
+
+    def test_weights_without_settings_are_not_trained_over(self, tmp_path):
+        (tmp_path / "network.json").write_text("{}")
+        with pytest.raises(InputError, match="holds weights but no settings.json"):
+            run_folder.Settings(tmp_path)
+
+    def test_the_schedule_is_that_of_the_epochs_a_run_began_with(self, tmp_path):
+        assert run_folder.Settings(tmp_path).scheduled_epochs(9) == 9
+        self.written(tmp_path)
+        # Nothing has been trained yet.
+        assert run_folder.Settings(tmp_path).scheduled_epochs(9) == 9
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "checkpoint").touch()
+        assert run_folder.Settings(tmp_path).scheduled_epochs(9) == 7
+
+    def test_runs_of_version_0_1_go_on(self, tmp_path):
+        """Their settings are called by flags or in words, and say less."""
+        fixed = {"stage": "burst", "--patch": 32, "the channels": 4, "the family": "burst"}
+        fixed |= {"the number of devices": 1, "--loss": "contextual", "the training bursts": "3"}
+        content = {"flags": {"epochs": 6}, "fixed": fixed}
+        (tmp_path / "settings.json").write_text(json.dumps(content))
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state" / "checkpoint").touch()
+        settings = run_folder.Settings(tmp_path)
+        now = {"stage": "burst", "patch": 32, "channels": 4, "family": "fine", "shuffle": True}
+        now |= {"number_of_devices": 1, "training_bursts": "3", "vgg_channels": "rgb"}
+        settings.check(now, self.DEFAULTS)
+        assert settings.scheduled_epochs(9) == 6
+        with pytest.raises(InputError, match="was trained with vgg channels rgb, not bgr"):
+            settings.check({**now, "vgg_channels": "bgr"}, self.DEFAULTS)
 
 
 class TestState:
@@ -675,6 +732,31 @@ class TestState:
         with pytest.raises(InputError, match="ckpt-3 is damaged or of another network"):
             again.restore()
 
+    def test_a_lost_list_of_checkpoints_is_named_and_nothing_removed(self, tmp_path):
+        state, _ = self.state(tmp_path, 1)
+        state.save(3)
+        (tmp_path / "network.json").touch()
+        files = {path.name for path in (tmp_path / "state").iterdir()} - {"checkpoint"}
+        for damage in (pathlib.Path.unlink, lambda path: path.write_bytes(b"x")):
+            damage(tmp_path / "state" / "checkpoint")
+            with pytest.raises(InputError, match="checkpoint, which names the saved states, is lo"):
+                self.state(tmp_path, 0)
+            assert files <= {path.name for path in (tmp_path / "state").iterdir()}
+
+    @pytest.mark.parametrize("name", ["run [1]", "a*b?", "back\\slash", os.fsdecode(b"\xff")])
+    def test_a_folder_of_any_name_is_gone_on_with(self, tmp_path, name):
+        (tmp_path / name).mkdir()
+        for step in (1, 2, 3):
+            state, variable = self.state(tmp_path / name, 0)
+            state.restore()
+            np.testing.assert_array_equal(variable.numpy(), step - 1)
+            variable.assign([step] * 3)
+            state.save(step)
+        assert state.latest == tmp_path / name / "state" / "ckpt-3"
+        saved = {path.stem for path in (tmp_path / name / "state").glob("*.index")}
+        assert saved == {"ckpt-2", "ckpt-3"}
+        assert run_folder.State(tmp_path / name, {}, 2, chief=False).latest == state.latest
+
     def test_a_full_disk_names_the_last_good_checkpoint(self, tmp_path):
         state, _ = self.state(tmp_path, 1)
         state.save(3)
@@ -693,10 +775,10 @@ class TestPictures:
         filters = np.array([list(row) for row in layout.colours])
         level = {c: 0.25 / w for c, w in zip("RGB", camera.white_balance, strict=True)}
         mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
-        picture = loop.raw_colours(packing.pack(mosaic, layout), camera)
+        picture = samples.raw_colours(packing.pack(mosaic, layout), camera)
         assert picture.shape == (*(s // camera.scale for s in mosaic.shape), 3)
         np.testing.assert_allclose(picture, 1.055 * 0.25 ** (1 / 2.4) - 0.055, atol=1e-5)
         level["B"] = 0
         mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
-        blue = loop.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
+        blue = samples.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
         np.testing.assert_array_equal(blue, 0)

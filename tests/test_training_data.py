@@ -501,6 +501,11 @@ def assert_same(some, others):
             assert np.array_equal(one[name], other[name]), name
 
 
+def dataset_of(bursts, folder, camera, recipe, seed, **span):
+    sources = patches.prepare(bursts, folder, camera, recipe.stage)
+    return patches.training_dataset(sources, camera, recipe, seed, **span)
+
+
 def single_bursts(batch):
     """The bursts of a batch, as `patches.load_patch` gives them, and their scenes."""
     ends = np.cumsum(batch["lengths"])
@@ -516,7 +521,7 @@ def single_bursts(batch):
 def test_elements_are_the_drawn_patches(sony, stage):
     bursts, folder = sony
     recipe = Recipe(stage, patch=16, n_burst=3, shift=2, bursts_per_step=2)
-    dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 14, steps=4)
+    dataset = dataset_of(bursts, folder, cameras.SONY, recipe, 14, steps=4)
     scenes = patches.group_scenes(patches.prepare(bursts, folder, cameras.SONY, stage))
     batches = as_numpy(dataset)
     assert len(batches) == 4
@@ -544,7 +549,7 @@ def test_data_go_on_where_they_stopped(sony):
     recipe = Recipe("burst", patch=16, n_burst=3, shift=4, bursts_per_step=2)
 
     def elements(**span):
-        dataset = patches.training_dataset(bursts, folder, cameras.SONY, recipe, 15, **span)
+        dataset = dataset_of(bursts, folder, cameras.SONY, recipe, 15, **span)
         return as_numpy(dataset.take(12))
 
     whole = elements(steps=12)
@@ -560,9 +565,8 @@ def test_replicas_share_what_one_would_take(sony):
 
     def elements(bursts_per_step, **share):
         recipe = Recipe("burst", patch=16, n_burst=3, bursts_per_step=bursts_per_step)
-        data = patches.training_dataset(
-            bursts, folder, cameras.SONY, recipe, 16, start_step=3, steps=5, **share
-        )
+        share |= {"start_step": 3, "steps": 5}
+        data = dataset_of(bursts, folder, cameras.SONY, recipe, 16, **share)
         return [single_bursts(batch) for batch in as_numpy(data)]
 
     for each in (1, 2):
@@ -574,9 +578,7 @@ def test_replicas_share_what_one_would_take(sony):
 def test_xtrans_files(tmp_path):
     bursts = write_tree(tmp_path, cameras.FUJI, [1], (516, 534), frames=1, long="30")
     recipe = Recipe("fine", patch=16, n_burst=1)
-    dataset = patches.training_dataset(
-        bursts, tmp_path / "cache", cameras.FUJI, recipe, 17, steps=3
-    )
+    dataset = dataset_of(bursts, tmp_path / "cache", cameras.FUJI, recipe, 17, steps=3)
     whole = reading.read_raw(bursts[0].frames[0], cameras.FUJI).packed(300.0)
     truth = reading.read_truth(bursts[0].truth)
     scenes = patches.group_scenes(patches.prepare(bursts, tmp_path / "cache", cameras.FUJI))
@@ -594,21 +596,15 @@ def test_xtrans_files(tmp_path):
 def test_whole_bursts_are_those_of_restoration(tmp_path, pattern):
     camera = cameras.SONY
     (burst,) = write_tree(tmp_path, camera, [2], (70, 102), pattern=pattern)
-    frames, truth = patches.load_burst(tmp_path / "cache", burst, camera, n_burst=2)
+    first_two = dataclasses.replace(burst, frames=burst.frames[:2])
+    (sources,) = patches.prepare([first_two], tmp_path / "cache", camera)
+    frames, truth = patches.load_burst(sources)
     read = [reading.read_raw(path, camera) for path in burst.frames[:2]]
     assert np.array_equal(frames, np.stack([frame.packed(burst.ratio) for frame in read]))
     rows, columns = read[0].mosaic.shape
     expected = reading.read_truth(burst.truth, read[0].offset)[:rows, :columns]
     assert np.array_equal(truth, expected)
     assert frames.dtype == truth.dtype == np.float32
-
-
-def test_published_recipes():
-    sony, fuji = cameras.SONY, cameras.FUJI
-    assert patches.published_recipe("coarse", sony) == Recipe("coarse", 256, 8, 0, 1, 0.0)
-    assert patches.published_recipe("fine", sony) == Recipe("fine", 512, 1, 0, 1, 0.0)
-    assert patches.published_recipe("burst", sony) == Recipe("burst", 512, 8, 4, 1, 0.0)
-    assert patches.published_recipe("burst", fuji) == Recipe("burst", 512, 8, 0, 1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -631,6 +627,14 @@ def test_bad_recipes(wrong, message):
         Recipe(**({"stage": "burst", "patch": 16} | wrong))
 
 
+def test_without_shuffling_the_first_frames_are_shown_in_order(tmp_path):
+    scenes = [[numbered(tmp_path, 6)]]
+    recipe = Recipe("burst", patch=8, n_burst=6, shuffle=False)
+    drawn = [patches.draw(scenes, recipe, 5, number).frames for number in range(60)]
+    assert all(frames == tuple(range(len(frames))) for frames in drawn)
+    assert {len(frames) for frames in drawn} == {1, 2, 3, 4, 5, 6}
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core makes one patch at a time")
 def test_a_replica_of_many_still_makes_patches_side_by_side(sony, monkeypatch):
     """Most of the others may be on other machines."""
@@ -644,9 +648,7 @@ def test_a_replica_of_many_still_makes_patches_side_by_side(sony, monkeypatch):
 
     monkeypatch.setattr(patches, "load_patch", load_and_meet)
     recipe = Recipe("coarse", patch=8, n_burst=1)
-    data = patches.training_dataset(
-        bursts, folder, cameras.SONY, recipe, 0, steps=2, replica=3, replicas=4
-    )
+    data = dataset_of(bursts, folder, cameras.SONY, recipe, 0, steps=2, replica=3, replicas=4)
     assert len(as_numpy(data)) == 2
 
 
@@ -665,7 +667,7 @@ def test_bad_input_is_named(sony, tmp_path):
 
     def start(bursts, patch=16, seed=0, stage="burst"):
         recipe = Recipe(stage, patch=patch)
-        patches.training_dataset(bursts, folder, cameras.SONY, recipe, seed)
+        dataset_of(bursts, folder, cameras.SONY, recipe, seed)
 
     with pytest.raises(
         InputError, match=r"_00_10s.ARW has 34 x 50 packed pixels, too few for --patch 36: .* 34 "
@@ -691,10 +693,12 @@ def test_bad_input_is_named(sony, tmp_path):
 ENDLESS = """
 import sys
 from dbp_tf.data import patches, sid
+from dbp_tf.data.recipe import Recipe
 from dbp_tf.raw import cameras
 bursts = sid.find_bursts(sys.argv[1] + "/short", sys.argv[1] + "/long", cameras.SONY, "train")
-recipe = patches.Recipe("burst", patch=256, n_burst=3)
-dataset = patches.training_dataset(bursts, sys.argv[1] + "/cache", cameras.SONY, recipe, 0)
+recipe = Recipe("burst", patch=256, n_burst=3)
+sources = patches.prepare(bursts, sys.argv[1] + "/cache", cameras.SONY)
+dataset = patches.training_dataset(sources, cameras.SONY, recipe, 0)
 kept = iter(dataset)
 next(kept)
 raise SystemExit(7)

@@ -21,7 +21,6 @@ import tensorflow as tf
 from dbp_tf.data import raw_cache, sid
 from dbp_tf.data.augmentation import Augmentation, augment, augment_mosaic, shift, start_of
 from dbp_tf.data.exposures import Exposure, dark_frames, draw_exposure
-from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading, white_balance
 from dbp_tf.raw.noise import Noise
@@ -36,18 +35,6 @@ _MOST_PARALLEL = 4
 _exiting = threading.Event()
 _inside = set()
 _refused = []
-
-
-def published_recipe(stage, camera):
-    """The published `Recipe` of a stage."""
-    return Recipe(
-        stage=stage,
-        patch=256 if stage == "coarse" else 512,
-        n_burst=1 if stage == "fine" else 8,
-        # The published Fuji script does not shift, and the first version, whose coarse weights
-        # were kept, did not know shifts yet.
-        shift=4 if stage == "burst" and camera.name == "sony" else 0,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +116,7 @@ def check_patch(path, recipe, camera):
 
     Args:
       path: of the raw file.
-      recipe: `Recipe`.
+      recipe: `recipe.Recipe`.
       camera: `cameras.Camera`.
 
     Raises:
@@ -210,7 +197,7 @@ def draw(scenes, recipe, seed, number):
     Args:
       scenes: see `group_scenes`. Every run of len(scenes) numbers that starts at a multiple of
         it, an epoch, has each scene once, in random order.
-      recipe: `Recipe`.
+      recipe: `recipe.Recipe`.
       seed: whole number from 0 on.
       number: of the burst since the start of the training, from 0 on.
 
@@ -292,7 +279,7 @@ def load_patch(drawn, recipe):
 
     Args:
       drawn: `Draw`.
-      recipe: `Recipe`.
+      recipe: `recipe.Recipe`.
 
     Returns:
       dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
@@ -397,7 +384,7 @@ def _developed(picture):
 
 
 def training_dataset(
-    bursts, cache, camera, recipe, seed, start_step=0, steps=None, replica=0, replicas=1
+    sources, camera, recipe, seed, start_step=0, steps=None, replica=0, replicas=1
 ):
     """The training data of one replica.
 
@@ -406,10 +393,9 @@ def training_dataset(
     epoch is one patch of every scene in random order, with a random one of the scene's exposures.
 
     Args:
-      bursts: list of `sid.Burst` to train on.
-      cache: folder of the cache; what it lacks is decoded first, see `prepare`.
+      sources: list of `Sources` to train on, see `prepare`.
       camera: `cameras.Camera`.
-      recipe: `Recipe`.
+      recipe: `recipe.Recipe`.
       seed: whole number from 0 on.
       start_step: the first step.
       steps: how many steps; None goes on for ever.
@@ -423,15 +409,14 @@ def training_dataset(
       of each burst; "scene" [B] (string); "step" (int64).
 
     Raises:
-      InputError: no bursts, a picture smaller than the patch, or see `prepare`.
+      InputError: no bursts, or a picture smaller than the patch.
     """
     if seed < 0:
         raise InputError(f"--seed is at least 0, not {seed}")
-    if not bursts:
+    if not sources:
         raise InputError("there are no bursts to train on")
     # Refused here and not while patches are made.
     white_balance.trained_for(recipe.white_balance, camera)
-    sources = prepare(bursts, cache, camera, recipe.stage)
     for one in sources:
         _check_patch(one.clean.source, one.clean.shape[:2], recipe, camera)
     scenes = group_scenes(sources)
@@ -523,25 +508,17 @@ def _signature(recipe, camera):
     return {name: tf.TensorSpec(shape, tf.float32) for name, shape in shapes.items()}
 
 
-def load_burst(cache, burst, camera, n_burst=8, trained=None):
+def load_burst(sources, trained=None):
     """A whole burst and its truth from the cache, for validation.
 
     Args:
-      cache: folder of the cache; what it lacks is decoded first.
-      burst: `sid.Burst` with a truth.
-      camera: `cameras.Camera`.
-      n_burst: frames at the most.
+      sources: `Sources`, with a truth.
       trained: multipliers (R, G, B) to which frames are scaled, `Enhancer.white_balance`.
 
     Returns:
       (packed frames [F, H, W, C], truth [S*H, S*W, 3]), both float32: linear, brightened and cut
       at 1; sRGB in 0..1.
-
-    Raises:
-      InputError: see `prepare`.
     """
-    burst = dataclasses.replace(burst, frames=burst.frames[:n_burst])
-    (sources,) = prepare([burst], cache, camera)
     first, ratio = sources.frames[0], sources.ratio
     if trained is not None:
         scales = white_balance.channel_scales_for(first.white_balance, trained, sources.layout)

@@ -80,7 +80,8 @@ class Recipe:
         "none",
         "White balance to which training frames are scaled from the multipliers in their files, "
         "so that the weights serve every light: camera, those of daylight, or R,G,B; none leaves "
-        "the colours as they are (published).",
+        "the colours as they are (published). By default that of the weights to start from, else "
+        "none.",
         topic=_TOPIC,
     )
     shuffle: bool = parameter(

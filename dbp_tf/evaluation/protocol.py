@@ -82,27 +82,32 @@ def settings_of(flags: dict[str, Any], model) -> dict[str, Any]:
       flags: {name: value} as they took effect, see `config.as_json`.
       model: what `load_pretrained` returns.
     """
-    # Modules that take seconds to import and are needed here for their versions alone.
-    import keras
-    import rawpy
-    import tensorflow as tf
-
     checksum = 0
     for network in model.models.values():
         for weight in network.weights:
             checksum = zlib.crc32(np.ascontiguousarray(weight.numpy()), checksum)
     return {
         "flags": flags,
-        "versions": {
-            "dbp_tf": __version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-            "rawpy": rawpy.__version__,
-            "libraw": ".".join(map(str, rawpy.libraw_version)),
-        },
+        "versions": versions(),
         "network": {**vars(model.spec), "weights_crc32": f"{checksum:08x}"},
+    }
+
+
+def versions() -> dict[str, str]:
+    """{package: version} of all that results may depend on."""
+    # Modules that take seconds to import and are needed here for their versions alone.
+    import keras
+    import rawpy
+    import tensorflow as tf
+
+    return {
+        "dbp_tf": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "rawpy": rawpy.__version__,
+        "libraw": ".".join(map(str, rawpy.libraw_version)),
     }
 
 

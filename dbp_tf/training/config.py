@@ -20,6 +20,45 @@ _LOSS = "loss"
 
 
 @dataclasses.dataclass(frozen=True)
+class Folders:
+    """The camera and the folders that all stages have."""
+
+    camera: str = parameter(
+        "sony", "Camera of the raw files.", topic=_DATASET, choices=tuple(cameras.CAMERAS)
+    )
+    short_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.",
+        topic=_DATASET,
+        required=True,
+        exists="folder",
+        may_change=True,
+    )
+    long_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder of the long exposures, the ground truth.",
+        topic=_DATASET,
+        required=True,
+        exists="folder",
+        may_change=True,
+    )
+    cache_dir: pathlib.Path = parameter(
+        pathlib.Path("cache"),
+        "Folder for the decoded raw files: 24 MB a Sony frame, 73 MB a ground truth. Any run may "
+        "use it; it may be deleted at any time.",
+        topic=_DATASET,
+        may_change=True,
+    )
+    checkpoint_dir: pathlib.Path | None = parameter(
+        None,
+        "Folder of this run; the same command again goes on in it. By default "
+        "checkpoints/<camera>_<stage>.",
+        topic=_RUN,
+        may_change=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimisation:
     """How weights are updated: Adam, with the published constants."""
 
@@ -63,42 +102,10 @@ class Optimisation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training(Optimisation, Recipe):
+class Training(Optimisation, Recipe, Folders):
     """The parameters that all stages have."""
 
-    camera: str = parameter(
-        "sony", "Camera of the raw files.", topic=_DATASET, choices=tuple(cameras.CAMERAS)
-    )
-    short_dir: pathlib.Path | None = parameter(
-        None,
-        "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.",
-        topic=_DATASET,
-        required=True,
-        exists="folder",
-        may_change=True,
-    )
-    long_dir: pathlib.Path | None = parameter(
-        None,
-        "Folder of the long exposures, the ground truth.",
-        topic=_DATASET,
-        required=True,
-        exists="folder",
-        may_change=True,
-    )
-    cache_dir: pathlib.Path = parameter(
-        pathlib.Path("cache"),
-        "Folder for the decoded raw files: 24 MB a Sony frame, 73 MB a ground truth. Any run may "
-        "use it; it may be deleted at any time.",
-        topic=_DATASET,
-        may_change=True,
-    )
-    checkpoint_dir: pathlib.Path | None = parameter(
-        None,
-        "Folder of this run; the same command again goes on in it. By default "
-        "checkpoints/<camera>_<stage>.",
-        topic=_RUN,
-        may_change=True,
-    )
+    white_balance: str | None = None  # That of the weights to start from, else none.
     epochs: int = parameter(
         4000,
         "Epochs in all. May be raised to go on: the learning rate then stays as it is at the end "
@@ -218,12 +225,6 @@ class PictureLoss:
         topic=_NETWORKS,
         low=0,
     )
-    fine: pathlib.Path | None = parameter(
-        None,
-        "Weights to start from, of train_fine.py or released: both networks are taken over.",
-        topic=_NETWORKS,
-        may_change=True,
-    )
     loss: str = parameter(
         "contextual",
         "l1, or the loss that is added to it.",
@@ -283,7 +284,13 @@ class Fine(PictureLoss, NewNetworks, Training):
     coarse: pathlib.Path | None = parameter(
         None,
         "Weights whose coarse network is taken over, of train_coarse.py or released; the fine "
-        "network starts from nothing. Give this or --fine.",
+        "network starts from nothing.",
+        topic=_NETWORKS,
+        may_change=True,
+    )
+    fine: pathlib.Path | None = parameter(
+        None,
+        "Instead of --coarse: weights of which both networks are taken over, to train on.",
         topic=_NETWORKS,
         may_change=True,
     )
@@ -328,10 +335,17 @@ class Burst(PictureLoss, Training):
     epochs: int = 1000
     learning_rate: float = 1e-5
     shift: int = 4
-    reference_frame: str = parameter(
-        "center",
-        "Frame whose finest detail is kept: the middle one (published) or the first, the only one "
-        "that --shift never moves against the ground truth.",
+    fine: pathlib.Path | None = parameter(
+        None,
+        "Weights to start from, of train_fine.py or released.",
+        topic=_NETWORKS,
+        required=True,
+        may_change=True,
+    )
+    reference_frame: str | None = parameter(
+        None,
+        "Frame whose finest detail is kept: center, the middle one (published, the default), or "
+        "first, the only one that --shift never moves against the ground truth.",
         topic=_NETWORKS,
         choices=("first", "center"),
     )

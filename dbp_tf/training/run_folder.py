@@ -1,6 +1,6 @@
 """The folder of a training run: settings, history, state to go on from, weights, pictures.
 
-settings.json     flags, versions, and what a run must keep to when it goes on
+settings.json     parameters, versions, and facts that a run must keep to when it goes on
 history.csv       one row an epoch
 state/            model, optimizer and step, for going on (TensorFlow checkpoints)
 network.json, model.weights.h5   the weights as `load_pretrained` reads them
@@ -8,6 +8,7 @@ best/             those with the best validation figures
 pictures/, events/               samples; the same and the curves for TensorBoard
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -16,10 +17,13 @@ import os
 import pathlib
 import shutil
 
+import imageio.v3 as iio
+import numpy as np
 import tensorflow as tf
 
-from dbp_tf import files
+from dbp_tf import files, pictures
 from dbp_tf.errors import InputError
+from dbp_tf.restore.pretrained import save_pretrained
 
 SETTINGS = "settings.json"
 HISTORY = "history.csv"
@@ -30,16 +34,15 @@ EVENTS = "events"
 
 _LOCK = ".lock"
 _SCORE = "score.json"
+_PICTURE_QUALITY = 92
 
 
-def open_folder(folder):
+@contextlib.contextmanager
+def locked(folder):
     """Makes the folder, checks that it can be written to, and keeps other runs out of it.
 
     Args:
       folder: made if missing.
-
-    Returns:
-      A lock to keep: closing it, or the end of the process, lets other runs in.
 
     Raises:
       InputError: it cannot be written to, or another run is using it.
@@ -55,12 +58,27 @@ def open_folder(folder):
             f"--checkpoint_dir: {folder} cannot be written to ({error.strerror}): give another "
             f"folder"
         ) from None
-    if not _locked(lock):
-        raise InputError(
-            f"--checkpoint_dir: another run is training in {folder}: wait for it, stop it, or "
-            f"give another folder"
-        )
-    return lock
+    with lock:
+        if not _is_mine(lock):
+            raise InputError(
+                f"--checkpoint_dir: another run is training in {folder}: wait for it, stop it, or "
+                f"give another folder"
+            )
+        yield
+
+
+def _is_mine(lock):
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks.
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # Some network file systems have none either.
+        pass
+    return True
 
 
 def check_space(folder, parameters, keep):
@@ -83,61 +101,95 @@ def check_space(folder, parameters, keep):
         )
 
 
-def _locked(file):
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks.
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # Some network file systems have none either.
-        pass
-    return True
-
-
-def check_settings(folder, fixed):
-    """Raises InputError if the folder holds a run with other settings.
+class Settings:
+    """settings.json of a run, as the run before has left it.
 
     Args:
-      folder: of the run.
-      fixed: {flag: value} of all that must stay as it is when a run goes on.
+      folder: of the run; it need not be there.
+
+    Raises:
+      InputError: the file is damaged, or missing beside weights.
     """
-    path = pathlib.Path(folder) / SETTINGS
-    if not path.is_file():
-        if (path.parent / STATE).exists() or (path.parent / "network.json").exists():
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder) / SETTINGS
+        self._before = None
+        if self.path.is_file():
+            try:
+                self._before = _flattened(json.loads(self.path.read_text()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{self.path} cannot be understood ({error}): give another --checkpoint_dir"
+                ) from None
+        elif (self.path.parent / STATE).exists() or (self.path.parent / "network.json").exists():
             raise InputError(
                 f"--checkpoint_dir: {folder} holds weights but no {SETTINGS}, so no training run "
                 f"that could go on: give another folder"
             )
-        return
-    try:
-        before = json.loads(path.read_text())["fixed"]
-        before.pop("the family", None)  # Of version 0.1; the stage says it too.
-        differing = {k for k in before.keys() | fixed.keys() if before.get(k) != _plain(fixed, k)}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be understood ({error}): give another --checkpoint_dir"
-        ) from None
-    if differing:
-        name = sorted(differing)[0]
-        raise InputError(
-            f"--checkpoint_dir: {folder} was trained with {name} {before.get(name)}, not "
-            f"{fixed.get(name)}: give the same flags to go on, or another folder to start anew"
-        )
+
+    def check(self, now, defaults):
+        """Refuses to go on with other settings than before.
+
+        Args:
+          now: {name: value} of all that must stay as it is.
+          defaults: {name: value} of parameters that a run of an older version does not know.
+
+        Raises:
+          InputError: a value differs.
+        """
+        if self._before is None:
+            return
+        folder = self.path.parent
+        before = {**defaults, **self._before}
+        if before.get("stage") != now.get("stage"):
+            raise InputError(
+                f"--checkpoint_dir: {folder} is the folder of a {before.get('stage')} run, but "
+                f"train_{now['stage']}.py trains the {now['stage']} stage: give another folder"
+            )
+        for name, value in json.loads(json.dumps(now)).items():
+            if name in before and before[name] != value:
+                shown = f"--{name}" if name in defaults else name.replace("_", " ")
+                raise InputError(
+                    f"--checkpoint_dir: {folder} was trained with {shown} {before[name]}, not "
+                    f"{value}: give the same flags to go on, or another folder to start anew"
+                )
+
+    def scheduled_epochs(self, epochs):
+        """Epochs over which the learning rate falls: those that the run began with."""
+        going_on = self._before and (self.path.parent / STATE / "checkpoint").exists()
+        return self._before["scheduled_epochs"] if going_on else epochs
+
+    def write(self, parameters, run, network, versions):
+        """Writes settings.json.
+
+        Args:
+          parameters: {name: value}, see `config.as_json`.
+          run: {name: value} of what else must stay as it is, and "scheduled_epochs".
+          network: fields of the `NetworkSpec`.
+          versions: {package: version}.
+        """
+        content = {
+            "parameters": parameters,
+            "run": run,
+            "network": network,
+            "versions": versions,
+        }
+        files.write_whole(self.path, json.dumps(content, indent=2).encode() + b"\n")
 
 
-def _plain(values, key):
-    """The value as JSON gives it back: tuples as lists."""
-    return json.loads(json.dumps(values.get(key)))
-
-
-def write_settings(folder, settings):
-    """Writes settings.json; `settings["fixed"]` is what `check_settings` compares."""
-    files.write_whole(
-        pathlib.Path(folder) / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n"
-    )
+def _flattened(content):
+    """{name: value} of settings.json, also of version 0.1, which called them by their flags."""
+    if "parameters" in content:
+        return {**content["network"], **content["parameters"], **content["run"]}
+    named = {
+        name.removeprefix("--").removeprefix("the ").replace(" ", "_"): value
+        for name, value in content["fixed"].items()
+    }
+    # The family has got another name, which the stage says too.
+    named.pop("family", None)
+    channels = None if named["loss"] == "l1" else "rgb"
+    unsaid = {"shuffle": True, "vgg_channels": channels}
+    return named | unsaid | {"scheduled_epochs": content["flags"]["epochs"]}
 
 
 class History:
@@ -196,27 +248,38 @@ class State:
       variables: {name: list of `tf.Variable`}.
       keep: how many checkpoints to keep.
       chief: whether this process writes; the others only read.
+
+    Raises:
+      InputError: checkpoints were saved, but the file that names them is lost or damaged.
     """
 
     def __init__(self, folder, variables, keep, chief=True):
         self.folder = pathlib.Path(folder) / STATE
         self.chief = chief
-        if chief:
-            self._sweep()
+        # TensorFlow takes brackets in names for patterns and finds nothing.
+        self._path = os.path.join(files.plain_alias(folder), STATE)
+        known = tf.train.get_checkpoint_state(self._path)
+        if known is None and (
+            (self.folder / "checkpoint").exists() or (self.folder.parent / "network.json").exists()
+        ):
+            raise InputError(
+                f"--checkpoint_dir: {self.folder / 'checkpoint'}, which names the saved states, is "
+                f"lost or damaged: copy it back from a backup, or give another folder"
+            )
+        if chief and known:
+            self._sweep({pathlib.Path(path).name for path in known.all_model_checkpoint_paths})
         self._checkpoint = tf.train.Checkpoint(
             **{name: list(values) for name, values in variables.items()}
         )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, os.fspath(self.folder), max_to_keep=keep
-        )
+        self._manager = tf.train.CheckpointManager(self._checkpoint, self._path, max_to_keep=keep)
 
     @property
     def latest(self):
         """Path of the last good checkpoint, or None."""
-        if self.chief:
-            return self._manager.latest_checkpoint
         # The manager only knows what it saved itself.
-        return tf.train.latest_checkpoint(os.fspath(self.folder))
+        known = self._manager if self.chief else tf.train.get_checkpoint_state(self._path)
+        path = known and (known.latest_checkpoint if self.chief else known.model_checkpoint_path)
+        return self.folder / pathlib.Path(path).name if path else None
 
     def restore(self):
         """Fills the variables from the last good checkpoint, if there is one.
@@ -227,12 +290,13 @@ class State:
         if self.latest is None:
             return
         try:
-            self._checkpoint.restore(self.latest).assert_consumed()
+            path = os.path.join(self._path, self.latest.name)
+            self._checkpoint.restore(path).assert_consumed()
         except (tf.errors.OpError, ValueError, AssertionError) as error:
             raise InputError(
                 f"the checkpoint {self.latest} is damaged or of another network "
-                f"({str(error).splitlines()[0]}): remove it from {self.folder / 'checkpoint'}, or "
-                f"give another --checkpoint_dir"
+                f"({str(error).splitlines()[0]}): copy it back from a backup, name an older one in "
+                f"{self.folder / 'checkpoint'}, or give another --checkpoint_dir"
             ) from None
 
     def save(self, step):
@@ -257,10 +321,8 @@ class State:
             f"the last good checkpoint is {self.latest}" if self.latest else "nothing was saved yet"
         )
 
-    def _sweep(self):
-        known = tf.train.get_checkpoint_state(os.fspath(self.folder))
-        named = {pathlib.Path(p).name for p in known.all_model_checkpoint_paths} if known else set()
-        for path in self.folder.glob("*") if self.folder.is_dir() else ():
+    def _sweep(self, named):
+        for path in self.folder.iterdir():
             if path.name == "checkpoint" or path.name.split(".")[0] in named:
                 continue
             if path.is_dir():
@@ -269,30 +331,40 @@ class State:
                 path.unlink()
 
 
-def read_score(folder, scored):
-    """The validation figures of the weights in best/.
+class Best:
+    """best/: the weights with the highest validation PSNR, and their figures in score.json.
 
     Args:
       folder: of the run.
-      scored: what is scored now, see `validation.validate`.
-
-    Returns:
-      dict as given to `write_score`; None where there are no figures, or none of that.
     """
-    path = pathlib.Path(folder) / BEST / _SCORE
-    try:
-        score = json.loads(path.read_text())
-        comparable = not math.isnan(score["psnr"]) and score["scored"] == scored
-        return score if comparable else None
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        return None
 
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder) / BEST
 
-def write_score(folder, score):
-    """Notes the validation figures of the weights in best/."""
-    files.write_whole(
-        pathlib.Path(folder) / BEST / _SCORE, json.dumps(score, indent=2).encode() + b"\n"
-    )
+    def score(self, scored):
+        """The figures of the weights, see `offer`; None without any of the same frames.
+
+        Args:
+          scored: the frames that are scored, see `validation.validate`.
+        """
+        try:
+            score = json.loads((self.folder / _SCORE).read_text())
+            comparable = not math.isnan(score["psnr"]) and score["scored"] == scored
+            return score if comparable else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def offer(self, enhancer, score):
+        """Keeps the weights if they are better than those that are there.
+
+        Args:
+          enhancer: `pretrained.Enhancer`.
+          score: dict with "psnr" and "scored" at least.
+        """
+        best = self.score(score["scored"])
+        if score["psnr"] > (best["psnr"] if best else -math.inf):
+            save_pretrained(enhancer, self.folder)
+            files.write_whole(self.folder / _SCORE, json.dumps(score, indent=2).encode() + b"\n")
 
 
 class Events:
@@ -303,25 +375,105 @@ class Events:
     """
 
     def __init__(self, folder):
-        self._writer = tf.summary.create_file_writer(os.fspath(pathlib.Path(folder) / EVENTS))
+        self._writer = tf.summary.create_file_writer(
+            os.path.join(files.plain_alias(folder), EVENTS)
+        )
 
     def scalar(self, name, value, step):
-        metadata = tf.compat.v1.SummaryMetadata(
-            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
-            data_class=1,
-        )
-        with self._writer.as_default():
-            tf.summary.write(name, tf.constant(value, tf.float32), step, metadata)
+        self._write(name, tf.constant(value, tf.float32), step, "scalars", 1)
 
     def picture(self, name, encoded, shape, step):
         """`encoded` are a PNG's or JPEG's bytes, `shape` the picture's (rows, columns, ...)."""
-        metadata = tf.compat.v1.SummaryMetadata(
-            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images"),
-            data_class=3,
-        )
         size = [str(shape[1]).encode(), str(shape[0]).encode()]
+        self._write(name, tf.constant([*size, encoded]), step, "images", 3)
+
+    def _write(self, name, value, step, plugin, data_class):
+        metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name=plugin),
+            data_class=data_class,
+        )
         with self._writer.as_default():
-            tf.summary.write(name, tf.constant([*size, encoded]), step, metadata)
+            tf.summary.write(name, value, step, metadata)
 
     def flush(self):
         self._writer.flush()
+
+
+class RunFolder:
+    """All that a run writes while it trains. Processes that are not the chief only read.
+
+    Args:
+      folder: of the run.
+      variables: {name: list of `tf.Variable`} to save and to go on from.
+      sums: length of the list of sums that is saved with them, see `save`.
+      columns: of history.csv, see `History`.
+      keep: how many checkpoints to keep.
+      chief: whether this process writes.
+
+    Attributes:
+      step: of the last checkpoint; the variables are filled from it.
+      sums: the sums saved with it.
+      seconds_before: seconds of training before that step.
+
+    Raises:
+      InputError: a file is damaged or of another network.
+    """
+
+    def __init__(self, folder, variables, *, sums, columns, keep, chief=True):
+        self.folder, self.chief = pathlib.Path(folder), chief
+        self._step = tf.Variable(0, dtype=tf.int64)
+        self._sums = tf.Variable(tf.zeros(sums, tf.float64))
+        saved = {**variables, "step": [self._step], "sums": [self._sums]}
+        self.state = State(folder, saved, keep, chief)
+        self.state.restore()
+        self.step, self.sums = int(self._step), self._sums.numpy()
+        self.history = History(folder, columns, self.step, write=chief)
+        self.seconds_before = float(self.history.rows[-1]["seconds"]) if self.history.rows else 0.0
+        self.best = Best(folder)
+        self._exported_step = None
+        self._events = Events(folder) if chief else None
+
+    def save(self, step, sums, enhancer):
+        """Saves the variables, the step and the sums, then the weights for the next stage."""
+        self._step.assign(step)
+        self._sums.assign(sums)
+        self.state.save(step)
+        self.step = step
+        self._export(enhancer)
+
+    def finish(self, step, sums, enhancer):
+        """Saves what is not saved yet; a kill may have come between the two halves of a save."""
+        if self.step != step:
+            self.save(step, sums, enhancer)
+        elif self._exported_step != step:
+            self._export(enhancer)
+        self.flush()
+
+    def _export(self, enhancer):
+        """Writes the weights as the next stage and `load_pretrained` read them."""
+        if self.chief:
+            save_pretrained(enhancer, self.folder)
+            self.flush()
+        self._exported_step = self.step
+
+    def add_row(self, **row):
+        """Adds an epoch to history.csv and to the curves."""
+        if self.chief:
+            self.history.add(**row)
+            for name in row.keys() - {"epoch", "step", "seconds"}:
+                self._events.scalar(name, row[name], row["step"])
+
+    def add_picture(self, name, picture, step):
+        """Writes pictures/NAME.jpg of a float picture in 0..1, and shows it in TensorBoard."""
+        path = self.folder / PICTURES / f"{name}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        jpeg = iio.imwrite(
+            "<bytes>", pictures.quantised(picture), extension=".jpg", quality=_PICTURE_QUALITY
+        )
+        files.write_whole(path, jpeg)
+        self._events.picture("input, output, truth", jpeg, np.shape(picture), step)
+
+    def flush(self):
+        """Writes the curves that are still in memory."""
+        if self.chief:
+            self._events.flush()

@@ -81,15 +81,12 @@ class _Adam(keras.optimizers.Adam):
         return grads_and_vars
 
 
-def build_models(
-    spec, *, precision="float32", reference_frame="center", initial="published", seed=0
-):
+def build_models(spec, *, precision="float32", initial="published", seed=0):
     """Builds networks to train; call it inside the strategy's scope.
 
     Args:
       spec: `network_spec.NetworkSpec`.
       precision: Keras dtype policy of what is not float32 in any case.
-      reference_frame: of the fine network, "center" (published) or "first".
       initial: "published", or "he" (see `initial_weights.he_weights`).
       seed: of the weights.
 
@@ -100,7 +97,7 @@ def build_models(
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     try:
-        models = network_spec.build(spec, reference_frame)
+        models = network_spec.build(spec)
     finally:
         keras.config.set_dtype_policy(policy)
     if initial == "he":

@@ -6,11 +6,11 @@ import numpy as np
 
 from dbp_tf.data import patches
 from dbp_tf.evaluation import protocol
-from dbp_tf.raw import packing
+from dbp_tf.raw import packing, white_balance
 from dbp_tf.restore import modes
 
 
-def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
+def validate(enhancer, held_out, camera, settings):
     """Mean scores, taken as the published evaluation takes them.
 
     The fine stage sees one frame a burst, the burst stage all. The coarse stage gives no picture:
@@ -18,33 +18,28 @@ def validate(enhancer, bursts, cache, camera, stage, n_burst=8):
 
     Args:
       enhancer: `pretrained.Enhancer`.
-      bursts: list of `sid.Burst` with truths.
-      cache: folder of the cache.
+      held_out: list of `patches.Sources`.
       camera: `cameras.Camera`.
-      stage: one of `recipe.STAGES`.
-      n_burst: frames at the most.
+      settings: a stage of `training.config`.
 
     Returns:
       dict of psnr (dB, data range 1), ssim_range2 and ssim_range1, and of "scored", a text that
       differs where the figures are of other frames.
     """
-    scores = [
-        _score_coarse(enhancer, burst, cache, camera)
-        if stage == "coarse"
-        else _score(enhancer, burst, cache, camera, n_burst if stage == "burst" else 1)
-        for burst in bursts
-    ]
+    score = _score_coarse if settings.stage == "coarse" else _score
+    scores = [score(enhancer, sources, camera, settings) for sources in held_out]
     names = ("psnr", "ssim_range2", "ssim_range1")
-    frames = ";".join(str(f) for b in bursts for f in (b.scene, b.exposure, len(b.frames)))
+    frames = ";".join(f"{s.scene};{s.ratio};{len(s.frames)}" for s in held_out)
     scored = (
-        f"{len(bursts)} bursts of {n_burst} frames at the most, {zlib.crc32(frames.encode()):08x}"
+        f"{len(held_out)} bursts of {settings.n_burst} frames at the most, "
+        f"{zlib.crc32(frames.encode()):08x}"
     )
     means = {name: float(np.mean([score[name] for score in scores])) for name in names}
     return {"scored": scored, **means}
 
 
-def _score(enhancer, burst, cache, camera, n_burst):
-    frames, truth = patches.load_burst(cache, burst, camera, n_burst)
+def _score(enhancer, sources, camera, settings):
+    frames, truth = patches.load_burst(sources, enhancer.white_balance)
     picture = modes.restore(
         enhancer,
         list(frames),
@@ -54,11 +49,14 @@ def _score(enhancer, burst, cache, camera, n_burst):
     return protocol.score(*protocol.crop_to_common(picture, truth))
 
 
-def _score_coarse(enhancer, burst, cache, camera):
-    (sources,) = patches.prepare([burst], cache, camera, "coarse")
+def _score_coarse(enhancer, sources, camera, settings):
+    first = sources.frames[0]
+    scales = white_balance.channel_scales_for(
+        first.white_balance, enhancer.white_balance, sources.layout
+    )
     dark, clean = (
-        packing.normalise(entry.open(), entry.black, entry.white, ratio)
-        for entry, ratio in ((sources.frames[0], sources.ratio), (sources.clean, 1.0))
+        packing.normalise(entry.open(), entry.black, entry.white, ratio * scales)
+        for entry, ratio in ((first, sources.ratio), (sources.clean, 1.0))
     )
     output = enhancer.coarse(packing.halve(dark)[None])[0].numpy()
     return protocol.score(output, packing.halve(clean))

@@ -35,13 +35,18 @@ KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 MATCONVNET_FILE = "imagenet-vgg-verydeep-19.mat"
 
 
-def vgg_features(weights):
+CHANNEL_ORDERS = ("rgb", "bgr")
+
+
+def vgg_features(weights, channels="rgb"):
     """The frozen VGG-19 that maps pictures to the features both losses compare.
 
     It computes in float32 whatever the global precision policy is.
 
     Args:
       weights: what `read_vgg_weights` returns.
+      channels: "rgb", or "bgr" to show the network blue as red and red as blue, as the published
+        scripts of the first version and of Fuji do.
 
     Returns:
       A keras.Model without trainable weights. Input: sRGB pictures [N, H, W, 3], 0..1 but
@@ -50,8 +55,15 @@ def vgg_features(weights):
       conv4_2 [N, H/8, W/8, 512], sizes rounded up.
     """
     pictures = keras.Input((None, None, 3), dtype="float32", name="srgb")
+    if channels not in CHANNEL_ORDERS:
+        raise InputError(f"channels are {' or '.join(CHANNEL_ORDERS)}, not {channels!r}")
+    # Turning means and first kernel around spares turning every picture.
+    turn = slice(None, None, -1 if channels == "bgr" else 1)
     x = keras.layers.Rescaling(
-        255.0, offset=[-mean for mean in CHANNEL_MEANS], dtype="float32", name="subtract_means"
+        255.0,
+        offset=[-mean for mean in CHANNEL_MEANS[turn]],
+        dtype="float32",
+        name="subtract_means",
     )(pictures)
     features = {}
     block = "1"
@@ -75,7 +87,9 @@ def vgg_features(weights):
             features[name] = x
     model = keras.Model(pictures, features, name="vgg19_features")
     for name in CONVOLUTIONS:
-        model.get_layer(name).set_weights(weights[name])
+        kernel, bias = weights[name]
+        kernel = kernel[:, :, turn] if name == "conv1_1" else kernel
+        model.get_layer(name).set_weights([kernel, bias])
     model.trainable = False
     return model
 

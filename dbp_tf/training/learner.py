@@ -1,0 +1,84 @@
+"""Networks in training: their optimizer, their step, and a plain copy to save and to show."""
+
+import tensorflow as tf
+
+from dbp_tf.models import network_spec
+from dbp_tf.restore.pretrained import Enhancer
+from dbp_tf.training import distribution, training_step
+
+
+class Learner:
+    """The networks of a stage and their optimizer, on one device or several.
+
+    Args:
+      settings: a stage of `training.config`.
+      spec: `network_spec.NetworkSpec`.
+      start: `pretrained.Enhancer` whose networks are taken over; None to start from nothing.
+      objective: `training_step.Objective`.
+      strategy: see `distribution.make_strategy`.
+      scheduled_steps: steps over which the learning rate falls.
+      white_balance: multipliers (R, G, B) to which the frames are scaled, or None.
+    """
+
+    def __init__(
+        self, settings, spec, start, objective, strategy, scheduled_steps, white_balance=None
+    ):
+        self._settings, self._objective, self._strategy = settings, objective, strategy
+        self._rate = training_step.LearningRate(settings, scheduled_steps)
+        with strategy.scope():
+            self._models = training_step.build_models(
+                spec,
+                precision=settings.precision,
+                initial=getattr(settings, "initial_weights", "published"),
+                seed=settings.seed,
+            )
+            for name, model in start.models.items() if start else ():
+                if name in self._models:
+                    self._models[name].set_weights(model.get_weights())
+            self._optimizer = training_step.build_optimizer(
+                training_step.trainable_variables(settings.stage, self._models),
+                settings,
+                scheduled_steps,
+                settings.precision,
+            )
+        # Networks that are spread over devices or compute in half precision are saved and shown
+        # by a plain copy.
+        self._copied = settings.precision != "float32" or distribution.spreads(strategy)
+        plain = network_spec.build(spec) if self._copied else self._models
+        self._plain = Enhancer(spec, plain, white_balance=white_balance)
+
+    @property
+    def parameters(self):
+        """How many numbers the networks consist of."""
+        return sum(model.count_params() for model in self._models.values())
+
+    @property
+    def variables(self):
+        """{name: list of `tf.Variable`} of all that training changes."""
+        return {
+            "weights": self._weights(),
+            "optimizer": [variable.value for variable in self._optimizer.variables],
+        }
+
+    def _weights(self):
+        return [weight.value for model in self._models.values() for weight in model.weights]
+
+    def make_step(self, element_spec):
+        """A function of a batch that updates the weights, see `training_step.make_step`."""
+        return training_step.make_step(
+            self._strategy, self._models, self._optimizer, self._objective, element_spec
+        )
+
+    def learning_rate(self, step):
+        """The learning rate of a step, counted from 0."""
+        return float(self._rate(step))
+
+    def all_finite(self):
+        """Whether all weights are finite numbers."""
+        return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in self._weights()]))
+
+    def enhancer(self):
+        """A `pretrained.Enhancer` in float32 with the present weights."""
+        for name, model in self._plain.models.items() if self._copied else ():
+            model.set_weights(self._models[name].get_weights())
+        return self._plain

@@ -1,0 +1,344 @@
+"""The way from flags to a run, which the three training programs share."""
+
+import contextlib
+import dataclasses
+import pathlib
+import zlib
+
+from dbp_tf import cli, config, progress
+from dbp_tf.data import sid
+from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras, white_balance
+
+_PERCEPTUAL_WEIGHT = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The bursts of a run, as their file names tell them.
+
+    Attributes:
+      camera: `cameras.Camera`.
+      bursts: list of `sid.Burst` to train on.
+      validation: list of `sid.Burst`, may be empty.
+    """
+
+    camera: cameras.Camera
+    bursts: list
+    validation: list
+
+
+def read_flags(values, stage):
+    """The parameters of a stage from parsed flags.
+
+    Args:
+      values: `flags.FlagValues`, see `config.define_flags`.
+      stage: class of `training.config`.
+
+    Returns:
+      An instance of the class.
+
+    Raises:
+      InputError: flags do not go together.
+    """
+    settings = config.from_flags(values, stage)
+    # The fourth level of a network in training, an eighth of its frames, has to have two columns.
+    # The coarse network sees half-size frames and is not trained in the burst stage.
+    least = {"coarse": 9, "fine": 18, "burst": 10}[settings.stage]
+    if settings.precision == "mixed_bfloat16" and settings.patch < least:
+        # oneDNN 3.7 (of TensorFlow 2.21) on processors with bfloat16 reads past such rows for the
+        # gradient of the up-convolution's kernel and gives anything up to infinity.
+        raise InputError(
+            f"--patch {settings.patch} leaves a single pixel a row in the fourth level, whose "
+            f"gradients TensorFlow gets wrong on processors with bfloat16: give --patch {least} or "
+            f"more, or another --precision"
+        )
+    if values["drop_at"].present and settings.schedule == "cosine":
+        raise InputError(
+            "--drop_at is for --schedule step, but the schedule is cosine: leave one of them out"
+        )
+    if getattr(settings, "loss", None) == "l1":
+        for name in ("feature_weight", "vgg_weights", "vgg_channels"):
+            if getattr(settings, name) is not None:
+                raise InputError(
+                    f"--{name} is for the contextual and the perceptual loss, but the loss is l1: "
+                    f"leave it out, or give --loss contextual or perceptual"
+                )
+    return settings
+
+
+def open_dataset(settings):
+    """Looks at the dataset, without TensorFlow.
+
+    Returns:
+      `Dataset`.
+
+    Raises:
+      InputError: no training scene, or something in the dataset is off.
+    """
+    camera = cameras.camera_named(settings.camera)
+
+    def bursts_of(split):
+        folders = settings.short_dir, settings.long_dir
+        return sid.find_bursts(*folders, camera, split, settings.n_burst)
+
+    bursts, validation = bursts_of("train"), []
+    if settings.validate_every:
+        start = sid.SPLITS["val"]
+        if any(path.name.startswith(start) for path in settings.short_dir.iterdir()):
+            validation = bursts_of("val")[: settings.validation_limit]
+        if not validation:
+            progress.say("There are no validation scenes (2xxxx): training goes without.")
+    sid.check_files(bursts + validation, camera)
+    return Dataset(camera=camera, bursts=bursts, validation=validation)
+
+
+def start_tensorflow(settings):
+    """Imports TensorFlow as the parameters want it and returns the strategy."""
+    tf = cli.import_tensorflow(all_gpus=settings.strategy != "none")
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    from dbp_tf.training import distribution
+
+    return distribution.make_strategy(settings.strategy)
+
+
+def load_start(settings, flag, camera, *, needs):
+    """Loads weights to start from.
+
+    Args:
+      settings: a stage of `training.config`.
+      flag: name of the parameter that says where they are.
+      camera: `cameras.Camera` they must fit.
+      needs: "coarse" or "fine", the network that must be among them.
+
+    Returns:
+      `pretrained.Enhancer`; None where the parameter is None.
+
+    Raises:
+      InputError: nothing there, or of another camera or kind.
+    """
+    path = getattr(settings, flag)
+    if path is None:
+        return None
+    from dbp_tf.restore import pretrained
+
+    start = pretrained.load_pretrained(path)
+    spec = start.spec
+    if needs not in start.models:
+        raise InputError(
+            f"--{flag}: {path} holds "
+            + (
+                "the SID baseline, which none of the three stages trains"
+                if start.sid
+                else "a coarse network alone: give the weights of a fine stage"
+            )
+        )
+    if not spec.depth_to_space:
+        raise InputError(
+            f"--{flag}: {path} is of the video variant, whose pictures are smaller than the truth: "
+            f"give weights that keep full resolution"
+        )
+    if spec.channels != camera.channels or (needs == "fine" and spec.scale != camera.scale):
+        raise InputError(
+            f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
+            f"{camera.name} has {camera.channels}: give weights of that camera"
+        )
+    return start
+
+
+def follow(settings, spec, **defaults):
+    """Fills in the parameters that follow the weights to start from.
+
+    Args:
+      settings: a stage of `training.config`.
+      spec: `network_spec.NetworkSpec` of the weights; None without any.
+      **defaults: the parameters to fill in, and their values without weights and flag.
+
+    Returns:
+      The settings with the parameters filled in.
+
+    Raises:
+      InputError: a flag says something else than the weights have.
+    """
+    values = {}
+    for name, default in defaults.items():
+        wanted, given = getattr(settings, name), getattr(spec, name, default)
+        if spec is not None and wanted not in (None, given):
+            raise InputError(
+                f"--{name} is {wanted}, but the weights to start from have {given}: leave the flag "
+                f"out"
+            )
+        values[name] = given if wanted is None else wanted
+    return dataclasses.replace(settings, **values)
+
+
+def check_fusion(settings, fusion):
+    """Refuses parameters of the revised version beside networks of the first one.
+
+    Args:
+      settings: a stage of `training.config`, as the flags gave it.
+      fusion: of the networks, see `network_spec.NetworkSpec`.
+
+    Raises:
+      InputError: such a flag was given.
+    """
+    for name in ("residual_blocks", "reference_frame"):
+        if fusion == "max" and getattr(settings, name, None) is not None:
+            raise InputError(
+                f"--{name} is for the revised version, but these networks are of the first one "
+                f"(fusion max), which has no such part: leave it out"
+            )
+
+
+def train(settings, dataset, strategy, spec, start):
+    """Trains a stage, or goes on with it.
+
+    Args:
+      settings: a stage of `training.config`; what follows the weights is filled in.
+      dataset: `Dataset`.
+      strategy: see `start_tensorflow`.
+      spec: `network_spec.NetworkSpec` of the networks to train.
+      start: `pretrained.Enhancer` to start from, or None.
+
+    Raises:
+      InputError: see `loop.train`.
+    """
+    from dbp_tf.data import patches
+    from dbp_tf.evaluation import protocol
+    from dbp_tf.models import network_spec
+    from dbp_tf.training import distribution, loop, run_folder, validation
+
+    camera, chief = dataset.camera, distribution.is_chief(strategy)
+    settings = _with_white_balance(settings, start, camera)
+    folder = settings.checkpoint_dir or pathlib.Path(
+        "checkpoints", f"{camera.name}_{settings.stage}"
+    )
+    scenes = len({burst.scene for burst in dataset.bursts})
+    bursts_per_update = settings.bursts_per_step * strategy.num_replicas_in_sync
+    settings = dataclasses.replace(
+        settings, steps_per_epoch=settings.steps_per_epoch or -(-scenes // bursts_per_update)
+    )
+    with run_folder.locked(folder) if chief else contextlib.nullcontext():
+        settings, objective = with_objective(settings, spec, camera)
+        run = {
+            "number_of_devices": strategy.num_replicas_in_sync,
+            "training_bursts": _digest_of_names(dataset.bursts),
+            "weights_it_started_from": _digest(start),
+        }
+        before = run_folder.Settings(folder)
+        about = config.parameters(type(settings))
+        kept = {k: v for k, v in dataclasses.asdict(settings).items() if _stays(k, about)}
+        before.check(
+            {**dataclasses.asdict(spec), **kept, **run},
+            {name: one["default"] for name, one in about.items() if one["flag"]},
+        )
+        scheduled_epochs = before.scheduled_epochs(settings.epochs)
+        if scheduled_epochs != settings.epochs:
+            progress.say(
+                f"The learning rate falls over the {scheduled_epochs} epochs that this run began "
+                f"with; to have it fall anew, start another folder from these weights."
+            )
+        if chief:  # Before hours of decoding.
+            networks = network_spec.build(spec).values()
+            parameters = sum(model.count_params() for model in networks)
+            run_folder.check_space(folder, parameters, settings.keep)
+        patches.check_patch(dataset.bursts[0].frames[0], settings, camera)
+        every = patches.prepare(
+            dataset.bursts + dataset.validation, settings.cache_dir, camera, settings.stage
+        )
+        sources, held_out = every[: len(dataset.bursts)], every[len(dataset.bursts) :]
+        if chief:
+            before.write(
+                config.as_json(settings),
+                {**run, "scheduled_epochs": scheduled_epochs},
+                dataclasses.asdict(spec),
+                protocol.versions(),
+            )
+        loop.train(
+            settings,
+            folder,
+            spec=spec,
+            start=start,
+            objective=objective,
+            dataset_of=lambda **part: patches.training_dataset(
+                sources, camera, settings, settings.seed, **part
+            ),
+            camera=camera,
+            strategy=strategy,
+            scheduled_epochs=scheduled_epochs,
+            validate=(lambda enhancer: validation.validate(enhancer, held_out, camera, settings))
+            if held_out
+            else None,
+        )
+
+
+def _with_white_balance(settings, start, camera):
+    """Settings that say the white balance to which frames are scaled, and a line for the log."""
+    asked, given = settings.white_balance, start and start.white_balance
+    trained = given if asked is None else white_balance.trained_for(asked, camera)
+    if given and trained != given:
+        raise InputError(
+            f"--white_balance is {asked}, but the weights to start from were trained for "
+            f"{_numbers(given)}: leave the flag out"
+        )
+    if trained:
+        progress.say(white_balance.describe(trained))
+    return dataclasses.replace(settings, white_balance=_numbers(trained) if trained else "none")
+
+
+def _numbers(multipliers):
+    return ",".join(map(str, multipliers))
+
+
+def _stays(name, about):
+    """Whether a field must stay as it is when a run goes on."""
+    return name not in about or not about[name]["may_change"]
+
+
+def with_objective(settings, spec, camera):
+    """The loss of a stage.
+
+    Args:
+      settings: a stage of `training.config`.
+      spec: `network_spec.NetworkSpec` of the networks to train.
+      camera: `cameras.Camera`.
+
+    Returns:
+      (settings with the parameters of the loss filled in, `training_step.Objective`).
+
+    Raises:
+      InputError: no VGG-19 where it is needed.
+    """
+    from dbp_tf.training import training_step, vgg
+
+    objective = training_step.Objective(settings.stage, seed=settings.seed)
+    if settings.stage == "coarse" or settings.loss == "l1":
+        return settings, objective
+    published = camera.contextual_weight if settings.loss == "contextual" else _PERCEPTUAL_WEIGHT
+    weight = published if settings.feature_weight is None else settings.feature_weight
+    # The published scripts of Fuji and of the first version give VGG-19 blue, green, red.
+    blue_first = camera.name == "fuji" or spec.fusion == "max"
+    channels = settings.vgg_channels or ("bgr" if blue_first else "rgb")
+    features = vgg.vgg_features(vgg.read_vgg_weights(settings.vgg_weights), channels)
+    return (
+        dataclasses.replace(settings, feature_weight=weight, vgg_channels=channels),
+        dataclasses.replace(
+            objective, feature_loss=settings.loss, feature_weight=weight, features=features
+        ),
+    )
+
+
+def _digest_of_names(bursts):
+    names = ";".join(f"{b.scene} {b.exposure:g} {len(b.frames)}" for b in bursts)
+    return f"{len(bursts)} with checksum {zlib.crc32(names.encode()):08x}"
+
+
+def _digest(start):
+    if start is None:
+        return "none"
+    checksum = 0
+    for model in start.models.values():
+        for weight in model.get_weights():
+            checksum = zlib.crc32(weight.tobytes(), checksum)
+    return f"those with checksum {checksum:08x}"
