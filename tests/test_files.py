@@ -3,10 +3,12 @@
 import errno
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
+import dbp_tf
 from dbp_tf import files, pictures, simulate
 from dbp_tf.errors import InputError, printable, sentence
 from dbp_tf.raw import reading
@@ -72,3 +74,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, name, said):
         files.write_whole(tmp_path / name, b"x")
     assert sentence(failure.value).startswith(f"{tmp_path / name}: {said}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_found_in_a_folder_of_any_name(tmp_path, data, name):
+    folder = pathlib.Path(shutil.copytree(data / "sid_sony_d2", tmp_path / name))
+    model = dbp_tf.load_pretrained(folder)
+    dbp_tf.save_pretrained(model, folder / "own")
+    assert dbp_tf.load_pretrained(folder / "own").spec == model.spec
