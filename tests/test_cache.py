@@ -102,6 +102,32 @@ def test_black_levels_of_each_channel_and_the_offset_are_kept(tmp_path):
     assert len(set(reread.black)) > 1
 
 
+def test_levels_are_checked_by_the_pixels_and_notes_are_said_once(tmp_path):
+    out = io.StringIO()
+
+    def fill(name, black, said, count=1):
+        rng = np.random.default_rng(0)
+        for number in range(count):
+            path = tmp_path / f"{name}_{number:02d}_0.1s.ARW"
+            samples = np.rint(rng.normal(black + 2, 3, BAYER_SIZE).clip(0)).astype(np.uint16)
+            simulate.write_dng(path, samples, cameras.SONY, black=[[said]])
+        wanted = [(PACKED, path) for path in sorted(tmp_path.glob(f"{name}*"))]
+        return [*raw_cache.fill(tmp_path / "cache", wanted, cameras.SONY, out).values()]
+
+    # A camera that subtracts its black level before it writes.
+    (entry,) = fill("00001", black=0, said=0)
+    assert entry.black == (0,) * 4 and "note" not in out.getvalue()
+    for _ in range(2):
+        entries = fill("00002", black=512, said=0, count=2)
+        assert {entry.black for entry in entries} == {(512.0,) * 4}
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("note: ")]
+    # Once each time that the cache is used, new or not.
+    assert len(lines) == 2 and lines[0] == lines[1]
+    assert lines[0].startswith("note: 00002_00_0.1s.ARW (and 1 other): the file says black level 0")
+    with pytest.raises(InputError, match="00003_00_0.1s.ARW says black level 512, but .* lie at 1"):
+        fill("00003", black=0, said=512)
+
+
 def test_a_filled_cache_is_not_filled_again(tmp_path, files_wanted, decoded):
     first = raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
     assert len(decoded) == 5

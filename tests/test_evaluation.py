@@ -321,6 +321,14 @@ def test_stripes_are_the_flag_s(run, sony_tree, monkeypatch, flag, columns):
     assert seen == [columns]
 
 
+def test_files_that_hold_no_black_level_are_evaluated_as_they_say(run, tmp_path, capsys):
+    """A Nikon D700's, say: with the table's 512 they would come out black."""
+    camera = dataclasses.replace(cameras.SONY, black=0)
+    tree = write_tree(tmp_path / "tree", camera, {10003: (1, 100)}, (72, 104))
+    assert run(*of_tree(tree), *SHORTLY) == 0
+    assert "black 0, white 16383 (file)" in capsys.readouterr().out
+
+
 def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
     run, sony_tree, monkeypatch, tmp_path
 ):

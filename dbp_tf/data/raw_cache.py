@@ -120,7 +120,8 @@ def _say_notes(entries, out):
             kinds.setdefault(re.sub(r"[\d.]+", "", note), []).append((entry.source, note))
     for found in kinds.values():
         source, note = found[0]
-        others = f" (and {len(found) - 1} others)" if len(found) > 1 else ""
+        more = len(found) - 1
+        others = f" (and {more} other{'s' if more > 1 else ''})" if more else ""
         progress.say(f"note: {source.name}{others}: {note}", out)
 
 

@@ -270,7 +270,7 @@ def restore(
         with reading.open_raw(burst.truth, unpack=False):
             pass
     first = frames.first
-    levels = first.levels
+    levels = "; ".join((first.levels, *first.notes))
     if model.white_balance and first.white_balance is None:
         levels += "; the file notes no white balance: its colours are left as they are"
     rows, columns = first.mosaic.shape
