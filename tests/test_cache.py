@@ -153,28 +153,6 @@ def lengthen(array_file):
     array_file.write_bytes(array_file.read_bytes() + b"\0")
 
 
-def break_header(array_file):
-    # A shape that still parses, with the same number of samples and of bytes.
-    data = array_file.read_bytes()
-    assert b"(34, 50, 4)" in data[:128]
-    array_file.write_bytes(data.replace(b"(34, 50, 4)", b"(50, 34, 4)", 1))
-
-
-def break_magic(array_file):
-    array_file.write_bytes(b"\0" + array_file.read_bytes()[1:])
-
-
-def empty_end(array_file):
-    data = array_file.read_bytes()
-    array_file.write_bytes(data[:-4096] + bytes(4096))
-
-
-def swap(array_file):
-    # What two decodings that got in each other's way could leave.
-    other = next(f for f in sorted(array_file.parent.glob("*packed*.npy")) if f != array_file)
-    shutil.copy(other, array_file)
-
-
 def remove_array(array_file):
     array_file.unlink()
 
@@ -208,10 +186,6 @@ def older_record(array_file):
     [
         cut,
         lengthen,
-        break_header,
-        break_magic,
-        empty_end,
-        swap,
         remove_array,
         remove_record,
         cut_record,

@@ -1,9 +1,9 @@
 """Decoded raw files on disk: each raw file is decoded once and then read crop by crop.
 
 An entry is two files: an array (.npy) that is memory-mapped, and beside it a record (.json) of
-what it was made from. An entry whose raw file, camera levels or decoder changed, or whose array
-is not the one that the record describes, counts as missing and is made again. A folder of
-entries holds nothing that cannot be made again: it may be deleted at any time.
+its raw file. An entry whose raw file has another size or time, whose camera levels or decoder
+changed, or whose array is cut short, counts as missing and is made again. A folder of entries holds
+nothing that cannot be made again: it may be deleted at any time.
 """
 
 import concurrent.futures
@@ -20,7 +20,6 @@ import random
 import re
 import shutil
 import time
-import zlib
 
 import numpy as np
 import rawpy
@@ -43,7 +42,6 @@ _VERSION = 2
 # LibRaw takes up to 370 MB for one 24-megapixel picture.
 _MOST_DECODERS = 4
 
-_PROBE_BYTES = 4096
 _SECONDS_BETWEEN_LINES = 15
 _SECONDS_UNTIL_ABANDONED = 3600
 
@@ -151,20 +149,6 @@ def _origin(kind, source, camera):
     }
 
 
-def _probe(path):
-    """Size and checksum of the first and last bytes of a file.
-
-    Cheap even for thousands of entries, and enough for what goes wrong: a changed header, a file
-    cut short or longer, an end that a crash left empty, an array and a record of two decodings.
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        checksum = zlib.crc32(file.read(_PROBE_BYTES))
-        file.seek(max(size - _PROBE_BYTES, 0))
-        return [size, zlib.crc32(file.read(_PROBE_BYTES), checksum)]
-
-
 def _find(folder, kind, source, camera):
     """The `Entry` of a raw file, or None if there is none that can be trusted."""
     source = pathlib.Path(source)
@@ -172,7 +156,7 @@ def _find(folder, kind, source, camera):
     origin = _origin(kind, source, camera)
     try:
         record = json.loads(array_file.with_suffix(".json").read_bytes())
-        if record["origin"] != origin or record["array"] != _probe(array_file):
+        if record["origin"] != origin or record["bytes"] != array_file.stat().st_size:
             return None
         return Entry(
             source=source,
@@ -209,7 +193,7 @@ def _make(folder, kind, source, camera):
         files.write_whole(array_file, file.getbuffer())
         record = {
             "origin": origin,
-            "array": _probe(array_file),
+            "bytes": array_file.stat().st_size,
             "shape": array.shape,
             "offset": offset,
             "black": black,

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import re
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -190,6 +191,7 @@ class Restored:
     truth: np.ndarray | None  # uint16
     truth_file: bytes | None  # PNG
     levels: str
+    notes: tuple[str, ...]
     frames: int
     seconds: float
     looks: object
@@ -245,7 +247,7 @@ def evaluate(
                 writing.result()
                 if work.figure:
                     work.figure.draw(folder, burst, restored.looks, truth, row)
-                log.note(burst, row, restored.levels)
+                log.note(burst, row, restored)
 
         for burst, frames in overlap.opened_ahead(todo, opened):
             with log.skipping(burst, after=behind):
@@ -270,9 +272,9 @@ def restore(
         with reading.open_raw(burst.truth, unpack=False):
             pass
     first = frames.first
-    levels = "; ".join((first.levels, *first.notes))
+    notes = first.notes
     if model.white_balance and first.white_balance is None:
-        levels += "; the file notes no white balance: its colours are left as they are"
+        notes += ("the file notes no white balance: its colours are left as they are",)
     rows, columns = first.mosaic.shape
     # The picture's size; with padding it has columns that only a truth can be compared with.
     padded = rows, columns + camera.padded_columns * camera.scale
@@ -292,7 +294,7 @@ def restore(
     truth, truth_file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
     picture = picture[:rows, :columns]
-    return Restored(picture, truth, truth_file, levels, len(frames), seconds, shown)
+    return Restored(picture, truth, truth_file, first.levels, notes, len(frames), seconds, shown)
 
 
 def write(burst: sid.Burst, restored: Restored, folder: str | os.PathLike, bits: int) -> None:
@@ -327,15 +329,20 @@ class _Log:
         self.rows, self.failures = rows, []
         self._folder, self._todo, self._keep_going = folder, todo, keep_going
         self._total, self._done = total, total - len(todo)
-        self._started, self._levels = time.monotonic(), None
+        self._started, self._levels, self._kinds = time.monotonic(), None, set()
         if self._done:
             progress.say(f"{self._done} of {total} bursts are done already.")
 
-    def note(self, burst, row, levels):
-        """Adds a row to metrics.csv; says it, and the levels where they differ from the last."""
-        if levels != self._levels:
-            progress.say(f"Raw levels: {levels}.")
-            self._levels = levels
+    def note(self, burst, row, restored):
+        """Adds a row to metrics.csv and says it; levels where they change, notes once a kind."""
+        if restored.levels != self._levels:
+            progress.say(f"Raw levels: {restored.levels}.")
+            self._levels = restored.levels
+        for note in restored.notes:
+            kind = re.sub(r"[\d.]+", "", note)
+            if kind not in self._kinds:
+                progress.say(f"note: {burst.frames[0].name}: {note}")
+                self._kinds.add(kind)
         self.rows.append(results.append(self._folder, row))
         number, left = self._todo.index(burst) + 1, ""
         if number < len(self._todo):
