@@ -6,6 +6,7 @@ the test's own; only the network is the same.
 
 import csv
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -788,6 +789,38 @@ def test_a_file_that_is_no_raw_file_is_refused_before_tensorflow_is_loaded(
     assert run(*of_tree(tree)) == 2
     assert "10016_01_0.1s.ARW is not a raw file" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_full_disk_names_the_file_and_loses_nothing(
+    run, sony_tree, tmp_path, monkeypatch, capsys
+):
+    flags, fsync, calls = (*dirs(sony_tree), "--n_burst=1", "--limit=2"), os.fsync, []
+
+    def full(descriptor):
+        calls.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if calls[-1].endswith("metrics.csv") and len(calls) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(*flags, "--keep_going") == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "results" / "metrics.csv") in error and "disk is full" in error
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run(*flags, "--resume") == 0
+    assert [row["scene"] for row in rows_of(tmp_path / "results")] == ["10003", "10011"]
+
+
+def test_names_that_are_not_utf_8_are_skipped_or_used(run, sony_tree, tmp_path, capsys):
+    tree = copy_of(sony_tree, tmp_path / os.fsdecode(b"tr\xff[e]"))
+    (tree / "short" / os.fsdecode(b"10003_0\xff_0.1s.ARW")).touch()
+    flags = (*dirs(tree), "--n_burst=1", "--limit=1", f"--result_dir={tree / 'results'}")
+    assert run(*flags) == 2
+    assert "10003_0\\xff_0.1s.ARW is not named" in capsys.readouterr().err
+    assert run(*flags, "--keep_going", "--report") == 1
+    assert "10003_0\\xff_0.1s.ARW is not named" in capsys.readouterr().err
+    assert [row["scene"] for row in rows_of(tree / "results")] == ["10003"]
+    assert (tree / "results" / "report.html").is_file()
 
 
 def test_an_empty_folder_is_named(run, tmp_path, capsys):

@@ -1,12 +1,14 @@
 """The dataset's names, splits, bursts and ratios."""
 
 import dataclasses
+import importlib.util
 import shutil
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-from dbp_tf import simulate
+from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import FUJI, SONY
@@ -274,3 +276,29 @@ def test_headers_of_all_files_are_looked_at(tree, tmp_path):
     second = dataclasses.replace(bursts[0], scene="10011", truth=later)
     with pytest.raises(InputError, match="10011_00_10s.ARW is not a raw file"):
         sid.check_files([*bursts, second], SONY)
+
+
+def test_training_refuses_such_pairs_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    about = importlib.util.spec_from_file_location("train_coarse_script", ROOT / "train_coarse.py")
+    script = importlib.util.module_from_spec(about)
+    about.loader.exec_module(script)
+    monkeypatch.setattr(cli, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was loaded"))
+    for side, level, exposure in (("short", 20, 0.1), ("long", 2000, 10), ("same", 20, 10)):
+        path = tmp_path / f"tree/{side}/00003_00_{exposure:g}s.ARW"
+        simulate.write_dng(path, noisy(level, exposure), SONY)
+    before = sorted(tmp_path.rglob("*"))
+    for short, long in (("long", "short"), ("short", "short"), ("short", "same")):
+        folders = [f"--short_dir={tmp_path}/tree/{short}", f"--long_dir={tmp_path}/tree/{long}"]
+        made = [f"--checkpoint_dir={tmp_path}/run", f"--cache_dir={tmp_path}/cache"]
+        assert cli.run(script.main, script.FLAGS, ["train", *folders, *made]) == 2
+        error = capsys.readouterr().err
+        assert "--short_dir" in error and "--long_dir" in error and error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_later_pair_of_the_training_is_refused_when_it_is_decoded(tmp_path):
+    from dbp_tf.data import patches
+
+    bursts = pair(tmp_path, noisy(20, 1), noisy(20, 2))
+    with pytest.raises(InputError, match="10003_00_10s.ARW is no brighter than .*--short_dir"):
+        patches.prepare(bursts, tmp_path / "cache", SONY)
