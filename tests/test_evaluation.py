@@ -794,7 +794,7 @@ def test_a_file_that_is_no_raw_file_is_refused_before_tensorflow_is_loaded(
 def test_a_full_disk_names_the_file_and_loses_nothing(
     run, sony_tree, tmp_path, monkeypatch, capsys
 ):
-    flags, fsync, calls = (*dirs(sony_tree), "--n_burst=1", "--limit=2"), os.fsync, []
+    flags, fsync, calls = (*of_tree(sony_tree), "--n_burst=1", "--limit=2"), os.fsync, []
 
     def full(descriptor):
         calls.append(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -814,7 +814,7 @@ def test_a_full_disk_names_the_file_and_loses_nothing(
 def test_names_that_are_not_utf_8_are_skipped_or_used(run, sony_tree, tmp_path, capsys):
     tree = copy_of(sony_tree, tmp_path / os.fsdecode(b"tr\xff[e]"))
     (tree / "short" / os.fsdecode(b"10003_0\xff_0.1s.ARW")).touch()
-    flags = (*dirs(tree), "--n_burst=1", "--limit=1", f"--result_dir={tree / 'results'}")
+    flags = (*of_tree(tree), "--n_burst=1", "--limit=1", f"--result_dir={tree / 'results'}")
     assert run(*flags) == 2
     assert "10003_0\\xff_0.1s.ARW is not named" in capsys.readouterr().err
     assert run(*flags, "--keep_going", "--report") == 1

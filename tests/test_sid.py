@@ -283,9 +283,9 @@ def test_training_refuses_such_pairs_before_anything_is_written(tmp_path, monkey
     script = importlib.util.module_from_spec(about)
     about.loader.exec_module(script)
     monkeypatch.setattr(cli, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was loaded"))
-    for side, level, exposure in (("short", 20, 0.1), ("long", 2000, 10), ("same", 20, 10)):
+    for side, level, exposure in (("short", 20, 0.1), ("long", 2000, 10), ("same", 21, 10)):
         path = tmp_path / f"tree/{side}/00003_00_{exposure:g}s.ARW"
-        simulate.write_dng(path, noisy(level, exposure), SONY)
+        simulate.write_dng(path, noisy(level, level), SONY)
     before = sorted(tmp_path.rglob("*"))
     for short, long in (("long", "short"), ("short", "short"), ("short", "same")):
         folders = [f"--short_dir={tmp_path}/tree/{short}", f"--long_dir={tmp_path}/tree/{long}"]
