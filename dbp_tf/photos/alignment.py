@@ -9,7 +9,8 @@ and of the coarse outputs.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -193,6 +194,14 @@ def match_frame(
     return note, moving
 
 
+class Frames(Protocol):
+    """Packed frames [H, W, C], held or made when they are asked for: a list will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
 class AlignedFrames:
     """The frames of a burst that match its reference, made to fit it; the reference comes first.
 
@@ -202,7 +211,14 @@ class AlignedFrames:
       notes: list of F `Note`, in the order of the burst, frames that are left out included.
     """
 
-    def __init__(self, frames, reference, notes, moving=None, path=None):
+    def __init__(
+        self,
+        frames: Frames,
+        reference: np.ndarray,
+        notes: list[Note],
+        moving: dict[int, np.ndarray] | None = None,
+        path: np.ndarray | None = None,
+    ):
         """
         Args:
           frames: see `align_burst`.
@@ -214,7 +230,7 @@ class AlignedFrames:
         self.notes = notes
         self._frames = frames
         self._reference = reference
-        self._moving = moving
+        self._moving = moving or {}
         self._path = path
 
     def __len__(self) -> int:
@@ -235,7 +251,7 @@ class AlignedFrames:
 
 
 def align_burst(
-    frames: Sequence[np.ndarray],
+    frames: Frames,
     coarse_model: Callable,
     layout: packing.Layout,
     reference: str | int = "first",
@@ -274,7 +290,8 @@ def align_burst(
         raise InputError("a burst needs at least one frame")
     index = _reference_index(frames, coarse_model, reference)
     fixed = view_of(frames[index], coarse_model)
-    notes, moving = [], {}
+    notes: list[Note] = []
+    moving: dict[int, np.ndarray] = {}
     for number in range(count):
         if number == index:
             notes.append(Note(number, reference=True))
@@ -323,7 +340,7 @@ def _unpacked(bits, shape):
     return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).view(bool)
 
 
-def path_of(regions, shape: tuple[int, int]) -> np.ndarray:
+def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """Where any frame that matches the reference was seen to move, [h, w] bool.
 
     What moves is on its way from frame to frame, and where it is hard to see in one frame it is

@@ -3,7 +3,10 @@
 The ratio is the one at which the picture gets the mean light of a usually exposed photograph.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dbp_tf.raw import packing
 
@@ -26,7 +29,7 @@ MOST_LOWERED = 2.0
 _BLOCK = 8
 
 
-def block_means(frames):
+def block_means(frames: Iterable[np.ndarray]) -> np.ndarray:
     """Mean over frames and blocks of pixels.
 
     Args:
@@ -36,7 +39,7 @@ def block_means(frames):
     Returns:
       [ceil(H/8), ceil(W/8), C] float64.
     """
-    total, count = 0.0, 0
+    total, count = np.zeros(()), 0
     for frame in frames:
         sums = frame
         for axis in (0, 1):
@@ -49,7 +52,7 @@ def block_means(frames):
     return total / (count * rows[:, None, None] * columns[:, None])
 
 
-def auto_ratio(blocks, multipliers):
+def auto_ratio(blocks: np.ndarray, multipliers: ArrayLike) -> float:
     """The exposure ratio that makes a usually bright picture.
 
     The mean light of the picture, highlights cut off, becomes `MEAN`; if more than `BLOWN` of the

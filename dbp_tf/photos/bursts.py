@@ -73,7 +73,8 @@ def find_bursts(
       InputError: a file or folder is missing or named twice, there are no raw files, or two bursts
         would have one name; without `problems` also: a capture time is missing for `gap`.
     """
-    bursts, notes = [], []
+    bursts: list[Burst] = []
+    notes: list[str] = []
     groups = _groups(list(itertools.chain.from_iterable(map(_expanded, names))), notes)
     for folder, paths in groups:
         frames = [Frame(path, exif.read_shot(path)) for path in paths]
@@ -85,7 +86,7 @@ def find_bursts(
             elif folder is not None and len(groups) > 1:
                 name = f"{folder}_{name}"
             bursts.append(Burst(name, tuple(group)))
-    first_of = {}
+    first_of: dict[str, Burst] = {}
     for burst in bursts:
         other = first_of.setdefault(burst.name.lower(), burst)
         if other is not burst:
@@ -260,7 +261,7 @@ def _shows_the_same(frame, other):
     return frame.path.suffix.lower() != other.path.suffix.lower() and len(times) < 2
 
 
-def in_order(frames):
+def in_order(frames: list[Frame]) -> list[Frame]:
     """`Frame`s by capture time if all tell it, else by name with its numbers as numbers.
 
     Parts of a second count only if all frames tell them. Frames of one time go by name.
@@ -273,13 +274,12 @@ def in_order(frames):
     frames = sorted(frames, key=by_name)
     if any(frame.shot.captured is None for frame in frames):
         return frames
-    if any(frame.shot.subsecond is None for frame in frames):
-        return sorted(frames, key=lambda frame: frame.shot.captured)
-    return sorted(frames, key=lambda frame: _start(frame.shot))
+    exact = all(frame.shot.subsecond is not None for frame in frames)
+    return sorted(frames, key=lambda frame: _start(frame.shot, exact))
 
 
-def _start(shot):
-    return shot.captured + datetime.timedelta(seconds=shot.subsecond or 0)
+def _start(shot, exact=True):
+    return shot.captured + datetime.timedelta(seconds=(shot.subsecond or 0) if exact else 0)
 
 
 def _pauses(frames):
@@ -313,7 +313,7 @@ def _by_pauses(frames, gap, problems):
     return groups
 
 
-def check_shot(frame, first):
+def check_shot(frame: Frame, first: Frame) -> None:
     """Raises InputError if a `Frame` was taken otherwise than the burst's first one."""
     shot, other = frame.shot, first.shot
     if shot.camera and other.camera and shot.camera != other.camera:
@@ -335,9 +335,10 @@ def check_shot(frame, first):
             )
 
 
-def odd_about(burst, n_burst=None):
+def odd_about(burst: Burst, n_burst: int | None = None) -> list[str]:
     """Sentences about a burst's files that may not be meant so."""
-    notes, count = [], len(burst.frames)
+    notes: list[str] = []
+    count = len(burst.frames)
     if n_burst is not None and count > n_burst:
         notes.append(f"the first {n_burst} of {count} frames are used (--n_burst)")
     frames = burst.frames[:n_burst]

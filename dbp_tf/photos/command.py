@@ -31,7 +31,7 @@ def main(names: list[str]) -> int:
     """Restores the bursts that files and folders make up; returns the exit code."""
     settings = config.from_flags(FLAGS, Settings)
     files.check_writable(settings.result_dir)
-    problems = []
+    problems: list[str] = []
     found, notes = bursts.find_bursts(
         names, settings.burst_gap, problems=problems if settings.keep_going else None
     )

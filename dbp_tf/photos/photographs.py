@@ -12,7 +12,7 @@ import hashlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -32,13 +32,13 @@ _LEAST_SIDE = 32
 _MOST_KEPT = 8
 
 
-class RawFrames(Sequence):
+class RawFrames:
     """The frames of raw files, `reading.RawFrame`, each read when it is asked for.
 
     The last `_MOST_KEPT` stay in memory.
     """
 
-    def __init__(self, paths: Sequence[pathlib.Path], overrides: Overrides):
+    def __init__(self, paths: Iterable[pathlib.Path], overrides: Overrides):
         self.paths = list(paths)
         read = functools.partial(reading.read_raw, overrides=overrides)
         self._read = functools.lru_cache(_MOST_KEPT)(read)
@@ -50,7 +50,7 @@ class RawFrames(Sequence):
         return self._read(self.paths[index])
 
 
-class PackedFrames(Sequence):
+class PackedFrames:
     """Frames as the network wants them, each made when it is asked for: [H, W, C] in 0..1."""
 
     def __init__(self, raw_frames: RawFrames, scales: np.ndarray):
@@ -72,13 +72,13 @@ class Look:
     Attributes:
       name: of the burst.
       raw_frames: `RawFrames`, no shot twice.
-      blocks: [h, w, C], see `brightness.block_means`; None if nobody needs them.
+      blocks: [h, w, C], see `brightness.block_means`.
       notes: sentences about what looks odd.
     """
 
     name: str
     raw_frames: RawFrames
-    blocks: np.ndarray | None
+    blocks: np.ndarray
     notes: list[str]
 
 
@@ -91,7 +91,9 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
     """
     files = burst.frames[: settings.n_burst]
     raw_frames = RawFrames([file.path for file in files], settings.overrides)
-    notes, paths, flips = bursts.odd_about(burst, settings.n_burst), {}, set()
+    notes = bursts.odd_about(burst, settings.n_burst)
+    paths: dict[bytes, pathlib.Path] = {}
+    flips = set()
 
     def checked() -> Iterator[reading.RawFrame]:
         for number, file in enumerate(files):
@@ -100,7 +102,7 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
             bursts.check_shot(file, files[0])
             frame = raw_frames[number]
             _check_mosaic(frame, raw_frames[0] if number else None, settings)
-            pixels = hashlib.blake2b(frame.mosaic).digest()
+            pixels = hashlib.blake2b(frame.mosaic.data).digest()
             if pixels in paths:
                 other = paths[pixels].name
                 notes.append(f"{file.path.name} holds the very pixels of {other}: used once")
@@ -112,13 +114,7 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
             flips.add(frame.flip)
             yield frame
 
-    noted = raw_frames[0].white_balance
-    if settings.given_ratio is None or white_balance.needs_estimate(settings.balance, noted):
-        blocks = brightness.block_means(frame.signal() for frame in checked())
-    else:
-        blocks = None
-        for _ in checked():
-            pass
+    blocks = brightness.block_means(frame.signal() for frame in checked())
     if len(flips) > 1:
         notes.append("its frames were held upright and on their side: the first one decides")
     if len(paths) < len(files):

@@ -98,8 +98,10 @@ def find_shift(coarse: np.ndarray, reference: np.ndarray) -> Shift:
     spread = MAD * np.median(np.abs(near - np.median(near)))
     # A bright object that moves may have the highest peak, but it is a small part of the picture.
     places = [(0, 0), *_peaks(near, reach)]
-    lights = [neighbours(luminance(values), 1, np.add) / 9 for values in (coarse, reference)]
-    whole = _least_different(*lights, places)
+    light, light_of_reference = (
+        neighbours(luminance(values), 1, np.add) / 9 for values in (coarse, reference)
+    )
+    whole = _least_different(light, light_of_reference, places)
 
     # The transform is evaluated between the pixels around the peak.
     between = np.arange(-1, 1 + _STEP / 2, _STEP)
@@ -111,7 +113,8 @@ def find_shift(coarse: np.ndarray, reference: np.ndarray) -> Shift:
     heights = np.array([fine.max(), surface[0, 0]]) - np.median(near)
     confidences = heights / max(spread, _FLAT**2)
     # A peak leans towards what moves; where most of the picture fits does not.
-    return Shift(*_refined(*lights, whole), *map(float, confidences))
+    rows, columns = _refined(light, light_of_reference, whole)
+    return Shift(rows, columns, *map(float, confidences))
 
 
 def _peaks(surface, reach):
