@@ -92,6 +92,15 @@ class Optimisation:
         topic=_OPTIMISATION,
         low=0,
     )
+    average: float = parameter(
+        0.0,
+        "Share that a moving average of the weights keeps of itself at a step, such as 0.999; "
+        "validation, sample pictures and saved weights are then of the average, which is steadier. "
+        "0: none (published).",
+        topic=_OPTIMISATION,
+        low=0,
+        high=0.99999,
+    )
     clip_norm: float = parameter(
         0.0,
         "Largest norm of all gradients together, 0 for no limit (published): keeps one odd burst "

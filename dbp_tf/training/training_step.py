@@ -80,6 +80,9 @@ class _Adam(keras.optimizers.Adam):
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
+    def averages(self):
+        return self._model_variables_moving_average if self.use_ema else None
+
 
 def build_models(spec, *, precision="float32", initial="published", seed=0):
     """Builds networks to train; call it inside the strategy's scope.
@@ -117,6 +120,8 @@ def build_optimizer(variables, optimisation, total_steps, precision="float32"):
     optimizer = _Adam(
         LearningRate(optimisation, total_steps),
         global_clipnorm=optimisation.clip_norm or None,
+        use_ema=optimisation.average > 0,
+        ema_momentum=optimisation.average,
         name="adam",
         **_ADAM,
     )
@@ -124,6 +129,15 @@ def build_optimizer(variables, optimisation, total_steps, precision="float32"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer
+
+
+def averages(optimizer):
+    """The moving averages of the weights that an optimizer of `build_optimizer` updates.
+
+    Returns:
+      list of `keras.Variable` in the order of the weights; None where none are kept.
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer).averages()
 
 
 def trainable_variables(stage, models):
