@@ -18,7 +18,7 @@ from dbp_tf.models import initial_weights, networks
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, packing
 from dbp_tf.restore.pretrained import load_pretrained
-from dbp_tf.training import config, loop, losses, run_folder, samples, training_step
+from dbp_tf.training import config, learner, loop, losses, run_folder, samples, training_step
 
 ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
@@ -380,6 +380,49 @@ class TestPrecision:
         # Adam's first step is the learning rate in the direction of the gradient.
         optimizer.apply([tf.constant([1e-3, -1e-3]) * scale / 2], [variable])
         np.testing.assert_allclose(variable.numpy(), [0.99, 2.01], atol=1e-5)
+
+
+class TestAverage:
+    """Validation, pictures and saved weights are of the moving average, training is not."""
+
+    def learner(self, **settings):
+        settings = config.Coarse(width=2, initial_weights="he", learning_rate=1e-2, **settings)
+        objective = training_step.Objective("coarse")
+        return learner.Learner(settings, COARSE, None, objective, ONE_DEVICE, 10)
+
+    def test_it_is_of_the_weights_after_every_step(self):
+        averaged, plain = self.learner(average=0.75), self.learner()
+        steps = [one.make_step(element_spec("coarse")) for one in (averaged, plain)]
+        start = averaged.enhancer().coarse.get_weights()
+        for a, b in zip(start, plain.enhancer().coarse.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        expected = None
+        for number in range(3):
+            batch = tensors(made_up_burst(number, 2))
+            np.testing.assert_array_equal(steps[0](batch), steps[1](batch))
+            now = plain.enhancer().coarse.get_weights()
+            # The average begins with the weights of the first step.
+            before = now if expected is None else expected
+            expected = [0.75 * b + 0.25 * n for b, n in zip(before, now, strict=True)]
+        for a, b in zip(averaged.enhancer().coarse.get_weights(), expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+        # A run goes on with it.
+        again = self.learner(average=0.75)
+        for name, variables in averaged.variables.items():
+            for old, new in zip(variables, again.variables[name], strict=True):
+                new.assign(old)
+        for a, b in zip(
+            averaged.enhancer().coarse.get_weights(),
+            again.enhancer().coarse.get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+
+    def test_float16_keeps_it_too(self):
+        averaged = self.learner(average=0.5, precision="mixed_float16")
+        averaged.make_step(element_spec("coarse"))(tensors(made_up_burst(1, 2)))
+        weights = averaged.enhancer().coarse.get_weights()
+        assert all(np.isfinite(w).all() for w in weights) and any(np.any(w) for w in weights)
 
 
 class TestInitialWeights:

@@ -1,5 +1,6 @@
 """Networks in training: their optimizer, their step, and a plain copy to save and to show."""
 
+import keras
 import tensorflow as tf
 
 from dbp_tf.models import network_spec
@@ -41,9 +42,13 @@ class Learner:
                 scheduled_steps,
                 settings.precision,
             )
-        # Networks that are spread over devices or compute in half precision are saved and shown
-        # by a plain copy.
-        self._copied = settings.precision != "float32" or distribution.spreads(strategy)
+        # Networks that are spread over devices, compute in half precision or are averaged over
+        # the steps are saved and shown by a plain copy.
+        self._copied = (
+            settings.precision != "float32"
+            or settings.average > 0
+            or distribution.spreads(strategy)
+        )
         plain = network_spec.build(spec) if self._copied else self._models
         self._plain = Enhancer(spec, plain, white_balance=white_balance)
 
@@ -78,7 +83,12 @@ class Learner:
         return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in self._weights()]))
 
     def enhancer(self):
-        """A `pretrained.Enhancer` in float32 with the present weights."""
+        """A `pretrained.Enhancer` in float32 with the present weights, or with their average."""
         for name, model in self._plain.models.items() if self._copied else ():
             model.set_weights(self._models[name].get_weights())
+        averages = training_step.averages(self._optimizer)
+        if averages and self._optimizer.iterations > 0:
+            shown = training_step.trainable_variables(self._settings.stage, self._plain.models)
+            for weight, average in zip(shown, averages, strict=True):
+                weight.assign(keras.ops.convert_to_numpy(average))
         return self._plain
