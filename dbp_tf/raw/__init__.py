@@ -5,10 +5,11 @@
     frame = raw.read_raw("IMG_1.dng")
     packed = frame.packed(ratio=100)  # [H, W, C] float32 in 0..1
 
-`reading` opens files with LibRaw; `levels` decides black and white level and checks them by the
-pixels; `dng`, `exif` and `tiff` read tags that LibRaw leaves out; `packing` turns mosaics into
-packed channels; `cameras` is the table of the dataset's cameras; `overrides` are the user's own
-levels, filters and area; `white_balance` brings another sensor's colours to the training camera's.
+`opening` opens files with LibRaw, `reading` makes frames of them; `levels` decides black and white
+level and checks them by the pixels; `dng`, `exif` and `tiff` read tags that LibRaw leaves out;
+`packing` turns mosaics into packed channels; `cameras` is the table of the dataset's cameras,
+`mosaics` and `noise` describe their sensors; `overrides` are the user's own levels, filters and
+area; `white_balance` brings another sensor's colours to the training camera's.
 """
 
 from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Camera, camera_named

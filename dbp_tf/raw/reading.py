@@ -1,17 +1,12 @@
-"""Raw files: what LibRaw reads from a camera's file, brought to the published phase.
+"""One raw exposure and the ground truth, brought to the published phase of the filters.
 
 A mosaic whose colour filters start elsewhere than the published layout is cut by a few rows
 and columns, never relabelled; the ground truth is cut by the same.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import re
-import tempfile
-import threading
-from collections.abc import Iterator
 
 import numpy as np
 import rawpy
@@ -19,6 +14,7 @@ import rawpy
 from dbp_tf.errors import InputError
 from dbp_tf.raw import dng, levels, packing, white_balance
 from dbp_tf.raw.cameras import Camera
+from dbp_tf.raw.opening import holds_mosaic, open_raw, opened, said_by, white_of
 from dbp_tf.raw.overrides import NOTHING, Overrides
 from dbp_tf.raw.white_balance import Multipliers
 
@@ -28,29 +24,6 @@ RAW_SUFFIXES = frozenset(
     ".kdc .mdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .pxn .qtk .raf .raw .rw2 .rwl .rwz .sr2 "
     ".srf .srw .sti .x3f".split()
 )
-
-# Raw files take between 1 and 16 bits a pixel, lossy ones somewhat less. A damaged header that
-# claims far more pixels than the file can hold would cost gigabytes before LibRaw notices.
-_MOST_PIXELS_PER_BYTE = 64
-
-_REMARK = re.compile(rb": (Unexpected end of file|data corrupted at -?\d+)$", re.MULTILINE)
-
-# Bytes 4 to 12 of HEIC and AVIF pictures.
-_FINISHED_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypavis")
-
-# First bytes of the files whose header says what camera they are from. Of others, dumps of a
-# sensor, LibRaw guesses it from the size.
-_HEADERS = (
-    b"II",
-    b"MM",
-    b"FUJIFILM",
-    b"\xff\xd8\xff",
-    b"FOVb",
-    b"\0MRM",
-    b"qktk",
-    b"qktn",
-    b"ARRI",
-) + (b"PWAD", b"NOKIA", b"RIFF", b"DSC-Image", b"BM", b"BR", b"SONY", b"\0\0\0\x18ftyp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,158 +94,6 @@ class RawFrame:
         return packing.normalise(samples, self.black, self.white, ratio)
 
 
-@contextlib.contextmanager
-def open_raw(path: str | os.PathLike[str], unpack: bool = True) -> Iterator[rawpy.RawPy]:
-    """Opens a raw file with LibRaw; a failure is an InputError that names it.
-
-    The samples of a DNG file are changed as the file asks for and LibRaw does not, see
-    `dng.correct`. Without `unpack` the pixels are not decoded: only the header is looked at.
-
-    Raises:
-      InputError: the file is missing, empty, damaged, no raw file, or of a kind that LibRaw does
-        not read.
-    """
-    with _open(path, unpack) as (raw, _):
-        yield raw
-
-
-@contextlib.contextmanager
-def _open(path, unpack=True):
-    """`open_raw` that yields (LibRaw's file, `dng.Facts` in the scale of its samples)."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no raw file {path}")
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
-    if not head:
-        raise InputError(f"{path} is empty: copy it from the camera again")
-    if head.startswith(b"\x89PNG") or head[4:12] in _FINISHED_BRANDS:
-        raise InputError(_finished(path))
-    facts = dng.read_facts(path)
-    if facts.refusal:
-        raise InputError(f"{path} {facts.refusal}")
-    size = path.stat().st_size
-    if facts.size > size:
-        raise InputError(
-            f"{path} is damaged or cut short (it has {size} of {facts.size} bytes): copy it from "
-            f"the camera again"
-        )
-    try:
-        with _without_remarks():
-            raw = rawpy.RawPy()
-            # A file object would be read by Python in one gulp; LibRaw maps the file itself.
-            try:
-                raw.open_file(os.fspath(path))
-            except UnicodeEncodeError:
-                # LibRaw's wrapper takes names in UTF-8 only.
-                with path.open("rb") as file:
-                    raw.open_buffer(file)
-            pixels = raw.sizes.raw_height * raw.sizes.raw_width
-            if pixels > _MOST_PIXELS_PER_BYTE * size:
-                raise InputError(
-                    f"{path} is damaged or cut short (it claims {pixels} pixels in {size} bytes): "
-                    f"copy it from the camera again"
-                )
-            if unpack:
-                raw.unpack()
-    except rawpy.LibRawFileUnsupportedError:
-        raise InputError(_unsupported(path, head, facts)) from None
-    except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-        raise InputError(
-            f"{path} is damaged or cut short ({_said_by(error)}): copy it from the camera again"
-        ) from None
-    with contextlib.closing(raw):
-        facts = _in_libraws_scale(facts, raw)
-        if unpack and _holds_mosaic(raw):
-            black = max(min(raw.black_level_per_channel) - facts.mean_delta, 0)
-            dng.correct(raw.raw_image, facts, black, _white_of(raw, facts))
-        yield raw, facts
-
-
-@contextlib.contextmanager
-def _without_remarks():
-    """Keeps LibRaw from printing about damaged files, of which it also raises an error.
-
-    It does so from C, which only the file descriptor can keep quiet. Other threads read while the
-    networks work, whose last words must not get lost: there LibRaw may print.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            said = stack.enter_context(tempfile.TemporaryFile())
-            error_output = os.dup(2)
-            os.dup2(said.fileno(), 2)
-            stack.callback(_give_back, error_output, said)
-        yield
-
-
-def _give_back(error_output, said):
-    """Standard error as it was, with all that was said meanwhile but LibRaw's remarks."""
-    os.dup2(error_output, 2)
-    os.close(error_output)
-    said.seek(0)
-    for line in said:
-        if not _REMARK.search(line):
-            os.write(2, line)
-
-
-def _finished(path):
-    return (
-        f"{path} is a finished picture, not a raw file: what the dark held is already lost; use "
-        f"the camera's raw file of the same shot"
-    )
-
-
-def _unsupported(path, head, facts):
-    """Why LibRaw does not know a file, and the way out."""
-    if facts.compression:
-        name, _, way_out = facts.compression.partition(": ")
-        return f"{path} is compressed with {name}, which LibRaw does not read: {way_out}"
-    if head.startswith(b"\xff\xd8\xff"):
-        # LibRaw finds the raw samples behind the picture of some of a Raspberry Pi's cameras.
-        if b"BRCMo" in path.read_bytes():
-            return (
-                f"{path} is the JPEG of a Raspberry Pi whose raw samples LibRaw does not read: "
-                f"shoot DNG (rpicam-still --raw), or convert it with PyDNG"
-            )
-        return _finished(path)
-    return (
-        f"{path} is not a raw file that LibRaw can read, or it is damaged or cut short: copy it "
-        f"from the camera again"
-    )
-
-
-def _in_libraws_scale(facts, raw):
-    """Facts with levels in DN of the samples that LibRaw gives."""
-    if not facts.floating_point:
-        return facts
-    scale = raw.white_level / (facts.white or 1)
-    scaled = {
-        name: getattr(facts, name) * scale
-        for name in ("black", "delta_rows", "delta_columns")
-        if getattr(facts, name) is not None
-    }
-    return dataclasses.replace(facts, white=None, **scaled)
-
-
-def _white_of(raw, facts):
-    return facts.white or float(raw.white_level)
-
-
-def _holds_mosaic(raw):
-    return raw.raw_type == rawpy.RawType.Flat and raw.raw_image_visible is not None
-
-
-def _said_by(error):
-    text = error.args[0] if error.args else error
-    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-
-
 def _raw_pattern(raw):
     try:
         return raw.raw_pattern
@@ -283,7 +104,7 @@ def _raw_pattern(raw):
 
 def _active_area(raw, path, overrides):
     """(top, left, rows, columns) of the pixels to use, in the sensor's raw pixels."""
-    if not _holds_mosaic(raw):
+    if not holds_mosaic(raw):
         raise InputError(
             f"{path} holds no colour-filter mosaic (a Foveon sensor or an already demosaiced, "
             f"linear DNG): only Bayer and X-Trans raw files can be restored"
@@ -303,7 +124,7 @@ def _active_area(raw, path, overrides):
 def _layout_and_phase(raw, path, area, given):
     """The packing layout of the active area and the offset in it at which the layout starts."""
     if given is not None:
-        layout = next(one for one in packing.LAYOUTS.values() if one.period == len(given))
+        layout = packing.BAYER if len(given) == packing.BAYER.period else packing.XTRANS
         return layout, packing.phase_of([list(row) for row in given], layout)
     pattern = _raw_pattern(raw)
     if raw.num_colors != 3 or pattern is None:
@@ -339,7 +160,7 @@ def _levels_of_file(raw, facts, layout, area, offset):
         colours = _site_colours(raw, layout.period, area, offset)
         blacks = raw.black_level_per_channel
         black = tuple(float(blacks[colours[sites[0]]]) for sites in layout.sites)
-        return levels.Levels(black, _white_of(raw, facts), "file")
+        return levels.Levels(black, white_of(raw, facts), "file")
     # LibRaw cuts off decimals, and of all but the smallest blocks it tells the least level alone.
     # So many blocks are a whole number of the filters' periods.
     shape = tuple(layout.period * size for size in facts.black.shape)
@@ -349,7 +170,7 @@ def _levels_of_file(raw, facts, layout, area, offset):
     spread = np.ptp(sites, (0, 1)).max()
     source = f"file; its black differs by {spread:g} within a channel, whose mean is taken"
     black = tuple(map(float, sites.mean((0, 1))))
-    return levels.Levels(black, _white_of(raw, facts), source if spread else "file")
+    return levels.Levels(black, white_of(raw, facts), source if spread else "file")
 
 
 def _with_given(found, given, layout):
@@ -388,7 +209,7 @@ def read_raw(
         camera's, all zero, or its black level cannot be true; the sentence names the file.
     """
     path = pathlib.Path(path)
-    with _open(path) as (raw, facts):
+    with opened(path) as (raw, facts):
         area = _active_area(raw, path, overrides)
         layout, offset = _layout_and_phase(raw, path, area, overrides.pattern)
         if camera is not None and camera.mosaic != layout.name:
@@ -411,7 +232,7 @@ def read_raw(
             raise InputError(f"{path} holds nothing but zeros: the camera recorded no picture")
         said = _levels_of_file(raw, facts, layout, area, offset)
         balance, balance_notes = _white_balance(raw, facts)
-        notes = [*facts.notes, *balance_notes, *_notes_on_shape(raw, path, said, mosaic)]
+        notes = [*facts.notes, *balance_notes]
         flip = raw.sizes.flip
     darkest = levels.Darkest(mosaic, layout)
     if camera is not None and not overrides.levels_given:
@@ -439,15 +260,14 @@ def read_raw(
     )
 
 
-def read_white_balance(
-    path: str | os.PathLike[str],
-) -> Multipliers | None:
+def read_white_balance(path: str | os.PathLike[str]) -> Multipliers | None:
     """`RawFrame.white_balance` of a file, without decoding its pixels."""
-    with _open(path, unpack=False) as (raw, facts):
+    with opened(path, unpack=False) as (raw, facts):
         return _white_balance(raw, facts)[0]
 
 
 def _white_balance(raw, facts):
+    """(multipliers (R, G, B), green 1, that the camera noted; None if none or nonsense, notes)."""
     red, green, blue = raw.camera_whitebalance[:3]
     multipliers = None
     if green > 0 and red > 0 and blue > 0 and np.isfinite([red, green, blue]).all():
@@ -463,26 +283,6 @@ def _white_balance(raw, facts):
             "truth that it develops from such a file is balanced automatically instead"
         ]
     return multipliers, []
-
-
-def _notes_on_shape(raw, path, said, mosaic):
-    """Sentences about pixels that are not square and files without a header."""
-    notes = []
-    aspect = raw.sizes.pixel_aspect
-    if abs(aspect - 1) > 0.01:
-        notes.append(
-            f"the sensor's pixels are not square ({aspect:.3g} to 1): the picture is not "
-            f"stretched, so change its size by that afterwards"
-        )
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not head.startswith(_HEADERS) and head[4:8] != b"ftyp":
-        notes.append(
-            f"the file has no header that names its camera: size, filters and levels are LibRaw's "
-            f"guess (white level {said.white:g}, brightest pixel {mosaic.max()}); if the picture "
-            f"is wrong, give --black, --white, --pattern or --active_area"
-        )
-    return notes
 
 
 def develop(raw: rawpy.RawPy) -> np.ndarray:
@@ -528,5 +328,5 @@ def read_truth_16bit(path: str | os.PathLike[str], offset: tuple[int, int] = (0,
         try:
             picture = develop(raw)
         except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-            raise InputError(f"{path} cannot be developed ({_said_by(error)})") from None
+            raise InputError(f"{path} cannot be developed ({said_by(error)})") from None
     return picture[offset[0] :, offset[1] :]
