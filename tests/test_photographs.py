@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import errno
 import io
 import os
 import pathlib
@@ -412,6 +413,10 @@ def test_a_file_without_white_balance_gets_one_from_its_signal(tmp_path, capsys)
     said = capsys.readouterr().out
     found = said.split("the file notes none; ")[1].split(" estimated from the signal")[0]
     assert [float(part) for part in found.split("/")] == pytest.approx([2, 1, 1], rel=0.03)
+    # By name, whatever the file notes.
+    shoot(tmp_path / "noted" / "b.dng", mosaic=np.rint(grey).astype(np.uint16))
+    restore(tmp_path / "noted" / "b.dng", tmp_path / "out", white_balance="auto")
+    assert f"{found} estimated from the signal" in capsys.readouterr().out
 
 
 def test_files_and_folders_are_named_side_by_side(tmp_path):
@@ -550,6 +555,27 @@ def test_an_odd_name_never_ends_a_run_that_keeps_going(tmp_path, capsys):
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == sorted([f"{strange}.png", "plain.png"])
     assert r"caf\xe9" in capsys.readouterr().out
+    assert not any(
+        photographs.has_picture(burst, settings) for burst in found if burst.name == long
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_left_out_and_named(tmp_path, monkeypatch):
+    for name in ("good", "locked"):
+        shoot(tmp_path / name / "a.dng")
+    listed = pathlib.Path.iterdir
+
+    def iterdir(path):
+        if path.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", iterdir)
+    problems = []
+    assert names(find(tmp_path, problems=problems)) == [("good", ["a.dng"])]
+    assert len(problems) == 1 and str(tmp_path / "locked") in problems[0]
+    with pytest.raises(PermissionError):
+        find(tmp_path)
 
 
 def test_a_burst_that_fails_stops_the_run_or_is_passed_over(tmp_path, capsys):

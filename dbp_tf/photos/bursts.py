@@ -14,7 +14,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from dbp_tf import files
+from dbp_tf import errors, files
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, reading
 
@@ -62,8 +62,9 @@ def find_bursts(
         formats, such as ARW and DNG, the camera's own is used.
       gap: seconds; a pause between two frames, from the end of one to the start of the next, that
         is longer begins a new burst. None: the files of a folder are one burst.
-      problems: list that gets a sentence for each file without the capture time that `gap` needs,
-        which is then left out; None to raise the first of them.
+      problems: list that gets a sentence for each file without the capture time that `gap` needs
+        and for each folder in a named one that cannot be read, which are then left out; None to
+        raise the first of them.
 
     Returns:
       (list of `Burst`, list of sentences about files that are not used). Frames are ordered by
@@ -75,7 +76,8 @@ def find_bursts(
     """
     bursts: list[Burst] = []
     notes: list[str] = []
-    groups = _groups(list(itertools.chain.from_iterable(map(_expanded, names))), notes)
+    paths = list(itertools.chain.from_iterable(map(_expanded, names)))
+    groups = _groups(paths, notes, problems)
     for folder, paths in groups:
         frames = [Frame(path, exif.read_shot(path)) for path in paths]
         frames = in_order(_one_of_each_shot(frames, notes))
@@ -106,7 +108,7 @@ def _expanded(name):
     return [pathlib.Path(one) for one in found] or [path]
 
 
-def _groups(paths, notes):
+def _groups(paths, notes, problems):
     """[(name of the folder or None for files that were named, raw files)], without empty ones."""
     if not paths:
         raise InputError(
@@ -125,7 +127,7 @@ def _groups(paths, notes):
     groups = [(None, raw or named)] if named else []
     for path in paths:
         if path.is_dir():
-            groups += _folders(path, notes)
+            groups += _folders(path, notes, problems)
     seen = {}
     for path in itertools.chain.from_iterable(paths for _, paths in groups):
         other = seen.setdefault(_identity(path), path)
@@ -145,14 +147,20 @@ def _identity(path):
     return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
 
 
-def _folders(folder, notes):
+def _folders(folder, notes, problems):
     """[(name of the folder, its raw files)] of a folder and of those in it, without empty ones."""
     inside = sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     # The name of "." is that of the folder it stands for.
     groups = [(folder.resolve().name or "burst", _raw_files(folder, notes))]
-    groups += [(one.name, _raw_files(one, notes)) for one in inside]
+    for one in inside:
+        try:
+            groups.append((one.name, _raw_files(one, notes)))
+        except OSError as error:
+            if problems is None:
+                raise
+            problems.append(errors.sentence(error))
     groups = [(name, paths) for name, paths in groups if paths]
     deeper = [path for one in inside for path in _with_raw_files_below(one)]
     if groups:

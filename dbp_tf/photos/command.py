@@ -39,7 +39,7 @@ def main(names: list[str]) -> int:
         progress.say(f"note: {note}")
     found = found[: settings.limit]
     if settings.resume:
-        todo = [burst for burst in found if not photographs.picture_path(burst, settings).exists()]
+        todo = [burst for burst in found if not photographs.has_picture(burst, settings)]
         progress.say(f"{len(found) - len(todo)} of {len(found)} bursts are done already.")
         found = todo
     photographs.check(found, settings)

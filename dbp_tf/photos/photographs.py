@@ -155,6 +155,12 @@ def picture_path(burst: bursts.Burst | Look, settings: Settings) -> pathlib.Path
     return settings.result_dir / (burst.name + pictures.FORMATS[settings.format].suffix)
 
 
+def has_picture(burst: bursts.Burst, settings: Settings) -> bool:
+    """Whether the picture of a burst is there already."""
+    # Unlike pathlib's, this is no error if the name is too long.
+    return os.path.exists(picture_path(burst, settings))
+
+
 def check(found: list[bursts.Burst], settings: Settings) -> None:
     """Looks at all that can be seen before any work is done.
 
@@ -164,8 +170,8 @@ def check(found: list[bursts.Burst], settings: Settings) -> None:
     """
     pictures.check_kind(settings.format)
     for burst in found:
-        path = picture_path(burst, settings)
-        if not _is_too_long(path) and path.exists() and not settings.overwrite:
+        if has_picture(burst, settings) and not settings.overwrite:
+            path = picture_path(burst, settings)
             raise InputError(f"{path} exists already: give --overwrite to replace it")
     if not settings.keep_going:
         for burst in found:
