@@ -39,7 +39,7 @@ def main() -> None:
         fine_spec = start.spec
     else:
         start = program.load_start(settings, "coarse", camera, needs="coarse")
-        start = Enhancer(start.spec, {"coarse": start.coarse})
+        start = Enhancer(start.spec, {"coarse": start.coarse}, white_balance=start.white_balance)
         fine_spec = None
     settings = program.follow(settings, start.spec, width=32)
     settings = program.follow(settings, fine_spec, fusion="reference", noise_map=True)

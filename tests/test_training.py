@@ -450,6 +450,38 @@ class TestInitialWeights:
         for before, after in zip(dense, glorot.get_weights(), strict=True):
             np.testing.assert_array_equal(before, after)
 
+    @pytest.mark.parametrize("fusion", ["max", "reference"])
+    def test_developing_weights_are_the_best_of_the_first_level(self, fusion):
+        """Of frames whose truth is a curve of a sum of neighbours, the picture at once."""
+        rng = np.random.default_rng(4)
+        weights = rng.random((3, 3, 4, 12)) / 18
+
+        def patch():
+            clean = rng.random((20, 20, 4)).astype(np.float32) ** 2
+            curved = 0.3 * clean + 0.7 * np.maximum(clean - 0.08, 0)
+            near = np.lib.stride_tricks.sliding_window_view(
+                np.pad(curved, ((1, 1), (1, 1), (0, 0))), (3, 3), axis=(0, 1)
+            )
+            pixels = 0.1 + np.einsum("yxcij,ijco->yxo", near, weights)
+            truth = pixels.reshape(20, 20, 2, 2, 3).swapaxes(1, 2).reshape(40, 40, 3)
+            return clean, truth.astype(np.float32)
+
+        revised = fusion == "reference"
+        spec = NetworkSpec(
+            width=20, fusion=fusion, residual_blocks=1 * revised, squeeze_excite=revised
+        )
+        fine = training_step.build_models(spec, initial="develop")["fine"]
+        initial_weights.develop_weights(fine, [patch() for _ in range(20)])
+        clean, truth = patch()
+        picture = fine([clean[None], np.zeros((1, 10, 10, 4), np.float32)])[0].numpy()
+        # The edge has no neighbours to weigh in the patches.
+        np.testing.assert_allclose(picture[2:-2, 2:-2], truth[2:-2, 2:-2], atol=2e-3)
+
+    def test_developing_weights_need_a_width(self):
+        fine = training_step.build_models(TINY)["fine"]
+        with pytest.raises(InputError, match="develop needs --width 20 or more, not 2"):
+            initial_weights.develop_weights(fine, [])
+
     def test_the_seed_decides(self):
         def weights(seed, initial):
             models = training_step.build_models(COARSE, initial=initial, seed=seed)

@@ -286,6 +286,38 @@ def load_patch(drawn, recipe):
       "clean_low" [p, p, C]; in the others "frames" [F, P, P, C], "low" [F, p, p, C], "clean_low"
       [p, p, C] and "truth" [S*P, S*P, 3]. Linear and brightened in 0..1, the truth sRGB in 0..1.
     """
+    frames, clean = _load_raw(drawn, recipe)
+    if recipe.stage == "coarse":
+        return {"frames": frames, "clean_low": np.ascontiguousarray(clean)}
+    return {
+        "frames": frames,
+        "low": packing.halve(frames),
+        "clean_low": packing.halve(clean),
+        "truth": _developed(augment(_cut_truth(drawn, recipe), drawn.augmentation)),
+    }
+
+
+def clean_patches(sources, recipe, seed, count):
+    """Patches of long exposures, as a network sees frames without noise, and their truths.
+
+    Args:
+      sources: list of `Sources` to draw from.
+      recipe: `recipe.Recipe` of a stage with pictures.
+      seed: whole number from 0 on.
+      count: how many.
+
+    Yields:
+      ([P, P, C] linear in 0..1, [S*P, S*P, 3] sRGB in 0..1), float32.
+    """
+    scenes = group_scenes(sources)
+    for number in range(count):
+        drawn = draw(scenes, recipe, seed, number)
+        _, clean = _load_raw(drawn, recipe)
+        yield clean, _developed(augment(_cut_truth(drawn, recipe), drawn.augmentation))
+
+
+def _load_raw(drawn, recipe):
+    """The patch of the frames, [F, ...], and of the clean long exposure, linear in 0..1."""
     sources, exposure, coarse = drawn.sources, drawn.exposure, recipe.stage == "coarse"
     trained = white_balance.trained_for(recipe.white_balance, sources.camera)
     noted = None
@@ -313,15 +345,7 @@ def load_patch(drawn, recipe):
     frames = np.empty(shape, np.float32)
     for frame, samples, entry, by in zip(frames, dark, entries, drawn.shifts, strict=True):
         frame[:] = shift(finished(samples, entry, ratio, light), by)
-    clean = finished(clean, sources.clean, 1.0, noted)
-    if coarse:
-        return {"frames": frames, "clean_low": np.ascontiguousarray(clean)}
-    return {
-        "frames": frames,
-        "low": packing.halve(frames),
-        "clean_low": packing.halve(clean),
-        "truth": _developed(augment(_cut_truth(drawn, recipe), drawn.augmentation)),
-    }
+    return frames, finished(clean, sources.clean, 1.0, noted)
 
 
 def _cut(entry, drawn, recipe):

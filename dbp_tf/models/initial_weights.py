@@ -3,12 +3,19 @@
 Published: Glorot uniform convolutions and up-convolutions of standard deviation 0.02; that is
 what the networks are built with. At a width of 8 or 12 the signal fades on its way through both,
 and training takes long to get going.
+
+Developing weights go further: the fine network starts with the best that its first and last
+convolutions alone can do, which least squares tell. At width 24 that is 30 dB on frames without
+noise before the first step, more than an hour's training of width 16 had reached.
 """
+
+import itertools
 
 import keras
 import numpy as np
 
-from dbp_tf.models import layers
+from dbp_tf.errors import InputError
+from dbp_tf.models import layers, networks
 
 # The last convolutions start small, so that the first steps do not go into undoing a random
 # picture: the coarse network at its own input, the fine one at this grey, near a bright
@@ -56,3 +63,95 @@ def _draw(layer, rng):
     elif isinstance(layer, layers.UpConvolution):
         inputs = layer.kernel.shape[-1]
         layer.kernel.assign(rng.normal(0, 1 / np.sqrt(inputs), layer.kernel.shape))
+
+
+# Brightnesses, 0 at black and 1 at white, above which a sample's parts begin.
+_KNOTS = (0.0, 0.02, 0.08, 0.25)
+
+
+def develop_weights(fine, patches, seed=0, pixels=600):
+    """Lets a fine network start as one that develops clean frames.
+
+    Every pixel of the picture is a weighted sum of the 3 x 3 packed pixels about it: of their
+    samples, of the samples' parts above a few brightnesses (for the tone curve), and of what they
+    lack to white (whose maximum over frames tells the least sample). Least squares give the
+    weights. They lie along the first level, past all poolings: the first convolution makes the
+    parts, the second hands them on, the first one after the skip weighs them, the last ones hand
+    on. All other channels stay as they are and do not yet reach the picture.
+
+    Args:
+      fine: see `networks.fine_net` and `networks.fine_res_net`; changed in place.
+      patches: iterable of (clean [P, P, C] linear in 0..1, truth [S*P, S*P, 3] sRGB in 0..1).
+      seed: of the packed pixels that are taken.
+      pixels: how many of each patch are taken.
+
+    Raises:
+      InputError: the network is too narrow.
+    """
+    encoder, _, decoder = networks.parts(fine)
+    first, second = (encoder.get_layer(f"g_conv1_{i}_fine") for i in (1, 2))
+    merge, passing, last = (decoder.get_layer(f"g_conv{i}_fine") for i in ("9_1", "9_2", "10"))
+    channels, width, outputs = fine.inputs[0].shape[-1], first.filters, last.filters
+    parts = channels * (len(_KNOTS) + 1)
+    if width < max(parts, outputs):
+        raise InputError(
+            f"--initial_weights develop needs --width {max(parts, outputs)} or more, not {width}"
+        )
+    square, product, count = 0.0, 0.0, 0
+    rng = np.random.default_rng(seed)
+    for clean, truth in patches:
+        given, wanted = _neighbourhoods(
+            clean, truth, rng.integers(0, (len(clean) - 2) ** 2, pixels)
+        )
+        square, product = square + given.T @ given, product + given.T @ wanted
+        count += len(given)
+    # Parts of like size, so that none needs weights of another order than the rest.
+    variances = np.diag(square)[:-1].reshape(9, parts).mean(0) / count
+    sizes = np.sqrt(np.maximum(variances, 1e-12))
+    scales = np.append(np.tile(1 / sizes, 9), 1.0)
+    square, product = square * np.outer(scales, scales), product * scales[:, np.newaxis]
+    square += 1e-6 * np.trace(square) / len(square) * np.eye(len(square))
+    best = np.linalg.solve(square, product)
+
+    kernel, bias = first.get_weights()
+    kernel[..., :parts] = 0
+    signs = np.repeat([*(1.0 for _ in _KNOTS), -1.0], channels)
+    starts = np.repeat([*(-knot for knot in _KNOTS), 1.0], channels)
+    for part, (size, sign, start) in enumerate(zip(sizes, signs, starts, strict=True)):
+        kernel[1, 1, part % channels, part] = sign / size
+        bias[part] = start / size
+    first.set_weights([kernel, bias])
+    _pass_on(second, parts)
+    kernel, bias = merge.get_weights()
+    kernel[..., :outputs] = 0
+    kernel[..., width : width + parts, :outputs] = best[:-1].reshape(3, 3, parts, outputs)
+    bias[:outputs] = best[-1]
+    merge.set_weights([kernel, bias])
+    _pass_on(passing, outputs)
+    last.set_weights([np.zeros_like(w) for w in last.get_weights()])
+    _pass_on(last, outputs)
+
+
+def _neighbourhoods(clean, truth, places):
+    """(Parts of the 3 x 3 packed pixels about some places and a 1, their pixels of the truth)."""
+    slope = layers.LEAKY_SLOPE**2  # After two convolutions.
+    above = [clean - np.float32(knot) for knot in _KNOTS]
+    parts = [np.where(part > 0, part, slope * part) for part in above]
+    parts = np.concatenate([*parts, 1 - clean], axis=-1)
+    side, scale = len(clean) - 2, len(truth) // len(clean)
+    rows, columns = np.divmod(places, side)
+    around = itertools.product(range(3), range(3))
+    given = [parts[rows + row, columns + column] for row, column in around]
+    pixels = truth.reshape(len(clean), scale, len(clean), scale, 3).swapaxes(1, 2)
+    wanted = pixels[rows + 1, columns + 1].reshape(len(places), -1)
+    given = np.concatenate([*given, np.ones((len(places), 1))], axis=-1)
+    return given.astype(np.float64), wanted.astype(np.float64)
+
+
+def _pass_on(convolution, count):
+    """Makes a convolution hand on its first channels as they are."""
+    kernel, bias = convolution.get_weights()
+    kernel[..., :count], bias[:count] = 0, 0
+    middle = len(kernel) // 2
+    kernel[middle, middle, range(count), range(count)] = 1
+    convolution.set_weights([kernel, bias])

@@ -216,10 +216,12 @@ class NewNetworks:
 
     initial_weights: str = parameter(
         "published",
-        "Weights of networks that start from nothing: published (Glorot, small up-convolutions), "
-        "or he, with which narrow networks get going at once.",
+        "Weights of networks that start from nothing: published (Glorot, small up-convolutions); "
+        "he, with which narrow networks get going at once; develop, with which the fine network "
+        "also starts with the best colours, tones and detail that its first level alone can give "
+        "(he for the coarse one).",
         topic=_NETWORKS,
-        choices=("published", "he"),
+        choices=("published", "he", "develop"),
     )
 
 

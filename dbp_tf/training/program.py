@@ -12,6 +12,9 @@ from dbp_tf.raw import cameras, white_balance
 
 _PERCEPTUAL_WEIGHT = 0.1
 
+# Patches from which `--initial_weights develop` learns, in some seconds.
+_DEVELOPED_PATCHES = 200
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -248,6 +251,8 @@ def train(settings, dataset, strategy, spec, start):
             dataset.bursts + dataset.validation, settings.cache_dir, camera, settings.stage
         )
         sources, held_out = every[: len(dataset.bursts)], every[len(dataset.bursts) :]
+        if getattr(settings, "initial_weights", None) == "develop" and start and not start.fine:
+            start = _developing(settings, spec, start, sources)
         if chief:
             before.write(
                 config.as_json(settings),
@@ -285,6 +290,20 @@ def _with_white_balance(settings, start, camera):
     if trained:
         progress.say(white_balance.describe(trained))
     return dataclasses.replace(settings, white_balance=_numbers(trained) if trained else "none")
+
+
+def _developing(settings, spec, start, sources):
+    """Start weights with a fine network that develops clean patches of the training scenes."""
+    from dbp_tf.data import patches
+    from dbp_tf.models import initial_weights
+    from dbp_tf.restore.pretrained import Enhancer
+    from dbp_tf.training import training_step
+
+    models = training_step.build_models(spec, initial="develop", seed=settings.seed)
+    clean = patches.clean_patches(sources, settings, settings.seed, _DEVELOPED_PATCHES)
+    initial_weights.develop_weights(models["fine"], clean, settings.seed)
+    models["coarse"].set_weights(start.coarse.get_weights())
+    return Enhancer(spec, models, white_balance=start.white_balance)
 
 
 def _numbers(multipliers):

@@ -90,7 +90,7 @@ def build_models(spec, *, precision="float32", initial="published", seed=0):
     Args:
       spec: `network_spec.NetworkSpec`.
       precision: Keras dtype policy of what is not float32 in any case.
-      initial: "published", or "he" (see `initial_weights.he_weights`).
+      initial: "published"; "he" or "develop" for `initial_weights.he_weights`.
       seed: of the weights.
 
     Returns:
@@ -103,7 +103,7 @@ def build_models(spec, *, precision="float32", initial="published", seed=0):
         models = network_spec.build(spec)
     finally:
         keras.config.set_dtype_policy(policy)
-    if initial == "he":
+    if initial != "published":
         initial_weights.he_weights(models, seed)
     return models
 
