@@ -652,7 +652,7 @@ def report(lines, camera, checkpoint):
     tuned_to = ", ".join(f"{row} {value} at {ratio}" for (row, ratio), value in strengths.items())
     heads = [f"ratio {ratio}" for ratio in RATIOS]
     if checkpoint:
-        heads += ["noise-free", "its 8 x 8 means", "its mesh", "other light loses"]
+        heads += ["noise-free", "its 8 x 8 means", "its mesh", "other light loses, dB"]
     text = [
         f"{camera.model}, simulated scenes: mean PSNR in dB / SSIM (range 1); photographs: "
         f"{'; '.join(photos)}.",

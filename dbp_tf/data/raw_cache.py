@@ -20,13 +20,15 @@ import random
 import re
 import shutil
 import time
+from collections.abc import Iterable
+from typing import TextIO
 
 import numpy as np
 import rawpy
 
 from dbp_tf import files, progress
 from dbp_tf.errors import InputError
-from dbp_tf.raw import packing, reading
+from dbp_tf.raw import cameras, packing, reading
 
 PACKED = "packed"
 DEVELOPED = "developed"
@@ -70,16 +72,21 @@ class Entry:
     notes: tuple[str, ...] = ()
 
     @functools.cached_property
-    def white_balance(self):
+    def white_balance(self) -> tuple[float, float, float] | None:
         """Multipliers (R, G, B) the camera noted in the file, green 1; None if it noted none."""
         return reading.read_white_balance(self.source)
 
-    def open(self):
+    def open(self) -> np.ndarray:
         """The array, memory-mapped and read-only: what is not looked at is not read."""
         return np.load(self.array_file, mmap_mode="r")
 
 
-def fill(folder, wanted, camera, out=None):
+def fill(
+    folder: str | os.PathLike[str],
+    wanted: Iterable[tuple[str, pathlib.Path]],
+    camera: cameras.Camera | None,
+    out: TextIO | None = None,
+) -> dict[tuple[str, pathlib.Path], Entry]:
     """Makes the entries that are missing, several at a time, and shows how far it is.
 
     Several processes may fill one folder at once; they share the work. One that is killed

@@ -9,13 +9,16 @@ import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
-from dbp_tf.raw import reading
+from dbp_tf.raw import cameras, reading
 from dbp_tf.raw.packing import MAX_RATIO
+
+Path = str | os.PathLike[str]
 
 SPLITS = {"train": "0", "test": "1", "val": "2"}
 
@@ -66,13 +69,13 @@ class Burst:
     scored: bool
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The published name of the burst's results: scene, frame 00, integer ratio."""
         # 0.7 s / 0.1 s is a hair less than 7.
         return f"{self.scene}_00_{int(self.ratio + 1e-6):d}"
 
 
-def parse_name(path):
+def parse_name(path: Path) -> RawName:
     """The `RawName` of a file; raises InputError if the name is not of the dataset's pattern."""
     path = pathlib.Path(path)
     match = _NAME.fullmatch(path.stem)
@@ -84,7 +87,7 @@ def parse_name(path):
     return RawName(path, match[1], int(match[2]), float(match[3]))
 
 
-def exposure_ratio(long_exposure, short_exposure):
+def exposure_ratio(long_exposure: float, short_exposure: float) -> float:
     """long / short exposure, at most 300: no more than the sensor's noise can bear."""
     return min(long_exposure / short_exposure, MAX_RATIO)
 
@@ -126,23 +129,28 @@ def _raw_files(folder, camera, flag, problems):
 
 
 def find_bursts(
-    short_dir, long_dir, camera, split, n_burst=8, ratio=None, *, limit=None, problems=None
-):
+    short_dir: Path,
+    long_dir: Path | None,
+    camera: cameras.Camera,
+    split: str,
+    n_burst: int = 8,
+    ratio: float | None = None,
+    *,
+    limit: int | None = None,
+    problems: list[str] | None = None,
+) -> list[Burst]:
     """All bursts of one split, by scene and then by falling exposure.
 
     Args:
       short_dir: folder of the dark frames.
       long_dir: folder of the long exposures; None if there are none.
-      camera: `cameras.Camera`; of a frame that is there twice, the file with its suffix is taken.
+      camera: of a frame that is there twice, the file with its suffix is taken.
       split: "train", "val" or "test".
       n_burst: frames of a burst at the most: those of 00 .. n_burst - 1 that exist.
       ratio: exposure ratio of the bursts that have no long exposure.
       limit: look at the first so many bursts only; what is wrong with later ones is of no account.
       problems: list that gets a sentence for each file whose name is off the pattern and each
         burst that cannot be used, which are then left out; None to raise the first of them.
-
-    Returns:
-      list of `Burst`.
 
     Raises:
       InputError: a folder is missing, empty or given twice, the split has no scene, the ratio is
@@ -155,7 +163,7 @@ def find_bursts(
             f"--ratio={ratio:g} says that the frames are no darker than the truth: give the "
             f"exposure ratio, which is above 1"
         )
-    shots = {}
+    shots: dict[tuple[str, float], list[RawName]] = {}
     for shot in _raw_files(short_dir, camera, "--short_dir", problems):
         if shot.scene.startswith(SPLITS[split]):
             shots.setdefault((shot.scene, shot.exposure), []).append(shot)
@@ -164,7 +172,7 @@ def find_bursts(
             f"--short_dir: {short_dir} holds no scene of the {split} split "
             f"(numbers that start with {SPLITS[split]})"
         )
-    truths = {}
+    truths: dict[str, RawName] = {}
     for shot in _raw_files(long_dir, camera, "--long_dir", problems) if long_dir else ():
         # Were a scene exposed long twice, the longer exposure has the less noise.
         if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
@@ -180,7 +188,8 @@ def find_bursts(
         try:
             frames = _frames_of(shots[scene, exposure])
             truth = truths.get(scene)
-            if truth is None and ratio is None:
+            brighter = exposure_ratio(truth.exposure, exposure) if truth else ratio
+            if brighter is None:
                 raise InputError(
                     f"scene {scene} has no long exposure in {long_dir}, whose exposure time would "
                     f"give the ratio: add it, or give the ratio with --ratio"
@@ -198,7 +207,7 @@ def find_bursts(
             Burst(
                 scene=scene,
                 exposure=exposure,
-                ratio=exposure_ratio(truth.exposure, exposure) if truth else ratio,
+                ratio=brighter,
                 frames=tuple(frames[frame] for frame in sorted(frames) if frame < n_burst),
                 truth=truth.path if truth else None,
                 scored=truth is not None and scene not in MISALIGNED_SCENES,
@@ -227,15 +236,15 @@ def _frames_of(shots):
     return frames
 
 
-def check_files(bursts, camera):
+def check_files(bursts: Sequence[Burst], camera: cameras.Camera) -> None:
     """Looks at raw files before anything slow is begun or anything is written.
 
     The headers of all of them are read, which takes less than a millisecond each, and the pixels
     of the first burst's frame 00 and of its truth.
 
     Args:
-      bursts: list of `Burst`.
-      camera: `cameras.Camera` of the files.
+      bursts: of the dataset.
+      camera: of their files.
 
     Raises:
       InputError: a file cannot be read, see `reading.read_raw`, or the first pair cannot be true,
@@ -254,11 +263,13 @@ def check_files(bursts, camera):
                 check_brightness(burst, first.mosaic, truth.mosaic, min(first.black), first.white)
 
 
-def check_brightness(burst, dark, bright, black, white):
+def check_brightness(
+    burst: Burst, dark: np.ndarray, bright: np.ndarray, black: float, white: float
+) -> None:
     """Refuses a long exposure that is no brighter than its burst.
 
     Args:
-      burst: `Burst`.
+      burst: the burst.
       dark: [rows, columns, ...] raw samples of its first frame, in DN.
       bright: those of its truth, the same pixels.
       black: level of no light, in DN.

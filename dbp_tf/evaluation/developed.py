@@ -13,11 +13,11 @@ from dbp_tf.errors import InputError
 from dbp_tf.raw import packing, reading, white_balance
 
 
-def develop_packed(frame, packed):
+def develop_packed(frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
     """Develops packed samples as the raw file they belong to.
 
     Args:
-      frame: `reading.RawFrame`: the file, its levels and where its mosaic starts.
+      frame: the file, its levels and where its mosaic starts.
       packed: [H, W, C] float, linear, 0 at the black and 1 at the white level; values outside
         are clipped. The brightened frame itself gives the traditional picture.
 
@@ -59,7 +59,7 @@ def _continued(length, start, inside, layout):
     return places
 
 
-def coarse(model, frame, packed):
+def coarse(model, frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
     """The coarse network's output as a picture: enlarged, unpacked, developed.
 
     Args:

@@ -8,15 +8,21 @@ import collections
 import dataclasses
 import io
 import math
+import os
 import pathlib
 import statistics
+from collections.abc import Sequence
 
 import imageio.v3 as iio
 import numpy as np
 
 from dbp_tf import files, pictures, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import metrics, protocol, results, sheets
+from dbp_tf.raw import cameras
+
+Path = str | os.PathLike[str]
 
 FRAMES_CSV = "frames.csv"
 FRAMES_PLOT = "frames.png"
@@ -29,7 +35,7 @@ _TITLES = {
 }
 
 
-def check_baseline(model, camera):
+def check_baseline(model, camera: cameras.Camera) -> None:
     """Raises InputError unless the model is the SID baseline for the camera."""
     if model.sid is None:
         raise InputError(
@@ -79,13 +85,15 @@ def _write(path, pixels):
 class _PictureFigure:
     """A figure that is one picture beside each burst's own, `IIIII_00_RRR_<name>.png`."""
 
-    def __init__(self, box=None):
+    name: str
+
+    def __init__(self, box: sheets.Box | None = None):
         self.box = box
 
-    def path(self, folder, burst):
+    def path(self, folder: Path, burst: sid.Burst) -> pathlib.Path:
         return protocol.picture_path(folder, burst, self.name)
 
-    def unfinished(self, folder, bursts):
+    def unfinished(self, folder: Path, bursts: Sequence[sid.Burst]) -> set[tuple[str, float]]:
         """{(scene, exposure)} of the bursts whose figure is still to be drawn."""
         return {
             (burst.scene, burst.exposure)
@@ -93,8 +101,8 @@ class _PictureFigure:
             if not self.path(folder, burst).is_file()
         }
 
-    def finish(self, folder):
-        """What is left to do after the last burst: nothing; returns a line for the log."""
+    def finish(self, folder: Path) -> str:
+        """After the last burst there is nothing left to do; returns a line for the log."""
         return f"The figures are {pathlib.Path(folder) / f'*_{self.name}.png'}"
 
     def _chosen(self, picture, width):
@@ -161,11 +169,11 @@ class Frames:
         self.counts = counts
         self.lpips = lpips
 
-    def counts_of(self, frames):
+    def counts_of(self, frames: int) -> set[int]:
         """The numbers of frames at which a burst of so many is restored."""
         return {count for count in self.counts if count < frames} | {frames}
 
-    def unfinished(self, folder, bursts):
+    def unfinished(self, folder: Path, bursts: Sequence[sid.Burst]) -> set[tuple[str, float]]:
         """See `_PictureFigure.unfinished`."""
         done = {(*row.key, row.frames) for row in results.read(pathlib.Path(folder) / FRAMES_CSV)}
         return {
@@ -188,7 +196,7 @@ class Frames:
         path = pathlib.Path(folder) / FRAMES_CSV
         results.write(path, [*results.read(path), *rows, result])
 
-    def finish(self, folder):
+    def finish(self, folder: Path) -> str:
         """Draws the plot from frames.csv; returns a line for the log."""
         folder = pathlib.Path(folder)
         growth = growth_of(results.read(folder / FRAMES_CSV))
@@ -217,7 +225,7 @@ class Growth:
     bursts: int
 
 
-def growth_of(rows):
+def growth_of(rows: Sequence[results.Result]) -> list[Growth]:
     """[`Growth`] of PSNR, SSIM and, where known, LPIPS.
 
     Only bursts with as many frames as the longest count, for else the means of many frames would
@@ -226,7 +234,7 @@ def growth_of(rows):
     Args:
       rows: list of `results.Result`, several of a burst with different `frames`.
     """
-    bursts = {}
+    bursts: dict[tuple[str, float], dict[int, results.Result]] = {}
     for row in rows:
         bursts.setdefault(row.key, {})[row.frames] = row
     most = max((max(burst) for burst in bursts.values()), default=0)
@@ -248,15 +256,15 @@ def growth_of(rows):
     return growth
 
 
-def caption_of(growth):
-    """What a plot of a `Growth` shows, as a sentence."""
+def caption_of(growth: Growth) -> str:
+    """A sentence about what a plot of a `Growth` shows."""
     frames = "1 frame" if growth.counts[-1] == 1 else f"{growth.counts[-1]} frames"
     if growth.bursts == 1:
         return f"One burst of {frames}."
     return f"Mean of {growth.bursts} bursts of {frames}; the band is one standard deviation."
 
 
-def check_frames(bursts):
+def check_frames(bursts: Sequence[sid.Burst]) -> None:
     """Raises InputError if --figure frames could draw nothing of these bursts."""
     _plots(["PSNR"])
     if not any(burst.scored for burst in bursts):
@@ -320,13 +328,13 @@ def plot_ratios(rows: list[results.Result]) -> bytes | None:
     """
     scores = {}
     for name, title in _TITLES.items():
-        by_ratio = collections.defaultdict(list)
+        found = collections.defaultdict(list)
         for row in rows:
             value = getattr(row, name)
             if row.scored and value is not None and math.isfinite(value):
-                by_ratio[int(row.ratio)].append(value)
-        if sum(map(len, by_ratio.values())) > 1:
-            scores[title] = dict(sorted(by_ratio.items()))
+                found[int(row.ratio)].append(value)
+        if sum(map(len, found.values())) > 1:
+            scores[title] = dict(sorted(found.items()))
     if not scores:
         return None
     figure, plots = _plots(list(scores))

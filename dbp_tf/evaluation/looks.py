@@ -57,9 +57,9 @@ def _teaser(figure, model, dark, **how):
     return picture, seconds, looks
 
 
-def _frames(figure, model, frames, **how):
+def _frames(figure, model, dark, **how):
     grown: list[tuple[int, np.ndarray, float]]
-    grown = [*modes.grow(model, frames, figure.counts_of(len(frames)), **how)]
+    grown = [*modes.grow(model, dark, figure.counts_of(len(dark)), **how)]
     _, picture, seconds = grown[-1]
     return picture, seconds, grown
 

@@ -6,6 +6,7 @@ alexlee-gk/lpips-tensorflow) is not part of this project: it is read where its u
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,7 @@ HOW_TO_GET = (
 )
 
 
-def find_graph(path=None):
+def find_graph(path: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     """The graph file: `path`, else the default one if it is there, else None.
 
     Raises:
@@ -36,7 +37,9 @@ def find_graph(path=None):
     return None
 
 
-def load_lpips(path):
+def load_lpips(
+    path: str | os.PathLike[str],
+) -> Callable[[np.ndarray, np.ndarray], float]:
     """Loads the frozen graph.
 
     Args:

@@ -5,6 +5,7 @@ megabytes beside itself and not the gigabytes of its filtered copies.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def _tiles(rows, columns, overlap=0):
             yield slice(top, bottom), slice(left, min(left + _TILE[1], columns) + overlap)
 
 
-def psnr(image, reference, *, data_range):
+def psnr(image: np.ndarray, reference: np.ndarray, *, data_range: float) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels.
 
     Args:
@@ -69,7 +70,7 @@ def psnr(image, reference, *, data_range):
     return 10 * math.log10(data_range**2 * image.size / total)
 
 
-def ssim(image, reference, *, data_range):
+def ssim(image: np.ndarray, reference: np.ndarray, *, data_range: float | tuple[float, ...]) -> Any:
     """Structural similarity with scikit-image's defaults, mean over pixels and channels.
 
     7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03; only windows that lie wholly

@@ -1,6 +1,5 @@
 """Reading ahead and writing behind: what a processor does beside the networks of one burst."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import TypeVar
@@ -13,9 +12,14 @@ def opened_ahead(
     items: Iterable[Item], open_one: Callable[[Item], Opened]
 ) -> Iterator[tuple[Item, Opened]]:
     """Yields each item and what `open_one` makes of it, called one item ahead."""
-    opened = ((item, open_one(item)) for item in items)
-    for now, _ in itertools.pairwise(itertools.chain(opened, [None])):
-        yield now
+    before = None
+    for item in items:
+        now = item, open_one(item)
+        if before:
+            yield before
+        before = now
+    if before:
+        yield before
 
 
 class Behind:

@@ -36,7 +36,8 @@ def pictures_of(
     Raises:
       InputError: two bursts of one scene and ratio would be written under one name.
     """
-    paths, owners = {}, {}
+    paths: dict[tuple[str, float], pathlib.Path] = {}
+    owners: dict[pathlib.Path, sid.Burst] = {}
     for burst in bursts:
         path = picture_path(folder, burst)
         other = owners.setdefault(path, burst)
@@ -86,7 +87,7 @@ def settings_of(flags: dict[str, Any], model) -> dict[str, Any]:
     checksum = 0
     for network in model.models.values():
         for weight in network.weights:
-            checksum = zlib.crc32(np.ascontiguousarray(weight.numpy()), checksum)
+            checksum = zlib.crc32(weight.numpy().tobytes(), checksum)
     return {
         "flags": flags,
         "versions": versions(),
@@ -179,7 +180,7 @@ class Work:
     reference_frame: str = "first"
     lpips: Callable | None = None
     bits: int = 8
-    figure: object = None
+    figure: Any = None
     compute: dict = dataclasses.field(default_factory=dict)
 
 
@@ -309,7 +310,7 @@ def result_of(
 ) -> results.Result:
     """Scores what was restored of a burst; without figures if it does not count in averages."""
     figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
-    if burst.scored:
+    if burst.scored and truth is not None:
         figures = score(restored.picture, truth, lpips)
     return results.Result(
         scene=burst.scene,

@@ -11,6 +11,8 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +65,7 @@ class Result:
     seconds: float
 
     @property
-    def key(self):
+    def key(self) -> tuple[str, float]:
         """What tells bursts apart: (scene, exposure)."""
         return self.scene, self.exposure
 
@@ -106,7 +108,7 @@ def _lines(rows):
     return text.getvalue().encode()
 
 
-def check_folder(folder, resume):
+def check_folder(folder: str | os.PathLike[str], resume: bool) -> None:
     """Raises InputError unless the folder is new, empty or, with `resume`, one to go on with.
 
     Besides, files can be written there, see `files.check_writable`.
@@ -130,7 +132,13 @@ def check_folder(folder, resume):
         )
 
 
-def begin(folder, settings, pictures, resume=False, redo=()):
+def begin(
+    folder: str | os.PathLike[str],
+    settings: dict[str, Any],
+    pictures: dict[tuple[str, float], pathlib.Path],
+    resume: bool = False,
+    redo: Collection[tuple[str, float]] = (),
+) -> list[Result]:
     """Starts a result folder or goes on with one.
 
     Args:
@@ -189,13 +197,13 @@ def _check_settings(folder, settings):
         )
 
 
-def write(path, results):
+def write(path: pathlib.Path, results: Iterable[Result]) -> None:
     """Writes a table of `Result`s whole or not at all; of equal bursts and frames the last."""
     rows = {(*result.key, result.frames): result for result in results}
     files.write_whole(path, _lines([_COLUMNS, *map(_to_row, rows.values())]))
 
 
-def read(path):
+def read(path: pathlib.Path) -> list[Result]:
     """The list of `Result` in metrics.csv or a table like it, none if there is no such file.
 
     A last line cut short by a crash is left out.
@@ -218,7 +226,7 @@ def read(path):
         ) from None
 
 
-def append(folder, result):
+def append(folder: str | os.PathLike[str], result: Result) -> Result:
     """Adds one row to metrics.csv and waits until it is on the disk.
 
     Returns:
@@ -237,7 +245,7 @@ def append(folder, result):
     return _from_row(row)
 
 
-def published_array(results):
+def published_array(results: Iterable[Result]) -> np.ndarray:
     """[5, N] float32 as the published results.npy: one column for each scored burst.
 
     Rows: SSIM (data range 2), PSNR, LPIPS (NaN without its graph), ratio, seconds.
@@ -250,14 +258,14 @@ def published_array(results):
     return np.array(columns, np.float32).reshape(-1, 5).T
 
 
-def save_published(folder, results):
+def save_published(folder: str | os.PathLike[str], results: Iterable[Result]) -> None:
     """Writes `published_array` as results.npy."""
     data = io.BytesIO()
     np.save(data, published_array(results))
     files.write_whole(pathlib.Path(folder) / PUBLISHED, data.getvalue())
 
 
-def groups(results):
+def groups(results: Iterable[Result]) -> dict[str, list[Result]]:
     """{"all" | "ratio R" | "frames F": list of `Result`} of the scored ones; none if none is."""
     scored = [result for result in results if result.scored]
     split = {"all": scored} if scored else {}
@@ -269,13 +277,13 @@ def groups(results):
     return split
 
 
-def mean(group, name):
+def mean(group: Iterable[Result], name: str) -> float | None:
     """The mean of one figure over `Result`s that have it; None if none has."""
     values = [value for result in group if (value := getattr(result, name)) is not None]
     return sum(values) / len(values) if values else None
 
 
-def table(results):
+def table(results: Sequence[Result]) -> str:
     """The averages of all scored bursts, by ratio and by number of frames, as lines of text.
 
     One burst alone needs no averages: its figures are one line.

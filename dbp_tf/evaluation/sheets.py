@@ -5,6 +5,7 @@ pictures are [rows, columns, 3] uint8, unless said otherwise.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -37,7 +38,7 @@ class Box:
     columns: int
 
     @property
-    def slices(self):
+    def slices(self) -> tuple[slice, slice]:
         """Index of the box in a picture."""
         return (
             slice(self.row, self.row + self.rows),
@@ -45,7 +46,7 @@ class Box:
         )
 
 
-def parse_box(text):
+def parse_box(text: str) -> Box:
     """The `Box` of "row,column,rows,columns"; raises InputError on anything else."""
     try:
         row, column, rows, columns = (int(number) for number in text.split(","))
@@ -58,7 +59,7 @@ def parse_box(text):
     return Box(row, column, rows, columns)
 
 
-def most_detail(picture, rows, columns):
+def most_detail(picture: np.ndarray, rows: int, columns: int) -> Box:
     """The `Box` of that size that holds most detail: the largest sum of brightness steps.
 
     Args:
@@ -76,7 +77,7 @@ def most_detail(picture, rows, columns):
     return Box(int(row), int(column), rows, columns)
 
 
-def default_box(picture, width):
+def default_box(picture: np.ndarray, width: int) -> Box:
     """The box that a figure shows if none is given.
 
     Its shape is that of the picture, its place where there is most detail, its size such that
@@ -88,7 +89,7 @@ def default_box(picture, width):
     return most_detail(picture, max(1, round(across * rows / columns)), across)
 
 
-def check_box(box, shape):
+def check_box(box: Box | None, shape: tuple[int, ...]) -> None:
     """Raises InputError if the box, or None, does not lie in a picture of that shape."""
     if box and (box.row + box.rows > shape[0] or box.column + box.columns > shape[1]):
         raise InputError(
@@ -97,7 +98,7 @@ def check_box(box, shape):
         )
 
 
-def enlarged(picture, factor):
+def enlarged(picture: np.ndarray, factor: int) -> np.ndarray:
     """Every pixel `factor` times along rows and along columns."""
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -169,12 +170,12 @@ def _put_detail(sheet, row, column, picture, box, factor):
     sheet.frame(row, column, box.rows * factor, box.columns * factor, width=1)
 
 
-def draw_panel(views, box):
+def draw_panel(views: Sequence[View], box: Box) -> np.ndarray:
     """The paper's panel: every view whole with its box, its enlarged detail below.
 
     Args:
-      views: `View`s of one size.
-      box: `Box` of the detail. It is enlarged by the largest whole factor that keeps it as
+      views: of one size.
+      box: of the detail. It is enlarged by the largest whole factor that keeps it as
         narrow as the whole picture, and not twice as tall as that, each pixel a square.
 
     Returns:
@@ -201,13 +202,13 @@ def draw_panel(views, box):
     return sheet.pixels()
 
 
-def draw_teaser(first, views, box):
+def draw_teaser(first: View, views: Sequence[View], box: Box) -> np.ndarray:
     """The paper's teaser: one picture whole with its box, the detail of the others beside it.
 
     Args:
-      first: `View` shown whole.
-      views: `View`s of the same size, of which the detail is shown, in columns of two.
-      box: `Box`.
+      first: shown whole.
+      views: of the same size, of which the detail is shown, in columns of two.
+      box: of the detail.
 
     Returns:
       [rows, columns, 3] uint8.

@@ -15,13 +15,15 @@ import pathlib
 import re
 import time
 import urllib.parse
+from collections.abc import Sequence
 
 from absl import flags
 
 from dbp_tf import __version__, cli, files, pictures, progress
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError, printable
 from dbp_tf.evaluation import developed, figures, results
-from dbp_tf.raw import reading
+from dbp_tf.raw import cameras, reading
 
 REPORT = "report.html"
 SMALL = "report_files"
@@ -56,7 +58,7 @@ _NOTE = (
 )
 
 
-def check(folder):
+def check(folder: str | os.PathLike[str]) -> None:
     """Raises InputError unless the folder holds results to report on."""
     folder = pathlib.Path(folder)
     for name in (results.METRICS, results.SETTINGS):
@@ -67,13 +69,17 @@ def check(folder):
             )
 
 
-def write(folder, bursts=(), camera=None):
+def write(
+    folder: str | os.PathLike[str],
+    bursts: Sequence[sid.Burst] = (),
+    camera: cameras.Camera | None = None,
+) -> pathlib.Path:
     """Writes report.html and the small pictures it shows.
 
     Args:
       folder: a result folder.
-      bursts: `sid.Burst`s whose brightened input is to be shown, where it is not yet there.
-      camera: `cameras.Camera` of the bursts.
+      bursts: those whose brightened input is to be shown, where it is not yet there.
+      camera: of the bursts.
 
     Returns:
       path of the page.
@@ -107,7 +113,7 @@ def write(folder, bursts=(), camera=None):
     return folder / REPORT
 
 
-def name_of(row):
+def name_of(row: results.Result) -> str:
     """The published name of a burst's pictures, from its row in metrics.csv."""
     name = f"{row.scene}_00_{int(row.ratio):d}"
     if pathlib.PurePath(name).name != name:
