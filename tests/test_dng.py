@@ -134,7 +134,9 @@ def test_the_linearization_table_and_the_masked_area_are_libraws(tmp_path):
     frame = read(tmp_path, {50712: (SHORT, table), 50714: (SHORT, 1536)})
     np.testing.assert_array_equal(frame.mosaic, 3 * mosaic())
     masked = {50714: None, 50829: (LONG, (0, 12, 64, 76)), 50830: (LONG, (0, 0, 64, 12))}
-    assert read(tmp_path, masked).black == pytest.approx((512,) * 4, abs=1)
+    for said in (None, (SHORT, 0)):
+        frame = read(tmp_path, masked | {50714: said})
+        assert frame.black == pytest.approx((512,) * 4, abs=1)
 
 
 def test_floating_point_samples(tmp_path):
@@ -343,6 +345,8 @@ def test_a_placeholder_is_no_white_balance(tmp_path, order, below):
     frame = read(tmp_path, {50728: (RATIONAL, (1, 1, 1, 1, 1, 1))}, order=order, below=below)
     assert frame.white_balance is None
     assert "1/1/1 that the file notes is a placeholder" in frame.notes[0]
+    half = read(tmp_path, {50728: (RATIONAL, (1, 2, 1, 2, 1, 2))}, order=order, below=below)
+    assert half.white_balance is None
     assert read(tmp_path, {50728: None}).white_balance is None
 
 

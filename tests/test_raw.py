@@ -257,7 +257,7 @@ def test_a_jpeg_whose_raw_samples_libraw_does_not_know(tmp_path):
         reading.read_raw(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif"])
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif", b"hevc", b"isom"])
 def test_other_finished_pictures_stay_refused(tmp_path, brand):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(500))
     with pytest.raises(InputError, match="a.heic is a finished picture"):

@@ -25,9 +25,6 @@ _MOST_PIXELS_PER_BYTE = 64
 
 _REMARK = re.compile(rb": (Unexpected end of file|data corrupted at -?\d+)$", re.MULTILINE)
 
-# Bytes 4 to 12 of HEIC and AVIF pictures.
-_FINISHED_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypavis")
-
 # First bytes of the files whose header says what camera they are from. Of others, dumps of a
 # sensor, LibRaw guesses it from the size.
 _HEADERS = (
@@ -69,7 +66,8 @@ def opened(
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
     if not head:
         raise InputError(f"{path} is empty: copy it from the camera again")
-    if head.startswith(b"\x89PNG") or head[4:12] in _FINISHED_BRANDS:
+    # Of ISO media files, HEIC and AVIF among them, only Canon's CR3 is raw.
+    if head.startswith(b"\x89PNG") or (head[4:8] == b"ftyp" and head[8:12] != b"crx "):
         raise InputError(_finished(path))
     facts = dng.read_facts(path)
     if facts.refusal:
@@ -108,6 +106,9 @@ def opened(
         facts = _in_libraws_scale(facts, raw)
         if unpack and holds_mosaic(raw):
             black = max(min(raw.black_level_per_channel) - facts.mean_delta, 0)
+            if facts.black is not None and not facts.black.any() and black >= 1:
+                # The file says 0, but LibRaw measured another level in its MaskedAreas.
+                facts = dataclasses.replace(facts, black=None)
             dng.correct(raw.raw_image, facts, black, white_of(raw, facts))
             notes = (*facts.notes, *_notes(raw, head))
             facts = dataclasses.replace(facts, notes=notes)

@@ -272,7 +272,7 @@ def _white_balance(raw, facts):
     multipliers = None
     if green > 0 and red > 0 and blue > 0 and np.isfinite([red, green, blue]).all():
         multipliers = red / green, 1.0, blue / green
-    if multipliers == (1, 1, 1):
+    if multipliers is not None and np.allclose(multipliers, 1, atol=1e-3):
         return None, [
             "the white balance 1/1/1 that the file notes is a placeholder and not used; a ground "
             "truth that LibRaw develops from such a file is not balanced"
