@@ -80,7 +80,7 @@ def dark_frames(
     layout = packing.LAYOUTS[camera.mosaic]
     samples = packing.unpack(clean, layout)
     if exposure.light is not None:
-        factors = np.float32(noted) / np.float32(exposure.light)
+        factors = np.asarray(noted, np.float32) / np.asarray(exposure.light, np.float32)
         sites = factors[mosaics.colour_indices(layout.colours)]
         samples = np.minimum(samples * mosaics.spread(sites, samples.shape), 1)
     rng = np.random.Generator(np.random.Philox(exposure.seed))

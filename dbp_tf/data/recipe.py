@@ -76,7 +76,7 @@ class Recipe:
         topic=_TOPIC,
         choices=NOISES,
     )
-    white_balance: str = parameter(
+    white_balance: str | None = parameter(
         "none",
         "White balance to which training frames are scaled from the multipliers in their files, "
         "so that the weights serve every light: camera, those of daylight, or R,G,B; none leaves "

@@ -3,6 +3,8 @@
 They are restored together with it, so that no frame is encoded twice.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dbp_tf import progress
@@ -64,4 +66,4 @@ def _frames(figure, model, dark, **how):
     return picture, seconds, grown
 
 
-_LOOKS = {"panel": _panel, "teaser": _teaser, "frames": _frames}
+_LOOKS: dict[str, Callable] = {"panel": _panel, "teaser": _teaser, "frames": _frames}

@@ -13,6 +13,7 @@ import pathlib
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -253,7 +254,7 @@ def spec_of(shapes: dict[str, tuple[int, ...]], source: str) -> NetworkSpec:
             f"{2 * channels} or {3 * channels} inputs of g_conv1_1_fine, not {inputs}"
         )
     scale = _scale(last("g_conv10_fine/weights", 3), source)
-    bottleneck = {"fusion": "max"}
+    bottleneck: dict[str, Any] = {"fusion": "max"}
     if "g_res_fine/weights" in shapes:
         bottleneck = {
             "residual_blocks": sum(bool(_RESIDUAL.fullmatch(name)) for name in shapes),

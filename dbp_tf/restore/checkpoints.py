@@ -32,10 +32,11 @@ def load(
     Raises:
       InputError: there are no weights, or they are of another camera or mode.
     """
-    folder = checkpoint or FOLDER / f"{camera.name}_small"
-    if not checkpoint and not folder.is_dir():
+    own = FOLDER / f"{camera.name}_small"
+    folder = checkpoint or own
+    if not checkpoint and not own.is_dir():
         raise InputError(
-            f"the weights that come with the project are not in {folder}: run this where the "
+            f"the weights that come with the project are not in {own}: run this where the "
             f"project lies with its checkpoints/, or give the folder of others with --checkpoint"
         )
     progress.status("loading TensorFlow and the weights")

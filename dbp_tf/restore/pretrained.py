@@ -99,8 +99,8 @@ def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 3
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
     if model.white_balance:
         description["white_balance"] = model.white_balance
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        scratch = pathlib.Path(scratch)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as made:
+        scratch = pathlib.Path(made)
         with h5py.File(scratch / WEIGHTS_FILE, "w") as file:
             group = file.create_group(_GROUP)
             for name, variable in released.published_variables(model.models).items():

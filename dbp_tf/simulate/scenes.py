@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -151,12 +152,12 @@ def scene_numbers(first: int, count: int) -> list[int]:
     Raises:
       InputError: there are not so many up to 99999.
     """
-    numbers = (
+    allowed = (
         number
         for number in range(first, 100000)
         if number == first or f"{number:05d}" not in sid.MISALIGNED_SCENES
     )
-    numbers = list(itertools.islice(numbers, count))
+    numbers = list(itertools.islice(allowed, count))
     if len(numbers) < count:
         raise InputError(
             f"--scene {first} leaves {len(numbers)} of the {count} numbers of five digits that are "
@@ -192,7 +193,7 @@ def simulate_tree(
     size: int | None = None,
     count: int = 1,
     overwrite: bool = False,
-    white_balance: Sequence[float] | str | None = None,
+    white_balance: tuple[float, float, float] | str | None = None,
     **options,
 ) -> Iterator[str]:
     """Writes a scene for every photograph, tile of it and exposure ratio.
@@ -224,7 +225,7 @@ def simulate_tree(
         for tile in tiles(load_photo(path, reduce), camera, size, count, name=path):
             for ratio in ratios:
                 number = next(numbers)
-                light = white_balance or camera.white_balance
+                light: Any = white_balance or camera.white_balance
                 if white_balance == "varied":
                     # From random numbers of its own: the noise is the same in every light.
                     light = draw_white_balance(camera, np.random.default_rng([seed, number, 1]))

@@ -87,7 +87,8 @@ def soften(linear: np.ndarray) -> np.ndarray:
         margins = [(1, 1) if axis == other else (0, 0) for other in range(linear.ndim)]
         padded = np.pad(linear, margins, mode="symmetric")
         places = np.arange(linear.shape[axis])
-        linear = sum(weight * padded.take(places + by, axis) for by, weight in enumerate(_OPTICS))
+        shifted = (weight * padded.take(places + by, axis) for by, weight in enumerate(_OPTICS))
+        linear = np.asarray(sum(shifted))
     return linear
 
 
