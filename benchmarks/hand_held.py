@@ -1,4 +1,4 @@
-"""What aligning and masking do for hand-held bursts, and that they do no harm.
+"""Shows how much aligning and masking gain on hand-held bursts, and that they do no harm.
 
     python benchmarks/hand_held.py --checkpoint checkpoints/sony_small --out results/hand_held
         photo.jpg ...

@@ -1,4 +1,4 @@
-"""What --white_balance does for sensors and lights the weights were not trained on.
+"""Shows how much --white_balance gains on sensors and in lights that the weights do not know.
 
     python benchmarks/white_balance.py --checkpoint checkpoints/sony_small photo.jpg ...
 

@@ -210,7 +210,7 @@ def test_whole_shift_is_the_nearest_allowed(layout):
         assert np.hypot(*np.subtract(found, wanted)) == pytest.approx(nearest)
 
 
-# What moves
+# Motion
 
 
 @BOTH
@@ -226,7 +226,7 @@ def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
     assert notes[0].reference and len(fixed) == 3
     np.testing.assert_array_equal(fixed[0], frames[0])
     step = layout_of(camera).scale
-    # What moves in one frame is taken from the reference in all.
+    # An object that moves in one frame is taken from the reference in all.
     path = np.logical_or.reduce(discs)[step // 2 :: step, step // 2 :: step]
     for number in (1, 2):
         undone = shifts.shift_frame(frames[number], np.negative(notes[number].shift), frames[0])
@@ -400,7 +400,7 @@ def test_a_frame_of_something_else_is_left_out():
     assert [note.reference for note in notes] == [False, False, True, False]
     assert fixed[0] is frames[2]
     assert "left out" in notes[0].text and "left out" not in notes[1].text
-    # What is left out is not said to be used in part.
+    # A frame that is left out is not said to be used in part.
     assert "taken from the reference" not in notes[0].text and "moves" not in notes[0].text
 
     fixed, notes = align(frames, BAYER, "center", keep_all=True)
@@ -462,7 +462,7 @@ def test_switches():
     assert all(got is given for got, given in zip(fixed, frames, strict=True))
     assert [note.text for note in notes] == ["frame 0: the reference", "frame 1: as it is"]
 
-    # What is not aligned moves, and is never left out.
+    # A frame that is not aligned moves, and is never left out.
     _, notes = align(frames, BAYER, align=False)
     assert notes[1].shift == (0, 0) and notes[1].confidence is None
     assert notes[1].moving > 0.1 and notes[1].masked and notes[1].kept

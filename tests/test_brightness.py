@@ -69,7 +69,7 @@ def test_dark_and_bright_scenes_come_out_neither_black_nor_blown_out(name, ratio
 
 
 def test_a_night_sky_is_lifted_to_grey():
-    # What the docstring says.
+    # As the docstring says.
     stops = np.log2(found(signals(samples_of("hubble_deep_field"), 20)) / 20)
     assert 2.5 < stops < 3.3
 

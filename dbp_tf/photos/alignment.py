@@ -30,7 +30,7 @@ LEAST_CONFIDENCE_UNSHIFTED = 4.0
 # Share of the picture that may differ from the reference before a frame counts as no match.
 MOST_MOVING = 0.5
 
-# What a rest of the shift, less than a packed pixel, may change at edges, as a share of the noise.
+# The remainder of a shift, less than a packed pixel, may change edges by this share of the noise.
 # Frames half a packed pixel off came to 0.3 to 0.9 at ratio 100, where they cost up to 1.8 dB
 # against leaving them out, and to 0.1 to 0.45 at ratio 300, where the noise they take away counts
 # for more.
@@ -39,15 +39,15 @@ MOST_REST = 0.4
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What was found about one frame and done to it.
+    """Findings about one frame, and what was done to it.
 
     Attributes:
       frame: its index in the burst.
       shift: (rows, columns) in packed pixels that were undone.
       reference: whether it is the frame the others have to fit.
       confidence: see `shifts.Shift`; None where nothing was to be aligned.
-      rest: what the rest of the shift, less than a packed pixel, changes as a share of the noise;
-        None as above.
+      rest: change of the picture by the remainder of the shift, less than a packed pixel, as a
+        share of the noise; None as above.
       moving: share of the picture, 0..1, that moves against the reference; None where that was
         not looked for.
       masked: whether the reference's samples take the place of what moves.
@@ -68,7 +68,7 @@ class Note:
 
     @property
     def text(self) -> str:
-        """One line for the log."""
+        """A line for the log."""
         found = []
         if self.reference:
             found.append("the reference")
@@ -272,9 +272,9 @@ def align_burst(
       reference: index of the frame the others have to fit, "first", "center" (F // 2) or
         "sharpest" (of the greatest `sharpness`).
       align: undo each frame's shift, and leave out those that do not match the reference:
-        neither a shift was found nor do they agree as they are, its rest between the packed pixels
-        changes more than `MOST_REST`, or more than `MOST_MOVING` of the picture differs. With
-        `motion_mask` also those that would mask more of the others than they show.
+        neither a shift was found nor do they agree as they are, the remainder of the shift changes
+        more than `MOST_REST`, or more than `MOST_MOVING` of the picture differs. With `motion_mask`
+        also those that would mask more of the others than they show.
       motion_mask: put the reference's samples where something moves in any frame that matches.
       keep_all: leave out none.
 
@@ -343,8 +343,8 @@ def _unpacked(bits, shape):
 def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """Where any frame that matches the reference was seen to move, [h, w] bool.
 
-    What moves is on its way from frame to frame, and where it is hard to see in one frame it is
-    not in another.
+    An object is on its way from frame to frame, and where it is hard to see in one frame it is not
+    in another.
 
     Args:
       regions: where each frame moves, as `np.packbits` has it.
@@ -361,8 +361,8 @@ def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray
 def worth_keeping(regions: dict[int, np.ndarray], shape: tuple[int, int]) -> list[int]:
     """The frames which, beside the reference, show most together.
 
-    What moves in one of them is lost of all. As long as the others show more without one than with
-    it, counted in frames times share of the picture, it is left out.
+    A region that moves in one of them is lost in all. As long as the others show more without a
+    frame than with it, counted in frames times share of the picture, it is left out.
 
     Args:
       regions: {index of a frame: where it moves, as `np.packbits` has it}.

@@ -56,8 +56,8 @@ def auto_ratio(blocks: np.ndarray, multipliers: ArrayLike) -> float:
     """The exposure ratio that makes a usually bright picture.
 
     The mean light of the picture, highlights cut off, becomes `MEAN`; if more than `BLOWN` of the
-    picture would then be blown out, the ratio is lowered, though not below half. What is blown
-    out hardly moves the mean, so a few lamps do not darken the rest.
+    picture would then be blown out, the ratio is lowered, though not below half. Blown-out
+    pixels hardly move the mean, so a few lamps do not darken the rest.
 
     Every scene is taken for a usually bright one. A night sky thus comes out far too bright, the
     sky grey: scikit-image's deep-field photograph by 2.9 stops, until the limit of 300 stops it.

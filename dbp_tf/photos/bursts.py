@@ -58,7 +58,7 @@ def find_bursts(
 
     Args:
       names: files and folders. All files that are named are one burst; the raw files of a folder
-        are another, and those of each folder in it one more. Of a shot that lies there in two
+        are another, and those of each folder in it one more. If a shot lies there in two
         formats, such as ARW and DNG, the camera's own is used.
       gap: seconds; a pause between two frames, from the end of one to the start of the next, that
         is longer begins a new burst. None: the files of a folder are one burst.

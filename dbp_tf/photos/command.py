@@ -5,9 +5,9 @@
     python -m dbp_tf.photos holiday/ --burst_gap 5 --result_dir results/holiday
 
 Files and folders are named as plain words. All files that are named are one burst: they show one
-scene. A folder's own raw files are a burst as well, and those of each folder in it another. Of a
-folder in which several bursts lie side by side, --burst_gap makes one burst of what was taken
-without a longer pause. A single file is a burst of one frame. What is named and not used is said.
+scene. A folder's own raw files are a burst as well, and those of each folder in it another. If
+several bursts lie side by side in one folder, --burst_gap parts them where the camera paused for
+longer. A single file is a burst of one frame. The command says which files are not used.
 
 Each burst becomes one picture in --result_dir: BURST.png, named after its folder or, if its files
 were named or parted by --burst_gap, after its first frame. Black and white level, colour filters

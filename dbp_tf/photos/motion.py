@@ -1,4 +1,4 @@
-"""What moves in a burst: where a frame differs from the reference by more than noise explains.
+"""Motion in a burst: where a frame differs from the reference by more than noise explains.
 
 Axis letters: H W packed rows and columns, C packed channels; h w those of the half-size frames and
 of the coarse outputs.
@@ -21,16 +21,16 @@ MOTION_SIGMAS = 6.0
 # differences of something large.
 _WINDOWS = (1, 4)
 
-# Half-size pixels by which moving regions are widened: what the mask has to cover beyond what it
-# saw is an object's faint rim and the reach of the network's convolutions.
+# Half-size pixels by which moving regions are widened, to cover an object's faint rim and the reach
+# of the network's convolutions.
 MOTION_MARGIN = 4
 
 
 def _noise_curve(difference, brightness, bins=16):
     """Noise of one channel's difference [h, w] at each pixel's brightness [h, w].
 
-    From blocks of 2 x 2 pixels, the difference of their diagonals, which sees nothing of what moves
-    but its edges: what is bright only because something moved there does not pass for noise.
+    From blocks of 2 x 2 pixels, the difference of their diagonals, which sees only the edges of a
+    moving object: its surface, brighter or darker than the reference, does not pass for noise.
     """
     rows, columns = (size // 2 * 2 for size in difference.shape)
     blocks = difference[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
@@ -57,7 +57,7 @@ def _differing(coarse, reference, noise_sample, radius):
         neighbours(values, radius, np.add) / window**2 for values in (coarse, reference)
     )
     difference = np.abs(smooth - smooth_reference)
-    # What is left of the shift and a denoiser's varying edges stay within the neighbours' range.
+    # The remainder of the shift and a denoiser's varying edges stay within the neighbours' range.
     slack = neighbours(smooth_reference, 1, np.maximum)
     slack -= neighbours(smooth_reference, 1, np.minimum)
     slack *= 0.5

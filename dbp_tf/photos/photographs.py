@@ -108,7 +108,7 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
                 notes.append(f"{file.path.name} holds the very pixels of {other}: used once")
                 continue
             if not paths:
-                # What is odd about one file of a camera is so about all.
+                # The files of one camera are odd in the same way.
                 notes.extend(f"{file.path.name}: {note}" for note in frame.notes)
             paths[pixels] = file.path
             flips.add(frame.flip)
@@ -305,7 +305,7 @@ def _aligned(model, packed, layout, settings):
 
 
 def _description(frame, count, overrides):
-    """What is used of a burst's files, as lines of text."""
+    """Lines for the log: the parts of the files that are used, and their levels."""
     rows, columns = frame.mosaic.shape
     filters = "/".join(frame.layout.colours) if frame.layout is packing.BAYER else "X-Trans"
     given = " (--pattern)" if overrides.pattern else ""

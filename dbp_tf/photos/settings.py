@@ -175,7 +175,7 @@ class Settings:
 
     @functools.cached_property
     def overrides(self) -> Overrides:
-        """What the user knows better than the files."""
+        """Facts that the user knows better than the files."""
         return overrides.parse(self.black, self.white, self.pattern, self.active_area)
 
     @property

@@ -158,7 +158,7 @@ def _least_different(light, reference, shifts):
     for shift in shifts:
         there, here = _overlap(shift, light.shape)
         differences.append(np.abs(light[there] - reference[here]))
-    # What is moving differs a lot wherever it is, and is not to count for more than that.
+    # A moving object differs a lot under every shift; the bound keeps it from deciding.
     most = 3 * min(float(np.median(difference)) for difference in differences)
     costs = [float(np.minimum(difference, most).mean()) for difference in differences]
     return shifts[int(np.argmin(costs))]
@@ -228,7 +228,7 @@ def shift_frame(frame: np.ndarray, shift: tuple[int, int], fill: np.ndarray) -> 
 
 
 def misfit(rest: tuple[float, float], coarse: np.ndarray, noise_sample: np.ndarray) -> float:
-    """How much a rest of the shift changes the picture, as a share of the noise.
+    """How much the remainder of a shift changes the picture, as a share of the noise.
 
     Args:
       rest: (rows, columns) in half-size pixels.
