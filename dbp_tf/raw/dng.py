@@ -48,7 +48,7 @@ _COLOUR_FILTERS, _LINEAR = 32803, 34892
 _FLOATING_POINT = 3
 _LATEST = (1, 7, 1, 0)
 
-# Compressions that LibRaw does not read, and what does.
+# Compressions that LibRaw does not read, and programs that do.
 _COMPRESSIONS = {
     9: "VC-5, GoPro's GPR: convert it to DNG with GoPro's gpr_tools",
     52546: "JPEG XL: set the camera to lossless compression, or convert the file to DNG 1.6 or "
@@ -61,7 +61,7 @@ _KELVIN = {
     15: 3450, 17: 2856, 18: 4874, 19: 6774, 20: 5503, 21: 6504, 22: 7504, 23: 5003, 24: 3200,
 }  # fmt: skip
 
-# Opcodes by number: what they ask for, and what that means for who gets a picture without.
+# Opcodes by number: name, and the effect of leaving it out.
 _OPCODE_NAMES = {
     1: ("WarpRectilinear", "lines may bend: straighten them in the picture"),
     2: ("WarpFisheye", "lines bend: straighten them in the picture"),
@@ -83,7 +83,7 @@ class Opcode:
 
     Attributes:
       area: (top, left, bottom, right) in the active area.
-      pitch: every so manieth row and column of the area is changed.
+      pitch: steps from one changed row, and column, to the next.
       change: from (values, rows, columns, shape) to values: [n, m] float32, 0 at the black and 1
         at the white level, their indices [n] and [m] in the active area, and its shape.
     """
@@ -95,7 +95,7 @@ class Opcode:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a DNG file says of its samples; the defaults say nothing.
+    """A DNG file's statements about its samples; the defaults say nothing.
 
     Attributes:
       black: [rows, columns] levels in DN that repeat from the active area's first pixel on.

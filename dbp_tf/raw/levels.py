@@ -88,7 +88,8 @@ class Darkest:
         quantiles = [_quantiles(samples[..., c]) for c in range(layout.channels)]
         self.floor, self.median = np.array(quantiles, float).T
         difference = np.abs(np.diff(samples.astype(np.int32), axis=1))
-        # Median of absolute values to standard deviation (1.4826), of one of the two (square root).
+        # 1.4826 brings the median of absolute values to the standard deviation, the root that of a
+        # difference to that of a pixel.
         spread = np.median(difference, axis=(0, 1)) if difference.size else 0.0
         self.noise = np.maximum(1.4826 / 2**0.5 * spread, 12**-0.5)
         self.level = self.floor + _FLOOR_SIGMAS * self.noise

@@ -1,4 +1,4 @@
-"""One raw exposure and the ground truth, brought to the published phase of the filters.
+"""Raw exposures and the ground truth, brought to the published phase of the filters.
 
 A mosaic whose colour filters start elsewhere than the published layout is cut by a few rows
 and columns, never relabelled; the ground truth is cut by the same.
@@ -28,7 +28,7 @@ RAW_SUFFIXES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class RawFrame:
-    """One raw exposure.
+    """A raw exposure.
 
     Attributes:
       path: the file.
@@ -179,7 +179,7 @@ def _with_given(found, given, layout):
         return found
     rest = f", else {found.source}"
     if given.black is not None:
-        # What is said of the file's black level plays no part.
+        # Remarks on the file's black level play no part.
         rest = "" if given.white is not None else f", else {found.source.partition(';')[0]}"
     return levels.Levels(
         black=given.black_of(layout) or found.black,

@@ -1,7 +1,7 @@
 """The tags of TIFF files, which most raw files are: DNG, ARW, NEF, CR2, ORF, RW2 and others.
 
-Files come from cameras, converters and broken cards. What cannot be read is left out or raises
-one of `ERRORS`, and no count in a damaged file costs more than a little memory.
+Files come from cameras, converters and broken cards. A value that cannot be read is left out or
+raises one of `ERRORS`, and no count in a damaged file costs more than a little memory.
 """
 
 import math
@@ -9,7 +9,7 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
-# What reading a damaged file raises.
+# Errors of reading a damaged file.
 ERRORS = (OSError, EOFError, ValueError, struct.error)
 
 # A text, bytes of no type, or numbers.
