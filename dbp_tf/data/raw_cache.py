@@ -184,7 +184,7 @@ def _make(folder, kind, source, camera):
     if found:
         return found
     source = pathlib.Path(source)
-    # Before the file is read: should it change meanwhile, the entry is found to be stale.
+    # Noted before the file is read: a change meanwhile makes the entry stale.
     origin = _origin(kind, source, camera)
     if kind == PACKED:
         frame = reading.read_raw(source, camera)
@@ -213,7 +213,7 @@ def _make(folder, kind, source, camera):
 
 def _make_all(folder, missing, camera, out):
     entries, started, last_line = {}, time.monotonic(), time.monotonic()
-    # Each process in an order of its own, so that several divide the work between them.
+    # Each process has its own order, so that several divide the work between them.
     missing = random.Random(os.getpid()).sample(missing, len(missing))
     decoders = concurrent.futures.ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1))
     try:
@@ -253,7 +253,7 @@ def _check_space(folder, missing, camera):
     space = shutil.disk_usage(folder).free
     for kind, source in missing:
         with contextlib.suppress(FileNotFoundError):
-            # What is stale gives its place to what replaces it.
+            # A stale entry gives its place to the new one.
             space += _array_file(folder, kind, pathlib.Path(source), camera).stat().st_size
     if need > space:
         raise InputError(

@@ -22,18 +22,20 @@ Path = str | os.PathLike[str]
 
 SPLITS = {"train": "0", "test": "1", "val": "2"}
 
-# Ground truth and burst do not show the same thing: restored, but left out of every average.
+# In these scenes the ground truth is not aligned with the burst: they are restored, but left out
+# of every average.
 MISALIGNED_SCENES = frozenset({"10034", "10045", "10172"})
 
 _NAME = re.compile(r"(\d{5})_(\d{2})_(\d+(?:\.\d+)?)s", re.ASCII)
 
 _ASK = "are --short_dir and --long_dir swapped, or is one of them given twice?"
 
-# The long exposure has to be this much brighter than the dark frames, or by the root of the ratio
-# where that is less. A second shot of the same exposure is not, and clipping leaves more of it.
+# A long exposure must be brighter than the dark frames by this factor, or by the square root of the
+# exposure ratio where that is less. A second shot of the same exposure is not; highlights that clip
+# leave more than that of any real ratio.
 _LEAST_GAIN = 1.1
 
-# Rows that are enough to compare the brightness of two pictures.
+# Two pictures are compared in about so many of their rows.
 _ROWS_COMPARED = 64
 
 
@@ -109,7 +111,7 @@ def _raw_files(folder, camera, flag, problems):
     )
     if not found:
         raise InputError(f"{flag}: {folder} holds no raw files")
-    # Beside the camera's own file lies at times a converted one of the same frame.
+    # A converted copy of a frame may lie beside the camera's own file.
     own = {path.stem for path in found if path.suffix.lower() == camera.suffix.lower()}
     shots, copies = [], []
     for path in found:
@@ -174,7 +176,7 @@ def find_bursts(
         )
     truths: dict[str, RawName] = {}
     for shot in _raw_files(long_dir, camera, "--long_dir", problems) if long_dir else ():
-        # Were a scene exposed long twice, the longer exposure has the less noise.
+        # Of several long exposures of a scene, the longest has the least noise.
         if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
             truths[shot.scene] = shot
     if long_dir and os.path.samefile(short_dir, long_dir):
@@ -280,7 +282,7 @@ def check_brightness(
     """
     step = max(1, len(dark) // _ROWS_COMPARED)
     dark, bright = (samples[::step].astype(np.float32) - black for samples in (dark, bright))
-    # A lamp that saturates both says nothing.
+    # A lamp that saturates both pictures tells nothing.
     unclipped = dark < 0.5 * (white - black)
     if unclipped.any():
         dark, bright = dark[unclipped], bright[unclipped]

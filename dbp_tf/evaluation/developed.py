@@ -1,4 +1,4 @@
-"""What LibRaw alone makes of packed frames: the pictures to hold a restored one against.
+"""Packed frames developed by LibRaw alone: the pictures to compare a restored one with.
 
 The samples go back into the buffer of the raw file they came from, which is then developed as
 the ground truth is, so that nothing but the samples differs.

@@ -16,8 +16,8 @@ WINDOW = 7
 K1 = 0.01
 K2 = 0.03
 
-# The published script handed floats to SSIM and no range, which scikit-image took as -1..1:
-# the paper's figures mean this range.
+# The published script passed floats to SSIM without a range, for which scikit-image assumed -1..1:
+# the paper's numbers mean this range.
 PUBLISHED_SSIM_RANGE = 2.0
 
 # Rows and columns of a tile: its ten or so float64 arrays stay in the processor's cache, which

@@ -136,7 +136,7 @@ def _read_truth(burst, first, camera, common, bits):
 def score(
     picture: np.ndarray, truth: np.ndarray, lpips: Callable | None = None
 ) -> dict[str, float | None]:
-    """The published figures of one picture.
+    """The published scores of one picture.
 
     Args:
       picture: [rows, columns, 3] float sRGB, not clipped.
@@ -252,7 +252,7 @@ def evaluate(
 
         for burst, frames in overlap.opened_ahead(todo, opened):
             with log.skipping(burst, after=behind):
-                # No variable, which would keep the pictures while the next burst is restored.
+                # A variable would keep the pictures in memory while the next burst is restored.
                 behind.start(finish, burst, restore(model, burst, frames, camera, work, background))
     results.save_published(folder, log.rows)
     return log.rows, log.failures
@@ -269,7 +269,7 @@ def restore(
     """Runs the networks; `background` develops and packs the truth meanwhile."""
     progress.status(f"{burst.name}: reading")
     if burst.truth:
-        # It is decoded while the networks work; that it is no raw file is to be known before.
+        # It is decoded while the networks work, but a file that is not raw is refused before.
         with reading.open_raw(burst.truth, unpack=False):
             pass
     first = frames.first
@@ -277,7 +277,7 @@ def restore(
     if model.white_balance and first.white_balance is None:
         notes += ("the file notes no white balance: its colours are left as they are",)
     rows, columns = first.mosaic.shape
-    # The picture's size; with padding it has columns that only a truth can be compared with.
+    # With padding the picture has more columns than the mosaic; a ground truth may have them, too.
     padded = rows, columns + camera.padded_columns * camera.scale
     truth = background.submit(_read_truth, burst, first, camera, padded, work.bits)
     how = {
@@ -308,17 +308,17 @@ def write(burst: sid.Burst, restored: Restored, folder: str | os.PathLike, bits:
 def result_of(
     burst: sid.Burst, restored: Restored, truth: np.ndarray | None, lpips: Callable | None = None
 ) -> results.Result:
-    """Scores what was restored of a burst; without figures if it does not count in averages."""
-    figures = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
+    """The burst's row of the table; it has no scores if the burst counts in no average."""
+    scores = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored and truth is not None:
-        figures = score(restored.picture, truth, lpips)
+        scores = score(restored.picture, truth, lpips)
     return results.Result(
         scene=burst.scene,
         exposure=burst.exposure,
         ratio=burst.ratio,
         frames=restored.frames,
         scored=burst.scored,
-        **figures,
+        **scores,
         seconds=restored.seconds,
     )
 

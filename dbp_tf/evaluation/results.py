@@ -30,7 +30,7 @@ SAMPLE = "sample"
 _FLAGS_THAT_MATTER = tuple(
     name for name, about in parameters(Settings).items() if not about["may_change"]
 )
-# A figure drawn with the one is not drawn again with another; another figure is drawn anew.
+# These matter while the same figure is drawn; a resumed run may draw another one.
 _FLAGS_OF_FIGURES = ("box", "sid_checkpoint")
 _DIGITS = 7
 
@@ -116,7 +116,7 @@ def check_folder(folder: str | os.PathLike[str], resume: bool) -> None:
     folder = pathlib.Path(folder)
     files.check_writable(folder)
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    # The sample is simulated before anything is restored: it alone is no result.
+    # The sample is simulated first: a folder that holds nothing else has no results yet.
     inside -= {SAMPLE}
     # A crash in the middle of `files.write_whole` leaves these.
     inside = {name for name in inside if not (name.startswith(".") and name.endswith(".part"))}
@@ -164,7 +164,7 @@ def begin(
         _check_settings(folder, settings)
         rows = {result.key: result for result in read(folder / METRICS) if result.key not in redo}
         done = [r for key, r in rows.items() if key not in pictures or pictures[key].is_file()]
-    # The settings first: they make the folder one that can be gone on with.
+    # Settings are written first: a folder that holds them can be resumed.
     files.write_whole(folder / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
     write(folder / METRICS, done)
     return done

@@ -181,7 +181,7 @@ def draw_panel(views: Sequence[View], box: Box) -> np.ndarray:
     Returns:
       [rows, columns, 3] uint8.
     """
-    # A tall box is not to make a giant of the sheet.
+    # A tall box must not make the sheet huge.
     factor = max(1, min(COLUMN // box.columns, 2 * COLUMN // box.rows))
     detail = box.columns * factor
     width = max(COLUMN, detail)

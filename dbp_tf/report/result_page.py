@@ -31,7 +31,7 @@ _RATIO_PLOT = "by_ratio.png"
 
 _TEMPLATE = pathlib.Path(__file__).parent / "report.html"
 
-# It has none: a folder is a word of its own.
+# The command has no flags; its argument is a folder.
 FLAGS = flags.FlagValues()
 
 # Pixels along the longer side: of a thumbnail on a screen of two device pixels to one, and of
@@ -235,7 +235,7 @@ def _page(title, settings, rows, looks, plots):
         "rows": "\n".join(_row(row, looks[row.key], _columns(rows)) for row in rows),
         "foot": f"{_text(_NOTE)} dbp_tf {_text(__version__)}.",
     }
-    # In one pass, so that no text put in can be taken for a place to fill.
+    # In one pass: text that was filled in is not searched for placeholders.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _TEMPLATE.read_text())
 
 
@@ -344,7 +344,7 @@ def _sentence(row):
 
 
 def _value(value, form, wide):
-    # As JavaScript reads it, where a perfect PSNR is Infinity.
+    # In the notation of JavaScript, where a perfect PSNR is Infinity.
     exact = "" if value is None else json.dumps(value)
     kind = ' class="wide"' if wide else ""
     return f'<td data-value="{exact}"{kind}>{_number(value, form)}</td>'
