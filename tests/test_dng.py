@@ -5,14 +5,11 @@ import re
 import struct
 import time
 
+import handmade_dng as handmade
 import numpy as np
 import pytest
 import rawpy
-
-from dbp_tf.errors import InputError
-from dbp_tf.raw import dng, packing, reading
-from tests import handmade_dng as handmade
-from tests.handmade_dng import (
+from handmade_dng import (
     BYTE,
     DOUBLE,
     FLOAT,
@@ -22,6 +19,9 @@ from tests.handmade_dng import (
     SRATIONAL,
     UNDEFINED,
 )
+
+from dbp_tf.errors import InputError
+from dbp_tf.raw import dng, packing, reading
 
 SHAPE = (64, 76)
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import struct
 
+import handmade_dng
 import imageio.v3 as imageio
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from dbp_tf import raw, simulate
 from dbp_tf.errors import InputError
 from dbp_tf.raw import overrides, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from tests import handmade_dng
 
 SIZES = {"bayer": (64, 76), "xtrans": (516, 522)}
 
