@@ -51,7 +51,9 @@ def burst_of(frames, rows, columns, channels):
 
 def batched(model, reference):
     """The method's own graph, all frames as one batch, as a function of the frames."""
-    spec = dataclasses.replace(model.spec, reference_frame=reference)
+    spec = model.spec
+    if spec.refers:
+        spec = dataclasses.replace(spec, reference_frame=reference)
     whole = build(spec)["fine"]
     whole.set_weights(model.fine.get_weights())
 

@@ -24,7 +24,7 @@ _LAST_BIAS = {"g_conv10": 0.0, "g_conv10_fine": 0.4}
 _LAST_SCALE = 0.1
 
 
-def he_weights(models, seed):
+def he_weights(models: dict[str, keras.Model], seed: int) -> None:
     """Draws the weights of networks anew, so that activations keep their size (He et al. 2015).
 
     Convolutions: normal with variance 2 / inputs (of the whole kernel), zero bias.

@@ -5,6 +5,7 @@ Axis letters: F frames (the batch axis), H W packed rows and columns, C channels
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -13,12 +14,11 @@ from dbp_tf.models.reference import reference_index
 
 LEAKY_SLOPE = 0.2
 
-
 _EMPTY = contextvars.ContextVar("empty", default=False)
 
 
 @contextlib.contextmanager
-def empty_weights():
+def empty_weights() -> Iterator[None]:
     """Kernels of networks built within are undefined, as their weights will come from a file.
 
     Drawing 94 million random numbers takes as long as reading them, and zeros half of that.
@@ -48,7 +48,7 @@ class UpConvolution(keras.layers.Layer):
     [F, H, W, filters]. Kernel [2, 2, filters, in], the published layout.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
 
@@ -150,7 +150,7 @@ class EnlargeTwice(keras.layers.Layer):
 class DepthToSpace(keras.layers.Layer):
     """[F, H, W, 3 S S] to [F, S H, S W, 3]: every packed pixel's channels become S x S pixels."""
 
-    def __init__(self, scale, **kwargs):
+    def __init__(self, scale: int, **kwargs):
         super().__init__(**kwargs)
         self.scale = scale
 
@@ -175,7 +175,7 @@ class FuseBurst(keras.layers.Layer):
     are those of B bursts, one burst after another, and become B pictures, [B, ...].
     """
 
-    def __init__(self, reference_frame=None, **kwargs):
+    def __init__(self, reference_frame: str | None = None, **kwargs):
         super().__init__(**kwargs)
         if reference_frame is not None:
             reference_index(reference_frame, 1)

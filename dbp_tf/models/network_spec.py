@@ -1,6 +1,7 @@
 """What a set of weights is for: the frozen description from which its networks are built."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -82,15 +83,11 @@ class NetworkSpec:
                 )
 
 
-def build(
-    spec: NetworkSpec, reference_frame: str | None = None, dtype: str | None = None
-) -> dict[str, keras.Model]:
+def build(spec: NetworkSpec, dtype: str | None = None) -> dict[str, keras.Model]:
     """Builds the networks of a spec with new weights.
 
     Args:
       spec: `NetworkSpec`.
-      reference_frame: of the revised version's fine network, "center" or "first"; None takes the
-        spec's.
       dtype: Keras' dtype policy for the networks, such as "mixed_bfloat16"; None for the global
         one.
 
@@ -101,7 +98,7 @@ def build(
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(dtype)
         try:
-            return build(spec, reference_frame)
+            return build(spec)
         finally:
             keras.config.set_dtype_policy(before)
     if spec.family == "sid":
@@ -109,7 +106,7 @@ def build(
     coarse = networks.coarse_net(spec.channels, spec.width)
     if spec.family == "coarse":
         return {"coarse": coarse}
-    shared = dict(
+    shared: dict[str, Any] = dict(
         channels=spec.channels,
         width=spec.width,
         noise_map=spec.noise_map,
@@ -119,9 +116,9 @@ def build(
     if spec.fusion == "max":
         return {"coarse": coarse, "fine": networks.fine_net(**shared)}
     fine = networks.fine_res_net(
-        residual_blocks=spec.residual_blocks,
-        squeeze_excite=spec.squeeze_excite,
-        reference_frame=reference_frame or spec.reference_frame or DEFAULT,
+        residual_blocks=spec.residual_blocks or 0,
+        squeeze_excite=bool(spec.squeeze_excite),
+        reference_frame=spec.reference_frame or DEFAULT,
         **shared,
     )
     return {"coarse": coarse, "fine": fine}

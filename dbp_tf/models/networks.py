@@ -46,7 +46,7 @@ def half_size(frames: tf.Tensor) -> tf.Tensor:
     return tf.nn.avg_pool2d(frames, 2, 2, "VALID")
 
 
-def coarse_net(channels=4, width=32):
+def coarse_net(channels: int = 4, width: int = 32) -> keras.Model:
     """Denoises each half-size packed frame on its own.
 
     Args:
@@ -65,7 +65,7 @@ def coarse_net(channels=4, width=32):
     return keras.Model(frames, coarse, name="coarse_net")
 
 
-def sid_net(channels=4, width=32, scale=2):
+def sid_net(channels: int = 4, width: int = 32, scale: int = 2) -> keras.Model:
     """The classic single-image baseline: the published coarse network without the residual.
 
     Returns:
@@ -80,7 +80,13 @@ def sid_net(channels=4, width=32, scale=2):
     return keras.Model(frames, picture, name="sid_net")
 
 
-def fine_net(channels=4, width=32, noise_map=True, scale=2, depth_to_space=True):
+def fine_net(
+    channels: int = 4,
+    width: int = 32,
+    noise_map: bool = True,
+    scale: int = 2,
+    depth_to_space: bool = True,
+) -> keras.Model:
     """First version of the fine and burst network: a maximum over frames at all five levels.
 
     Args, inputs and output as `fine_res_net`; there is no bottleneck.
@@ -92,15 +98,15 @@ def fine_net(channels=4, width=32, noise_map=True, scale=2, depth_to_space=True)
 
 
 def fine_res_net(
-    channels=4,
-    width=32,
-    residual_blocks=16,
-    squeeze_excite=True,
-    noise_map=True,
-    scale=2,
-    depth_to_space=True,
-    reference_frame=DEFAULT,
-):
+    channels: int = 4,
+    width: int = 32,
+    residual_blocks: int = 16,
+    squeeze_excite: bool = True,
+    noise_map: bool = True,
+    scale: int = 2,
+    depth_to_space: bool = True,
+    reference_frame: str = DEFAULT,
+) -> keras.Model:
     """Revised fine and burst network: one reference frame at level 1, maximum below, a bottleneck.
 
     Its parts are models of their own, `parts(model)`.
@@ -127,13 +133,15 @@ def fine_res_net(
     return keras.Model(encoder.inputs, decoder([*levels, bottleneck(deepest)]), name="fine_net")
 
 
-def parts(model):
+def parts(model: keras.Model) -> tuple[keras.Model, keras.Model | None, keras.Model]:
     """(encoder, bottleneck, decoder) of a fine network; `fine_net` has no bottleneck: None."""
     by_name = {layer.name: layer for layer in model.layers}
     return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
 
 
-def fine_pictures(model, frames, coarse, lengths):
+def fine_pictures(
+    model: keras.Model, frames: tf.Tensor, coarse: tf.Tensor, lengths: tf.Tensor
+) -> tf.Tensor:
     """Pictures of several bursts at once, those that a fine network gives of each burst alone.
 
     A larger batch keeps a processor busier than small bursts one after another.
@@ -154,7 +162,7 @@ def fine_pictures(model, frames, coarse, lengths):
     return decoder(levels)
 
 
-def fine_encoder(channels, width, noise_map):
+def fine_encoder(channels: int, width: int, noise_map: bool) -> keras.Model:
     """`keras.Model` "encoder": (frames [F,H,W,C], coarse [F,H/2,W/2,C]) to five levels.
 
     Level i is [F, H / 2^(i-1), W / 2^(i-1), d 2^(i-1)], sizes rounded up.
@@ -166,7 +174,7 @@ def fine_encoder(channels, width, noise_map):
     return keras.Model([frames, coarse], _encoder_levels(merged, width, "_fine"), name="encoder")
 
 
-def fine_bottleneck(width, residual_blocks, squeeze_excite):
+def fine_bottleneck(width: int, residual_blocks: int, squeeze_excite: bool) -> keras.Model:
     """`keras.Model` "bottleneck": level 5, [B, H/16, W/16, 16 d], to the same shape."""
     filters = 16 * width
     deepest = keras.Input((None, None, filters), dtype="float32", name="level5")
@@ -186,7 +194,7 @@ def fine_bottleneck(width, residual_blocks, squeeze_excite):
     return keras.Model(deepest, features, name="bottleneck")
 
 
-def fine_decoder(width, scale, depth_to_space):
+def fine_decoder(width: int, scale: int, depth_to_space: bool) -> keras.Model:
     """`keras.Model` "decoder": the five fused levels, [B, ...], to pictures [B, S*H, S*W, 3]."""
     if not depth_to_space and scale != 1:
         raise InputError(f"without depth-to-space a packed pixel gives 1 pixel, not scale {scale}")

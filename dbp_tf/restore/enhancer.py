@@ -2,14 +2,19 @@
 
 import itertools
 import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers, network_spec, reference
 from dbp_tf.models.reference import reference_index
 from dbp_tf.raw.cameras import Camera
+from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore import streaming
 
 PRECISIONS = ("float32", "bfloat16")
@@ -29,14 +34,20 @@ class Enhancer:
         `read_raw(path).packed(ratio, model.white_balance)` does.
     """
 
-    def __init__(self, spec, models, precision="float32", white_balance=None):
+    def __init__(
+        self,
+        spec: network_spec.NetworkSpec,
+        models: dict[str, keras.Model],
+        precision: str = "float32",
+        white_balance: Multipliers | None = None,
+    ):
         self.spec = spec
         self.precision = precision
         self.white_balance = white_balance
         self.coarse = models.get("coarse")
         self.fine = models.get("fine")
         self.sid = models.get("sid")
-        self._compiled = {}
+        self._compiled: dict[str, Any] = {}
 
     @property
     def reference_frame(self) -> str:
@@ -48,18 +59,18 @@ class Enhancer:
         return self.spec.reference_frame or camera.reference_frame
 
     @property
-    def models(self):
+    def models(self) -> dict[str, keras.Model]:
         """{"coarse" | "fine" | "sid": model} of those that are there."""
         named = {"coarse": self.coarse, "fine": self.fine, "sid": self.sid}
         return {name: model for name, model in named.items() if model is not None}
 
     def enhance(
         self,
-        frames,
-        reference_frame=None,
-        precision=None,
-        stripe_columns=streaming.STRIPE_COLUMNS,
-    ):
+        frames: Iterable[ArrayLike],
+        reference_frame: str | int | None = None,
+        precision: str | None = None,
+        stripe_columns: int | None = streaming.STRIPE_COLUMNS,
+    ) -> np.ndarray:
         """Restores one burst.
 
         Args:
@@ -82,12 +93,12 @@ class Enhancer:
           InputError: no frames, frames of odd, unequal or wrongly packed size, several frames
             for the SID baseline, or weights of a coarse network alone.
         """
-        reference_frame = self._reference_index(reference_frame, frames)
+        index = self._reference_index(reference_frame, frames)
         if self.sid is not None:
             return self._enhance_sid(frames, precision)
-        stream = self.stream(precision, keep=(reference_frame,), stripe_columns=stripe_columns)
+        stream = self.stream(precision, keep=(index,), stripe_columns=stripe_columns)
         stream.extend(self.checked(frames))
-        return stream.picture(reference_frame, last=True)
+        return stream.picture(index, last=True)
 
     def _reference_index(self, reference_frame, frames):
         if reference_frame is None:
@@ -110,7 +121,12 @@ class Enhancer:
                 f"the reference frame is first, center or a whole number, not {reference_frame!r}"
             ) from None
 
-    def stream(self, precision=None, keep=(0,), stripe_columns=streaming.STRIPE_COLUMNS):
+    def stream(
+        self,
+        precision: str | None = None,
+        keep: Iterable[int] | None = (0,),
+        stripe_columns: int | None = streaming.STRIPE_COLUMNS,
+    ) -> streaming.BurstStream:
         """A `streaming.BurstStream` of these networks, for pictures of a growing burst."""
         if self.fine is None:
             raise InputError(
@@ -121,13 +137,13 @@ class Enhancer:
             )
         return streaming.BurstStream(self._steps(precision), keep, stripe_columns)
 
-    def coarse_output(self, frame):
+    def coarse_output(self, frame: ArrayLike) -> np.ndarray:
         """What the coarse network makes of a packed frame [H, W, C]: [H/2, W/2, C] float32.
 
         Linear and brightened as the frame, not clipped. Only for networks with a burst stage.
         """
-        (frame,) = self.checked([frame])
-        return self._steps(self.precision).denoise(frame)[0].numpy()
+        (checked,) = self.checked([frame])
+        return self._steps(self.precision).denoise(checked)[0].numpy()
 
     def _steps(self, precision):
         precision = precision or self.precision
@@ -137,7 +153,7 @@ class Enhancer:
             self._compiled[precision] = steps
         return self._compiled[precision]
 
-    def checked(self, frames):
+    def checked(self, frames: Iterable[ArrayLike]) -> Iterator[tf.Tensor]:
         """The frames as [1, H, W, C] float32 tensors, one by one; InputError on a bad one."""
         indices = itertools.count()
 
@@ -182,7 +198,7 @@ class Enhancer:
         return copies
 
 
-def empty(description, precision="float32"):
+def empty(description: network_spec.NetworkSpec, precision: str = "float32") -> Enhancer:
     """An `Enhancer` whose kernels are undefined, to be filled; raises InputError as `enhance` does.
 
     Args:

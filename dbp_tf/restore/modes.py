@@ -7,13 +7,21 @@ packed pixel.
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
 from dbp_tf.models.reference import reference_index
+
+if TYPE_CHECKING:
+    # The command line's flags, which need this module, do without TensorFlow.
+    from dbp_tf.restore.enhancer import Enhancer
+
+# Packed frames [H, W, C], taken one after another; their number is known before.
+Frames = Collection[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Mode:
     """
 
     help: str
-    restore: Callable
+    restore: Callable[..., np.ndarray]
     most_frames: int | None = None
     fuses: bool = False
     refers: bool = False
@@ -77,7 +85,7 @@ MODES = {
 }
 
 
-def check_mode(mode, model):
+def check_mode(mode: str, model: "Enhancer") -> None:
     """Raises InputError if the model's network cannot do the mode."""
     if MODES[mode].fuses and model.sid is not None:
         others = " or ".join(f"--mode {name}" for name, mode in MODES.items() if not mode.fuses)
@@ -92,7 +100,14 @@ def check_mode(mode, model):
         )
 
 
-def restore(model, frames, mode="burst", reference_frame=None, padded_columns=0, **compute):
+def restore(
+    model: "Enhancer",
+    frames: Frames,
+    mode: str = "burst",
+    reference_frame: str | None = None,
+    padded_columns: int = 0,
+    **compute,
+) -> np.ndarray:
     """Restores one burst, saying on a terminal which frame it is at.
 
     Args:
@@ -136,7 +151,14 @@ def _padded(frame, columns):
     return np.concatenate([frame, frame[:, -columns:]], axis=1) if columns else frame
 
 
-def grow(model, frames, counts, reference_frame=None, padded_columns=0, **compute):
+def grow(
+    model: "Enhancer",
+    frames: Frames,
+    counts: Collection[int],
+    reference_frame: str | None = None,
+    padded_columns: int = 0,
+    **compute,
+) -> Iterator[tuple[int, np.ndarray, float]]:
     """Restores a burst from its first frame, its first two, and so on, as often as asked.
 
     The networks see each frame once, for the fusion is a maximum: eight frames and the pictures
@@ -151,8 +173,7 @@ def grow(model, frames, counts, reference_frame=None, padded_columns=0, **comput
       (count, picture, seconds) in rising order: the picture as `restore` gives it in mode
       "burst" for so many frames, and the time that this picture alone would have taken.
     """
-    # The command line's flags, which need this module, do without TensorFlow.
-    import tensorflow as tf
+    import tensorflow as tf  # Here for the same reason as `Enhancer` above.
 
     reference_frame = reference_frame or model.reference_frame
     references = {count: reference_index(reference_frame, count) for count in counts}

@@ -12,7 +12,8 @@ the fine network, those of the half-size frame in the coarse one.
 """
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
+from dbp_tf.models.network_spec import NetworkSpec
 
 # Columns of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
 # 2 by the convolutions of level 1, which reach into 2 columns of level 2; those of level 2 make 4
@@ -46,7 +48,7 @@ class Steps:
     third tensor beside the two.
     """
 
-    def __init__(self, coarse, fine, spec):
+    def __init__(self, coarse: keras.Model, fine: keras.Model, spec: NetworkSpec):
         encoder, bottleneck, decoder = networks.parts(fine)
         self.scale = spec.scale
         self.refers = refers = spec.refers
@@ -126,7 +128,7 @@ class Steps:
         self.no_upper = [_lowest(level) for level in upper_levels]
         self.no_deeper = [_lowest(level) for level in deeper]
 
-    def denoise(self, frame, stripe_columns=STRIPE_COLUMNS):
+    def denoise(self, frame: tf.Tensor, stripe_columns: int | None = STRIPE_COLUMNS) -> tf.Tensor:
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
         half = networks.half_size(frame)
         stripes = _Stripes(half.shape[2], stripe_columns)
@@ -285,7 +287,12 @@ class BurstStream:
     Memory does not grow with the number of frames, save for those in `keep` themselves.
     """
 
-    def __init__(self, steps, keep=(0,), stripe_columns=STRIPE_COLUMNS):
+    def __init__(
+        self,
+        steps: Steps,
+        keep: Iterable[int] | None = (0,),
+        stripe_columns: int | None = STRIPE_COLUMNS,
+    ):
         """
         Args:
           steps: `Steps`.
@@ -302,14 +309,14 @@ class BurstStream:
         self._steps = steps
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_columns = stripe_columns
-        self._size = None  # [1, H, W, C] of all the burst's frames
-        self._stripes = None  # theirs
-        self._kept = {}  # {frame: [packed frame, its coarse output]}
-        self._upper = []  # of each stripe, the maxima of levels 2 and 1, or of 2 alone
-        self._deeper = steps.no_deeper
+        self._size: Any = None  # [1, H, W, C] of all the burst's frames
+        self._stripes: Any = None  # theirs
+        self._kept: Any = {}  # {frame: [packed frame, its coarse output]}
+        self._upper: Any = []  # of each stripe, the maxima of levels 2 and 1, or of 2 alone
+        self._deeper: Any = steps.no_deeper
         self._below = None  # what the decoder makes of them, for pictures of several references
 
-    def add(self, frame):
+    def add(self, frame: tf.Tensor) -> None:
         """Takes the next frame in.
 
         Args:
@@ -320,7 +327,7 @@ class BurstStream:
         """
         self._take(iter([frame]))
 
-    def extend(self, frames):
+    def extend(self, frames: Iterator[tf.Tensor]) -> None:
         """Takes all of an iterator's frames in, see `add`, each let go once it is not needed."""
         while self._take(frames):
             pass
@@ -361,7 +368,7 @@ class BurstStream:
         if self._upper is None:
             raise InputError("the last picture of this burst was made: begin another one")
 
-    def picture(self, reference=0, last=False):
+    def picture(self, reference: int = 0, last: bool = False) -> np.ndarray:
         """The picture of the frames so far: [S*H, S*W, 3] float32, not clipped.
 
         Args:
@@ -391,13 +398,11 @@ class BurstStream:
         below = self._below
         if last:
             self._kept = self._upper = self._deeper = self._below = None
-        picture, stripes = None, self._stripes
+        stripes, (_, rows, columns, _) = self._stripes, self._size
+        picture = np.empty((scale * rows, scale * columns, 3), np.float32)
         for number, (span, cuts) in enumerate(zip(stripes.spans, stripes.cuts, strict=True)):
             second, *first = _threes(upper, number)
             part = steps.decode_stripe(below, second, kept or first[0], cuts)[0].numpy()
-            if picture is None:
-                columns = scale * stripes.spans[-1][1]
-                picture = np.empty((part.shape[0], columns, part.shape[2]), np.float32)
             # Here and not by `cuts.own`: it has S columns of pixels for one.
             left, right, start, _ = (scale * column for column in span)
             picture[:, left:right] = part[:, left - start : right - start]
