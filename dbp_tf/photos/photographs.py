@@ -13,6 +13,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -262,7 +263,7 @@ def restore_burst(model, seen: Look, settings: Settings) -> list[str]:
         names = [path.name for path in seen.raw_frames.paths]
         lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in about]
     started = time.monotonic()
-    compute = {} if settings.stripes else {"stripe_columns": None}
+    compute: dict[str, Any] = {} if settings.stripes else {"stripe_columns": None}
     # The reference comes first, where every mode looks; the others' order is of no account.
     picture = modes.restore(model, fitting, settings.mode, "first", **compute)
     seconds = time.monotonic() - started

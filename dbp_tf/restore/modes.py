@@ -7,8 +7,8 @@ packed pixel.
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     # The command line's flags, which need this module, do without TensorFlow.
     from dbp_tf.restore.enhancer import Enhancer
 
-# Packed frames [H, W, C], taken one after another; their number is known before.
-Frames = Collection[np.ndarray]
+
+class Frames(Sized, Iterable[np.ndarray], Protocol):
+    """Packed frames [H, W, C], taken one after another; their number is known before."""
 
 
 @dataclasses.dataclass(frozen=True)
