@@ -204,6 +204,17 @@ def test_pictures_and_notes_beside_the_raw_files_are_said_not_to_be_used(tmp_pat
     assert said == "4 of the files named not used, not raw: 0.JPG, 1.JPG, 2.JPG, ..."
 
 
+def test_raw_files_are_known_by_their_contents_where_no_name_says_so(tmp_path):
+    """A Raspberry Pi calls its raw files .jpg."""
+    for name in ("a.jpg", "b.jpg"):
+        shoot(tmp_path / "a.dng").rename(tmp_path / name)
+    (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff")
+    used, said = used_and_said(tmp_path)
+    assert used == [["a.jpg", "b.jpg"]] and said == f"1 in {tmp_path} not used, not raw: c.jpg"
+    with pytest.raises(InputError, match="c.jpg"):
+        read(tmp_path / "c.jpg")
+
+
 def test_folders_that_lie_too_deep_are_said_not_to_be_used(tmp_path):
     shoot(tmp_path / "one" / "a.dng")
     shoot(tmp_path / "two" / "deeper" / "b.dng")
@@ -641,14 +652,23 @@ def run(*arguments):
     return cli.run(command.main, command.FLAGS, words, words=True)
 
 
-def test_a_shaken_burst_from_flags_to_picture(tmp_path, data, capsys):
+@pytest.fixture
+def tiny(weights, models, monkeypatch):
+    """The flag for tiny weights, which are loaded and compiled once for all tests."""
+    from dbp_tf.restore import pretrained
+
+    monkeypatch.setattr(pretrained, "load_pretrained", lambda path, _: models[pathlib.Path(path)])
+    return f"--checkpoint={weights['sony']}"
+
+
+def test_a_shaken_burst_from_flags_to_picture(tmp_path, tiny, capsys):
     photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
     rng = np.random.default_rng(3)
     scene = simulate.simulate_scene(photo, SONY, rng, frames=3, ratio=50.0, shake=12)
     for number, mosaic in enumerate(scene.frames):
         shoot(tmp_path / "in" / f"{number}.dng", number, mosaic=mosaic, orientation=8)
     flags = [tmp_path / "in", "--result_dir", tmp_path / "out"]
-    flags += ["--checkpoint", data / "sony_v2_d2", "--format", "png16"]
+    flags += [tiny, "--format", "png16"]
     assert run(*flags, "--ratio=50", "--reference_frame=sharpest") == 0
     said = capsys.readouterr().out
     assert said.count("packed pixels") == 2
@@ -672,11 +692,11 @@ def test_a_shaken_burst_from_flags_to_picture(tmp_path, data, capsys):
     assert path.read_bytes() != before
 
 
-def test_keep_going_groups_what_can_be_told_and_counts_the_rest(tmp_path, data, capsys):
+def test_keep_going_groups_what_can_be_told_and_counts_the_rest(tmp_path, tiny, capsys):
     for name, seconds in (("a.dng", 0), ("b.dng", 20), ("c.dng", None)):
         shoot(tmp_path / "in" / name, seconds)
     flags = [tmp_path / "in", "--burst_gap=5", "--result_dir", tmp_path / "out"]
-    flags += ["--checkpoint", data / "sony_v2_d2", "--ratio=50"]
+    flags += [tiny, "--ratio=50"]
     assert run(*flags) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'in' / 'c.dng'} ") and "--burst_gap" in line
@@ -718,7 +738,6 @@ import pathlib, resource, sys
 from dbp_tf.photos import bursts, command, photographs
 from dbp_tf.photos.settings import Settings
 from dbp_tf.photos.settings import Settings
-from dbp_tf.restore import pretrained
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])
