@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from dbp_tf import progress
 from dbp_tf.errors import InputError
 from dbp_tf.photos import motion, shifts
 from dbp_tf.raw import packing
@@ -296,6 +297,7 @@ def align_burst(
         if number == index:
             notes.append(Note(number, reference=True))
             continue
+        progress.status(f"comparing frame {number + 1} of {count} with the reference")
         frame = frames[number]
         if frame.shape != fixed.frame.shape:
             raise InputError(
