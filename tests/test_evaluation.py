@@ -602,6 +602,16 @@ def test_other_settings_are_not_mixed_in(run, a_result, sony_tree, capsys, other
     assert (a_result / "metrics.csv").read_bytes() == before
 
 
+def test_a_folder_of_a_version_that_describes_weights_otherwise_is_gone_on_with(
+    run, a_result, sony_tree
+):
+    settings = json.loads((a_result / "settings.json").read_text())
+    del settings["network"]["reference_frame"]
+    settings["network"]["family"] = "burst"
+    (a_result / "settings.json").write_text(json.dumps(settings))
+    assert run(*of_tree(sony_tree), *SHORTLY, "--resume") == 0
+
+
 def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_path, capsys):
     checkpoint = tmp_path / "weights"
     shutil.copytree(weights["sony"], checkpoint)

@@ -165,6 +165,8 @@ def test_missing_and_empty_folders_name_the_flag(tree, tmp_path):
     (tree / "none" / "10003_00_0.1s.jpg").touch()
     with pytest.raises(InputError, match="--short_dir: .* holds no raw files"):
         sid.find_bursts(tree / "none", tree / "long", FUJI, "test")
+    with pytest.raises(InputError, match="--short_dir: .* did you mean .*/long"):
+        sid.find_bursts(tree, tree / "long", SONY, "test")
     for path in (tree / "short").glob("2*"):
         path.unlink()
     with pytest.raises(InputError, match="no scene of the val split"):

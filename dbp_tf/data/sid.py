@@ -100,17 +100,25 @@ def _note(error, problems):
     problems.append(str(error))
 
 
-def _raw_files(folder, camera, flag, problems):
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{flag}: there is no folder {folder}")
-    found = sorted(
+def _raw_files_in(folder):
+    return sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in reading.RAW_SUFFIXES and not path.name.startswith(".")
     )
+
+
+def _raw_files(folder, camera, flag, problems):
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{flag}: there is no folder {folder}")
+    found = _raw_files_in(folder)
     if not found:
-        raise InputError(f"{flag}: {folder} holds no raw files")
+        inside = [
+            path for path in sorted(folder.iterdir()) if path.is_dir() and _raw_files_in(path)
+        ]
+        hint = f": did you mean {inside[0]}?" if inside else ""
+        raise InputError(f"{flag}: {folder} holds no raw files{hint}")
     # A converted copy of a frame may lie beside the camera's own file.
     own = {path.stem for path in found if path.suffix.lower() == camera.suffix.lower()}
     shots, copies = [], []

@@ -32,6 +32,7 @@ _FLAGS_THAT_MATTER = tuple(
 )
 # These matter while the same figure is drawn; a resumed run may draw another one.
 _FLAGS_OF_FIGURES = ("box", "sid_checkpoint")
+_NETWORK_THAT_MATTERS = ("weights_crc32", "fusion", "noise_map", "depth_to_space")
 _DIGITS = 7
 
 
@@ -188,9 +189,8 @@ def _check_settings(folder, settings):
                 f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
                 f"{settings['flags'][name]}: give the same flag or another --result_dir"
             )
-    # As JSON has it, where a tuple is a list. A later version may note more of a network.
-    now = json.loads(json.dumps(settings["network"]))
-    if network != {name: now.get(name) for name in network}:
+    # Another version may describe the same weights in other words.
+    if any(network.get(name) != settings["network"].get(name) for name in _NETWORK_THAT_MATTERS):
         raise InputError(
             f"--resume: the weights of --checkpoint are not those {folder} was made with: give "
             f"another --result_dir"
