@@ -4,6 +4,7 @@ What it writes is worked out once more from the raw files, with rawpy, scikit-im
 the test's own; only the network is the same.
 """
 
+import copy
 import csv
 import dataclasses
 import errno
@@ -910,6 +911,47 @@ def test_two_bursts_that_would_share_a_picture_are_named(run, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "10003_00_0.1s.ARW" in error and "10003_00_0.05s.ARW" in error
     assert not (tmp_path / "results").exists()
+
+
+def burst_in_light(folder, multipliers):
+    """A dataset of one noiseless burst whose light the camera noted as `multipliers`."""
+    light = dataclasses.replace(cameras.SONY, white_balance=multipliers)
+    balanced = photo(64, 80) / 2
+    for side, exposure in (("short", 0.1), ("long", 10)):
+        (folder / side).mkdir(parents=True)
+        linear = balanced / multipliers * (exposure / 10)
+        mosaic = simulate.mosaic(linear, packing.BAYER.colours)
+        samples = np.rint(light.black + mosaic * (light.white - light.black)).astype(np.uint16)
+        simulate.write_dng(folder / side / f"10003_00_{exposure:g}s.ARW", samples, light, exposure)
+    return folder
+
+
+def test_another_light_makes_no_other_picture_where_weights_say_theirs(
+    run, weights, models, tmp_path, capsys
+):
+    trained, other = cameras.SONY.white_balance, (2.1, 1.0, 2.4)
+    trees = [burst_in_light(tmp_path / f"{m[0]}", m) for m in (trained, other)]
+    balanced = copy.copy(models[weights["sony"]])
+    balanced.white_balance = trained
+    (tmp_path / "balanced").mkdir()
+    models[tmp_path / "balanced"] = balanced
+
+    def pictures(*flags):
+        for number, tree in enumerate(trees):
+            folder = tmp_path / f"{len(flags)} {number}"
+            assert run(*of_tree(tree), f"--result_dir={folder}", *flags) == 0
+            yield iio.imread(folder / "10003_00_100_out.png") / 255
+
+    try:
+        left, scaled = list(pictures()), list(pictures(f"--checkpoint={tmp_path / 'balanced'}"))
+    finally:
+        del models[tmp_path / "balanced"]
+    np.testing.assert_allclose(scaled[0], left[0], atol=1.1 / 255)
+    assert np.abs(left[1] - left[0]).mean() > 0.008
+    # But for whole raw values, a hundred times brightened.
+    assert np.abs(scaled[1] - scaled[0]).mean() < 0.003
+    said = "White balance: the weights were trained for 2.77/1/1.43; colours are scaled to that"
+    assert capsys.readouterr().out.count(said) == 2
 
 
 # The parts

@@ -78,3 +78,14 @@ def test_bfloat16_shows_no_difference(model, sample):
     )
     assert 0 < np.abs(full - half).max()
     assert metrics.psnr(half, full, data_range=1) > 45
+
+
+def test_8_bits_a_weight_show_no_difference(model, sample, tmp_path):
+    pretrained.save_pretrained(model, tmp_path, bits=8)
+    frames = [frame[:160, :160] for frame in sample[0]]
+    full, eight = (
+        np.clip(network.enhance(frames), 0, 1)
+        for network in (model, pretrained.load_pretrained(tmp_path))
+    )
+    assert 0 < np.abs(full - eight).max()
+    assert metrics.psnr(eight, full, data_range=1) > 50
