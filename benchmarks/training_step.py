@@ -80,7 +80,7 @@ def measure(precision):
             for name, value in batch.items()
         }
         strategy = tf.distribute.get_strategy()
-        step = training_step.make_step(strategy, models, optimizer, objective, element)
+        step = training_step.make_step(strategy, models, optimizer, objective, element, bursts)
         steps[bursts] = functools.partial(step, batch)
         seconds[bursts] = [timed(steps[bursts])]
         if gpus:

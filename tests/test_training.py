@@ -176,11 +176,12 @@ def burst_step():
         reported.append(parts.numpy())
         gradients.append([g.numpy() for g in tape.gradient(loss, values)])
     before = {name: model.get_weights() for name, model in models.items()}
+    # As of a dataset that is distributed.
     spec = {
-        name: tf.TensorSpec([3 if size == 1 else size for size in spec.shape], spec.dtype)
+        name: tf.TensorSpec([None if size == 1 else size for size in spec.shape], spec.dtype)
         for name, spec in element_spec("burst").items()
     }
-    step = training_step.make_step(ONE_DEVICE, models, optimizer, objective, spec)
+    step = training_step.make_step(ONE_DEVICE, models, optimizer, objective, spec, 3)
     means = step(tensors(together(bursts[:3]))).numpy()
     moved = [v.numpy() for v in values]
     after = {name: model.get_weights() for name, model in models.items()}

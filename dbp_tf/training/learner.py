@@ -71,7 +71,12 @@ class Learner:
     def make_step(self, element_spec):
         """A function of a batch that updates the weights, see `training_step.make_step`."""
         return training_step.make_step(
-            self._strategy, self._models, self._optimizer, self._objective, element_spec
+            self._strategy,
+            self._models,
+            self._optimizer,
+            self._objective,
+            element_spec,
+            self._settings.bursts_per_step,
         )
 
     def learning_rate(self, step):

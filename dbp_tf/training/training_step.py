@@ -185,7 +185,7 @@ def _raw_loss(clean, coarse, lengths):
     return tf.reduce_mean([losses.l1(truth, frames) for truth, frames in bursts])
 
 
-def make_step(strategy, models, optimizer, objective, element_spec):
+def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_step=1):
     """Compiles the training step.
 
     Args:
@@ -195,6 +195,7 @@ def make_step(strategy, models, optimizer, objective, element_spec):
       objective: `Objective`.
       element_spec: of the distributed dataset; sizes that are None there vary without a new
         trace.
+      bursts_per_step: B.
 
     Returns:
       `tf.function` of a batch, see `batch_losses`, that updates the weights and returns [5]
@@ -205,6 +206,13 @@ def make_step(strategy, models, optimizer, objective, element_spec):
     values = [variable.value for variable in variables]
 
     def update(batch):
+        # A distributed dataset does not know how many bursts a batch has.
+        batch = {
+            name: tf.ensure_shape(value, (bursts_per_step, *value.shape[1:]))
+            if name in ("lengths", "clean_low", "truth")
+            else value
+            for name, value in batch.items()
+        }
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             parts = batch_losses(models, batch, objective)
