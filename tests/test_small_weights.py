@@ -30,7 +30,7 @@ def model(camera):
 
 
 @pytest.fixture(scope="module")
-def sample(camera, tmp_path_factory):
+def sample(camera, model, tmp_path_factory):
     """(packed frames, truth) of the sample at ratio 300."""
     folder = tmp_path_factory.mktemp(camera.name)
     for _ in simulate.simulate_tree([simulate.SAMPLE], folder, camera, ratios=(300.0,)):
