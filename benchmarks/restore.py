@@ -9,6 +9,7 @@ matplotlib (extra "figures"), a plot of time and memory.
 """
 
 import csv
+import functools
 import json
 import pathlib
 import subprocess
@@ -19,20 +20,27 @@ import time
 STARTED = time.monotonic()
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 from machine import processors  # noqa: E402
 
-_SIZES = flags.DEFINE_list("sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
-_FRAMES = flags.DEFINE_list("frames", ["1", "8"], "Frames of a burst.")
-_PRECISIONS = flags.DEFINE_list("precisions", ["float32"], "float32 and bfloat16.")
-_STRIPES = flags.DEFINE_integer(
-    "stripe_columns", 272, "Columns of a stripe at the most; 0: no stripes."
+from dbp_tf import cli  # noqa: E402
+from dbp_tf.raw import cameras  # noqa: E402
+
+FLAGS = flags.FlagValues()
+_define = functools.partial(cli.define, FLAGS)
+_define(flags.DEFINE_list, "sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
+_define(flags.DEFINE_list, "frames", ["1", "8"], "Frames of a burst.")
+_define(flags.DEFINE_list, "precisions", ["float32"], "float32 and bfloat16.")
+_define(
+    flags.DEFINE_integer, "stripe_columns", 272, "Columns of a stripe at the most; 0: no stripes."
 )
-_CAMERA = flags.DEFINE_enum("camera", "sony", ["sony", "fuji"], "Camera of the weights.")
-_WIDTH = flags.DEFINE_integer("width", 32, "Channels of the first level.")
-_CSV = flags.DEFINE_string("csv", None, "Also write the table here.")
-_PLOT = flags.DEFINE_string("plot", None, "Also draw time and memory here (PNG).")
-_WORKER = flags.DEFINE_string("worker", None, "Used by the script itself: one case as JSON.")
+_define(
+    flags.DEFINE_enum, "camera", "sony", "Camera of the weights.", enum_values=list(cameras.CAMERAS)
+)
+_define(flags.DEFINE_integer, "width", 32, "Channels of the first level.")
+_define(cli.DEFINE_path, "csv", None, "Also write the table here.")
+_define(cli.DEFINE_path, "plot", None, "Also draw time and memory here (PNG).")
+_define(flags.DEFINE_string, "worker", None, "Used by the script itself: one case as JSON.")
 
 COLUMNS = (
     "rows columns frames precision load_s first_s second_s gflops peak_gflops "
@@ -101,8 +109,6 @@ def peak(dtype):
 def measure(case):
     """One case in this process; peak memory is taken before the convolution peak."""
     import resource
-
-    from dbp_tf import cli
 
     cli.import_tensorflow()
     import numpy as np
@@ -174,36 +180,33 @@ def plot(rows, path):
     figure.savefig(path, dpi=120)
 
 
-def main(_):
-    if _WORKER.value:
-        print(json.dumps(measure(json.loads(_WORKER.value))))
+def main():
+    if FLAGS.worker:
+        print(json.dumps(measure(json.loads(FLAGS.worker))))
         return
-    from dbp_tf import cli
-    from dbp_tf.raw import cameras
-
     cli.import_tensorflow()
     import dbp_tf
     from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.restore.pretrained import untrained
 
-    camera = cameras.camera_named(_CAMERA.value)
-    spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=_WIDTH.value)
+    camera = cameras.camera_named(FLAGS.camera)
+    spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=FLAGS.width)
     print(processors())
     print("  ".join(f"{name:>9}" for name in COLUMNS), flush=True)
     table = []
     with tempfile.TemporaryDirectory() as weights:
         dbp_tf.save_pretrained(untrained(spec), weights)
-        for size in _SIZES.value:
+        for size in FLAGS.sizes:
             rows, columns = map(int, size.split("x"))
-            for frames in map(int, _FRAMES.value):
-                for precision in _PRECISIONS.value:
+            for frames in map(int, FLAGS.frames):
+                for precision in FLAGS.precisions:
                     case = dict(
                         weights=weights,
                         rows=rows,
                         columns=columns,
                         frames=frames,
                         precision=precision,
-                        stripe_columns=_STRIPES.value,
+                        stripe_columns=FLAGS.stripe_columns,
                     )
                     out = subprocess.run(
                         [sys.executable, __file__, "--worker", json.dumps(case)],
@@ -217,14 +220,14 @@ def main(_):
                         "  ".join(f"{row[name]:>{max(9, len(name))}}" for name in COLUMNS),
                         flush=True,
                     )
-    if _CSV.value:
-        with open(_CSV.value, "w", newline="") as file:
+    if FLAGS.csv:
+        with open(FLAGS.csv, "w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(table)
-    if _PLOT.value:
-        plot(table, _PLOT.value)
+    if FLAGS.plot:
+        plot(table, FLAGS.plot)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(cli.run(main, FLAGS))
