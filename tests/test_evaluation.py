@@ -1029,21 +1029,17 @@ def test_without_flags_the_sample_is_restored(run, tmp_path, capsys):
     ]
 
 
-def test_without_the_project_s_weights_others_are_asked_for(
-    run, script, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path)
+def test_without_the_project_s_weights_others_are_asked_for(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
     assert run("--checkpoint=", "--camera=fuji") == 2
     error = capsys.readouterr().err
     assert "fuji_small" in error and "--checkpoint" in error and error.count("\n") == 1
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").glob("*.png"))
 
 
-def test_the_sample_is_restored_with_the_project_s_weights(
-    run, script, weights, tmp_path, monkeypatch
-):
+def test_the_sample_is_restored_with_the_project_s_weights(run, weights, tmp_path, monkeypatch):
     shutil.copytree(weights["sony"], tmp_path / "checkpoints" / "sony_small")
-    monkeypatch.setattr(script, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "checkpoints")
     assert run("--n_burst=1", "--checkpoint=") == 0
     settings = json.loads((tmp_path / "results" / "settings.json").read_text())
     assert settings["flags"]["checkpoint"].endswith("sony_small")
