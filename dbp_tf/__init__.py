@@ -4,7 +4,7 @@ The method, with F frames of H x W packed pixels and C packed channels:
 
     model = dbp_tf.load_pretrained(folder)              # networks with weights: an Enhancer
     raws = [read_raw(path) for path in burst]           # mosaics, black and white levels
-    frames = np.stack([raw.packed(ratio, model.white_balance) for raw in raws])
+    frames = tf.stack([raw.packed(ratio, model.white_balance) for raw in raws])
                                                         # [F, H, W, C] in 0..1, linear, brightened
     low = half_size(frames)                             # [F, H/2, W/2, C]
     coarse = model.coarse(low)                          # every frame denoised on its own

@@ -143,7 +143,7 @@ def test_the_order_of_frames_matters_only_for_the_reference():
 def test_graph_and_enhance_agree_on_the_reference_frame(said):
     model = small(reference_frame=said)
     frames = np.random.default_rng(0).random((5, 16, 16, 4), np.float32)
-    picture = networks.restore_burst(model.coarse, model.fine, tf.constant(frames))
+    picture = networks.restore_burst(model.coarse, model.fine, frames)
     index = {"center": 2}.get(said, 0)
     assert distance(model.enhance(frames), picture) < TOLERANCE
     np.testing.assert_array_equal(model.enhance(frames), model.enhance(frames, index))

@@ -1,4 +1,4 @@
-"""What a set of weights is for: the frozen description from which its networks are built."""
+"""The description of a set of weights, from which its networks are built."""
 
 import dataclasses
 from typing import Any

@@ -33,6 +33,7 @@ def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> 
     Returns:
       [S*H, S*W, 3] float32, sRGB with the camera's white balance, not clipped.
     """
+    frames = tf.convert_to_tensor(frames, tf.float32)
     denoised = coarse(half_size(frames))
     # The fine network encodes each frame, takes the maximum over them and decodes that.
     return fine([frames, denoised])[0]

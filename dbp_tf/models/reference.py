@@ -1,4 +1,4 @@
-"""Which frame of a burst is the reference, the one whose finest detail is kept."""
+"""The reference frame of a burst, whose finest detail is kept."""
 
 from dbp_tf.errors import InputError
 

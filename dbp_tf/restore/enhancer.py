@@ -138,9 +138,9 @@ class Enhancer:
         return streaming.BurstStream(self._steps(precision), keep, stripe_columns)
 
     def coarse_output(self, frame: ArrayLike) -> np.ndarray:
-        """What the coarse network makes of a packed frame [H, W, C]: [H/2, W/2, C] float32.
+        """The coarse network's output for a packed frame [H, W, C]: [H/2, W/2, C] float32.
 
-        Linear and brightened as the frame, not clipped. Only for networks with a burst stage.
+        It is linear and brightened as the frame, not clipped. The model has a fine network, too.
         """
         (checked,) = self.checked([frame])
         return self._steps(self.precision).denoise(checked)[0].numpy()
@@ -199,11 +199,14 @@ class Enhancer:
 
 
 def empty(description: network_spec.NetworkSpec, precision: str = "float32") -> Enhancer:
-    """An `Enhancer` whose kernels are undefined, to be filled; raises InputError as `enhance` does.
+    """An `Enhancer` whose kernels are undefined, to be filled.
 
     Args:
       description: `network_spec.NetworkSpec`.
       precision: see `Enhancer`.
+
+    Raises:
+      InputError: there is no such precision.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")

@@ -27,7 +27,7 @@ class Frames(Sized, Iterable[np.ndarray], Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """One way to restore.
+    """A way to restore.
 
     Attributes:
       help: what it does, for the flag's help.

@@ -23,10 +23,10 @@ from dbp_tf.errors import InputError
 from dbp_tf.models import networks
 from dbp_tf.models.network_spec import NetworkSpec
 
-# Columns of level 1 that a stripe's border may spoil. Going in: 1 by the enlarged coarse output and
-# 2 by the convolutions of level 1, which reach into 2 columns of level 2; those of level 2 make 4
-# of them, 8 of level 1. Coming out: 2 columns of block 8, 4 of level 1, and 2 by block 9, rounded
-# up to whole columns of level 3.
+# Columns of level 1 that a stripe's border may spoil. In the encoder: the enlarged coarse output
+# spoils 1 and the convolutions of level 1 another 2; these are 2 columns of level 2, whose
+# convolutions make them 4, which is 8 of level 1. In the decoder: block 8 spoils 2 of its columns,
+# 4 of level 1, and block 9 another 2, which is rounded up to whole columns of level 3.
 HALO = 8
 _LEVEL3 = 4
 
@@ -43,9 +43,9 @@ class Steps:
     from that frame: 1 % of the work of eight frames, for the largest tensor of all, which
     otherwise would be in memory from that frame to the picture.
 
-    The encoder's steps take the maxima of the frames before and give them back raised: inside a
-    step the maximum takes the place of what it is the maximum of, where outside it would be a
-    third tensor beside the two.
+    The encoder's steps take the maxima of the frames before and return them updated: inside a step
+    TensorFlow writes the new maximum over one of its two arguments; outside it would be a third
+    tensor beside them.
     """
 
     def __init__(self, coarse: keras.Model, fine: keras.Model, spec: NetworkSpec):
@@ -94,7 +94,8 @@ class Steps:
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
             levels = below(pooled)
-            # The last level done, no other needs the first, and its maximum can take its place.
+            # Not before the last level is done: then nothing reads the others, and their memory can
+            # be written over.
             with tf.control_dependencies(levels[-1:]):
                 return _raised(maxima, levels)
 
@@ -112,7 +113,7 @@ class Steps:
                 )
             else:
                 first = _joined(finest, cuts.three[1])
-            # One after the other: side by side they would be in memory together.
+            # In turn, as both would else be in memory together.
             with tf.control_dependencies([first]):
                 skips = [_joined(second, cuts.three[2]), first]
                 return upper([_cut(below, cuts.whole[3]), *skips])
@@ -124,7 +125,7 @@ class Steps:
         self.encode_below = encode_below
         self.decode_below = decode_below
         self.decode_stripe = decode_stripe
-        # What the maxima of no frame are: less than anything, of any size.
+        # The maxima before the first frame: less than anything, of any size.
         self.no_upper = [_lowest(level) for level in upper_levels]
         self.no_deeper = [_lowest(level) for level in deeper]
 
@@ -166,7 +167,7 @@ def _cut(features, cut):
 
 
 def _joined(three, cuts):
-    """What a stripe is computed from, of the one before it, itself and the one after it."""
+    """A stripe with its halo, cut out of the stripe before it, itself and the one after it."""
     return tf.concat([_cut(*each) for each in zip(three, cuts, strict=True)], 2)
 
 
