@@ -39,6 +39,20 @@ def script():
     return module
 
 
+@pytest.fixture(scope="session")
+def vgg_weights():
+    """The random weights of VGG-19 with which the golden losses and steps were computed."""
+    from dbp_tf.training import vgg
+
+    random = np.random.RandomState(19)
+    weights = {}
+    for name, (inputs, outputs) in vgg.CONVOLUTIONS.items():
+        kernel = random.standard_normal((3, 3, inputs, outputs)) * np.sqrt(2 / (9 * inputs))
+        bias = 0.01 * random.standard_normal((1, outputs))
+        weights[name] = kernel.astype(np.float32), bias[0].astype(np.float32)
+    return weights
+
+
 def photo(rows, columns, seed=0):
     """[rows, columns, 3] smooth colours with edges, in 0..1."""
     y, x = np.mgrid[:rows, :columns]

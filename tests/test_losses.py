@@ -19,15 +19,8 @@ def published():
 
 
 @pytest.fixture(scope="module")
-def features():
-    """VGG-19 with the random weights with which losses.npz was computed."""
-    random = np.random.RandomState(19)
-    weights = {}
-    for name, (inputs, outputs) in vgg.CONVOLUTIONS.items():
-        kernel = random.standard_normal((3, 3, inputs, outputs)) * np.sqrt(2 / (9 * inputs))
-        bias = 0.01 * random.standard_normal((1, outputs))
-        weights[name] = kernel.astype(np.float32), bias[0].astype(np.float32)
-    return vgg.vgg_features(weights)
+def features(vgg_weights):
+    return vgg.vgg_features(vgg_weights)
 
 
 def value_and_gradient(function, output):

@@ -1,0 +1,126 @@
+"""Three Adam steps of each stage, against the original really run on TensorFlow 1.15."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dbp_tf.models import released
+from dbp_tf.training import training_step, vgg
+from dbp_tf.training.config import Optimisation
+
+STEPS = 3
+
+# Of each run: stage, weight of the contextual loss, order in which VGG-19 sees the colours.
+RUNS = {
+    "coarse": ("coarse", 0.0, None),
+    "fine": ("fine", 1.0, "rgb"),
+    "burst": ("burst", 1.0, "rgb"),
+    "fuji_burst": ("burst", 0.1, "bgr"),
+    "v1_fine": ("fine", 1.0, "bgr"),
+    "v1_fine_rgb": ("fine", 1.0, "rgb"),
+}
+
+
+def start_of(name, shape):
+    """A start weight, drawn as for the original's run."""
+    seed = (zlib.crc32(name.encode()) + 7919 * 7) % 2**32
+    value = np.random.RandomState(seed).standard_normal(shape)
+    last = name.startswith("g_conv10")
+    if name.endswith("biases"):
+        value = 0.05 * value + (0.35 if name == "g_conv10_fine/biases" else 0)
+    elif name.endswith("gamma"):
+        value = 1 + 0.2 * value
+    elif name.endswith("beta"):
+        value = 0.1 * value
+    elif name.endswith("weights"):
+        value = value * np.sqrt(2 / np.prod(shape[:-1]))
+        value = value * (0.1 if last else 0.5 if "_se_fc_" in name else 1)
+    else:
+        value = value * np.sqrt(1 / shape[3])
+    return value.astype(np.float32)
+
+
+def sampled(arrays, most):
+    """Of {name: array}, names sorted, at most `most` values each, in one row."""
+    rows = []
+    for name in sorted(arrays):
+        values = np.ravel(arrays[name])
+        if values.size > most:
+            order = np.random.RandomState(zlib.crc32(name.encode())).permutation(values.size)
+            values = values[order[:most]]
+        rows.append(values)
+    return np.concatenate(rows)
+
+
+@pytest.fixture(scope="module")
+def golden(data):
+    """{run: {name: array}}; what runs share is there for each."""
+    found = {}
+    with np.load(data / "training_steps.npz") as arrays:
+        for key in arrays.files:
+            run, name = key.split("/")
+            found.setdefault(run, {})[name] = arrays[key]
+    shared = found.pop("sony")
+    for run in ("fine", "burst", "v1_fine"):
+        found[run] |= shared
+    found["v1_fine_rgb"] = {**found["v1_fine"], **found["v1_fine_rgb"]}
+    return found
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_three_steps_are_those_of_the_original(golden, vgg_weights, run):
+    stage, weight, channels = RUNS[run]
+    run = golden[run]
+    losses, trained = json.loads(str(run["losses"])), json.loads(str(run["trained"]))
+    features = vgg.vgg_features(vgg_weights, channels) if channels else None
+    objective = training_step.Objective(stage, channels and "contextual", weight, features)
+    batch = {"frames": run["x"], "clean_low": run["gtraw"], "lengths": np.array([len(run["x"])])}
+    if stage != "coarse":
+        batch |= {"low": run["low"], "truth": run["gt"] / np.float32(65535)}
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+    batch["step"] = tf.constant(0, tf.int64)
+
+    weights = {n: start_of(n, shape) for n, shape in json.loads(str(run["names"])).items()}
+    spec = released.spec_of({n: w.shape for n, w in weights.items()}, "the original")
+    models = training_step.build_models(spec)
+    variables = released.published_variables(models)
+    assert variables.keys() == weights.keys()
+    for name, value in weights.items():
+        variables[name].assign(value)
+    learned = training_step.trainable_variables(stage, models)
+    assert {id(variables[name]) for name in trained} == {id(v) for v in learned}
+    optimizer = training_step.build_optimizer(learned, Optimisation(), total_steps=1000)
+    step = training_step.make_step(
+        tf.distribute.get_strategy(),
+        models,
+        optimizer,
+        objective,
+        {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()},
+    )
+    for number in range(STEPS):
+        got = step(batch).numpy()[0]
+        assert got == pytest.approx(losses[number]["loss"], rel=2e-6)
+        if number == 0:
+            # Adam's first moment is a tenth of the gradient.
+            moments = [v.numpy() for v in optimizer.variables if "momentum" in v.path]
+            names = {id(variables[name]): name for name in trained}
+            moments = {names[id(v)]: m for v, m in zip(learned, moments, strict=True)}
+            expected = run["m1"]
+            got = sampled(moments, run["most"])
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    before, expected = sampled(weights, run["most"]), run["w3"]
+    after = sampled({name: v.numpy() for name, v in variables.items()}, run["most"])
+    largest = np.abs(expected - before).max()
+    assert 2e-4 < largest < 3.1e-4
+    np.testing.assert_allclose(after, expected, rtol=0, atol=0.02 * largest)
+
+
+def test_the_order_of_the_colours_shows(golden):
+    """Were it without effect on these bursts, the steps above would prove nothing."""
+    first = [
+        json.loads(str(golden[run]["losses"]))[0]["loss"] for run in ("v1_fine", "v1_fine_rgb")
+    ]
+    assert abs(first[0] / first[1] - 1) > 1e-3
