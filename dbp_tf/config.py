@@ -9,27 +9,31 @@ import dataclasses
 import pathlib
 import types
 import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from absl import flags
 
 from dbp_tf import cli
 
+Config = TypeVar("Config")
+
 _NUMBERS = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
 
 def parameter(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    topic="",
-    low=None,
-    high=None,
-    choices=None,
-    required=False,
-    exists=None,
-    may_change=False,
-    flag=True,
-):
+    topic: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] | None = None,
+    required: bool = False,
+    exists: str | None = None,
+    may_change: bool = False,
+    flag: bool = True,
+) -> Any:
     """A field of a program's dataclass. Its type is bool, int, float, str, Path or list[str].
 
     A subclass gives another default with a plain `name: type = value`; all else is inherited. Where
@@ -63,7 +67,7 @@ def parameter(
     )
 
 
-def parameters(cls):
+def parameters(cls: type) -> dict[str, dict[str, Any]]:
     """The parameters of a dataclass.
 
     Args:
@@ -88,7 +92,7 @@ def parameters(cls):
     return found
 
 
-def define_flags(values, cls):
+def define_flags(values: flags.FlagValues, cls: type) -> None:
     """Defines a flag for each parameter of the dataclass.
 
     Args:
@@ -135,7 +139,7 @@ def _camera_defaults(cls, name):
     return {camera: others[name] for camera, others in cameras.items() if name in others}
 
 
-def from_flags(values, cls):
+def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
     """The dataclass with the values of the parsed flags.
 
     Args:
@@ -156,7 +160,7 @@ def from_flags(values, cls):
     return cls(**given)
 
 
-def as_json(config):
+def as_json(config: Any) -> dict[str, Any]:
     """All fields of a dataclass as settings.json holds them: paths are absolute texts."""
     return {
         name: str(value.resolve()) if isinstance(value, pathlib.Path) else value

@@ -70,6 +70,15 @@ def golden(data):
     return found
 
 
+@pytest.fixture
+def eagerly():
+    """Without graphs, which take longer to build here than their steps take."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("run", RUNS)
 def test_three_steps_are_those_of_the_original(golden, vgg_weights, run):
     stage, weight, channels = RUNS[run]

@@ -26,7 +26,7 @@ class Folders:
     camera: str = parameter(
         "sony", "Camera of the raw files.", topic=_DATASET, choices=tuple(cameras.CAMERAS)
     )
-    short_dir: pathlib.Path | None = parameter(
+    short_dir: pathlib.Path = parameter(
         None,
         "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.",
         topic=_DATASET,
@@ -34,7 +34,7 @@ class Folders:
         exists="folder",
         may_change=True,
     )
-    long_dir: pathlib.Path | None = parameter(
+    long_dir: pathlib.Path = parameter(
         None,
         "Folder of the long exposures, the ground truth.",
         topic=_DATASET,
@@ -211,7 +211,7 @@ class Training(Optimisation, Recipe, Folders):
 
 
 @dataclasses.dataclass(frozen=True)
-class NewNetworks:
+class NewNetworks(Training):
     """The parameters of stages in which a network starts from nothing."""
 
     initial_weights: str = parameter(
@@ -226,7 +226,7 @@ class NewNetworks:
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureLoss:
+class PictureLoss(Training):
     """The parameters of stages whose output is a picture."""
 
     residual_blocks: int | None = parameter(
@@ -268,7 +268,7 @@ class PictureLoss:
 
 
 @dataclasses.dataclass(frozen=True)
-class Coarse(NewNetworks, Training):
+class Coarse(NewNetworks):
     """Stage 1: the coarse network denoises half-size raw frames."""
 
     stage: str = "coarse"
@@ -283,7 +283,7 @@ class Coarse(NewNetworks, Training):
 
 
 @dataclasses.dataclass(frozen=True)
-class Fine(PictureLoss, NewNetworks, Training):
+class Fine(PictureLoss, NewNetworks):
     """Stage 2: coarse and fine network learn together to turn frame 00 into a picture."""
 
     CAMERA_DEFAULTS: typing.ClassVar = {"fuji": {"loss": "l1"}}
@@ -324,7 +324,7 @@ class Fine(PictureLoss, NewNetworks, Training):
 
 
 @dataclasses.dataclass(frozen=True)
-class Burst(PictureLoss, Training):
+class Burst(PictureLoss):
     """Stage 3: the fine network learns to see 1 to 8 frames; the coarse one is frozen.
 
     Sony's published script goes on at an epoch past half of all and so runs at the low rate

@@ -1,16 +1,15 @@
-"""One process or several, one device or several: where replicas of a training step run."""
+"""Replicas of a training step: on one device or several, in one process or several."""
 
 import json
 import os
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from dbp_tf.errors import InputError
 
-STRATEGIES = ("none", "mirrored", "multi_worker")
 
-
-def make_strategy(name):
+def make_strategy(name: str) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name; call it before anything else of TensorFlow.
 
     Args:
@@ -49,14 +48,14 @@ def _check_tf_config(text):
         ) from None
 
 
-def spreads(strategy):
+def spreads(strategy: tf.distribute.Strategy) -> bool:
     """Whether variables are copied to several devices, however many there turn out to be."""
     return isinstance(
         strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
     )
 
 
-def worker_count(strategy):
+def worker_count(strategy: tf.distribute.Strategy) -> int:
     """How many processes train together."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 1
@@ -64,7 +63,7 @@ def worker_count(strategy):
     return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
@@ -73,7 +72,13 @@ def is_chief(strategy):
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
-def distribute(strategy, dataset_of, *, start_step, steps):
+def distribute(
+    strategy: tf.distribute.Strategy,
+    dataset_of: Callable[..., tf.data.Dataset],
+    *,
+    start_step: int,
+    steps: int,
+):
     """The training data of all replicas of this process.
 
     Args:
@@ -105,7 +110,7 @@ def distribute(strategy, dataset_of, *, start_step, steps):
     return strategy.distribute_datasets_from_function(of_worker, options)
 
 
-def make_total(strategy):
+def make_total(strategy: tf.distribute.Strategy) -> Callable[[float], float]:
     """A function that adds a number up over all replicas; every process has to call it."""
     if strategy.num_replicas_in_sync == 1:
         return float

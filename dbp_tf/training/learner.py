@@ -4,8 +4,10 @@ import keras
 import tensorflow as tf
 
 from dbp_tf.models import network_spec
+from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore.pretrained import Enhancer
 from dbp_tf.training import distribution, training_step
+from dbp_tf.training.config import Training
 
 
 class Learner:
@@ -22,7 +24,14 @@ class Learner:
     """
 
     def __init__(
-        self, settings, spec, start, objective, strategy, scheduled_steps, white_balance=None
+        self,
+        settings: Training,
+        spec: network_spec.NetworkSpec,
+        start: Enhancer | None,
+        objective: training_step.Objective,
+        strategy: tf.distribute.Strategy,
+        scheduled_steps: int,
+        white_balance: Multipliers | None = None,
     ):
         self._settings, self._objective, self._strategy = settings, objective, strategy
         self._rate = training_step.LearningRate(settings, scheduled_steps)
@@ -53,12 +62,7 @@ class Learner:
         self._plain = Enhancer(spec, plain, white_balance=white_balance)
 
     @property
-    def parameters(self):
-        """How many numbers the networks consist of."""
-        return sum(model.count_params() for model in self._models.values())
-
-    @property
-    def variables(self):
+    def variables(self) -> dict[str, list[tf.Variable]]:
         """{name: list of `tf.Variable`} of all that training changes."""
         return {
             "weights": self._weights(),
@@ -79,15 +83,15 @@ class Learner:
             self._settings.bursts_per_step,
         )
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         return float(self._rate(step))
 
-    def all_finite(self):
+    def all_finite(self) -> bool:
         """Whether all weights are finite numbers."""
         return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in self._weights()]))
 
-    def enhancer(self):
+    def enhancer(self) -> Enhancer:
         """A `pretrained.Enhancer` in float32 with the present weights, or with their average."""
         for name, model in self._plain.models.items() if self._copied else ():
             model.set_weights(self._models[name].get_weights())

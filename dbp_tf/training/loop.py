@@ -6,17 +6,25 @@ run that was killed goes on from its last checkpoint as if nothing had happened.
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import white_balance
+from dbp_tf.raw.cameras import Camera
+from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.training import distribution, training_step
+from dbp_tf.training.config import Training
 from dbp_tf.training.learner import Learner
 from dbp_tf.training.run_folder import RunFolder
 from dbp_tf.training.samples import sample_picture
@@ -43,18 +51,18 @@ _PLAIN_LINE_SECONDS = 30.0
 
 
 def train(
-    settings,
-    folder,
+    settings: Training,
+    folder: str | os.PathLike,
     *,
-    spec,
-    start,
-    objective,
-    dataset_of,
-    camera,
-    strategy,
-    scheduled_epochs=None,
-    validate=None,
-):
+    spec: NetworkSpec,
+    start: Enhancer | None,
+    objective: training_step.Objective,
+    dataset_of: Callable[..., tf.data.Dataset],
+    camera: Camera,
+    strategy: tf.distribute.Strategy,
+    scheduled_epochs: int | None = None,
+    validate: Callable[[Enhancer], dict[str, Any]] | None = None,
+) -> bool:
     """Trains one stage, or goes on with it.
 
     Args:
@@ -212,7 +220,8 @@ class _Losses:
     """
 
     def __init__(self, settings, sums):
-        self.sums, self.unread, self.last = sums, [], None
+        self.sums, self.last = sums, math.nan
+        self.unread: list[tf.Tensor] = []
         self._settings = settings
 
     def add(self, reported):
@@ -261,7 +270,7 @@ class _Watch:
             )
         self._started = self._last_read = time.monotonic()
         self._last_line = -math.inf
-        self._running_since = None
+        self._running_since: tuple[int, float] | None = None
         if run.step:
             self._say(f"Going on after step {run.step} of {self._total}.")
 

@@ -6,6 +6,9 @@ with Non-Aligned Data", arXiv 1803.02077. Perceptual: Johnson, Alahi and Fei-Fei
 precision its inputs have, and is a scalar, 0 or more.
 """
 
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 from dbp_tf.training.vgg import FEATURE_LAYERS
@@ -21,7 +24,7 @@ _DISTANCE_FLOOR = 1e-5
 _SHORTEST_SQUARED = 1e-24
 
 
-def l1(truth, output):
+def l1(truth: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference over all axes.
 
     Args:
@@ -35,10 +38,17 @@ def l1(truth, output):
     return tf.reduce_mean(tf.abs(tf.cast(truth, tf.float32) - tf.cast(output, tf.float32)))
 
 
-def contextual(truth, output, *, seed, bandwidth=0.5, max_positions=MAX_POSITIONS):
+def contextual(
+    truth: tf.Tensor,
+    output: tf.Tensor,
+    *,
+    seed: tf.Tensor | Sequence[int],
+    bandwidth: float = 0.5,
+    max_positions: int = MAX_POSITIONS,
+) -> tf.Tensor:
     """Contextual loss of one layer: how poorly output's features stand in for truth's.
 
-    Positions are compared without regard to where they lie, so the loss bears small
+    Positions are compared without regard to where they lie, so the loss tolerates small
     misalignment. No gradient reaches truth. Zero feature vectors are as far from every
     other as orthogonal ones, and have gradient zero. Every picture is taken by itself.
 
@@ -64,7 +74,13 @@ def contextual(truth, output, *, seed, bandwidth=0.5, max_positions=MAX_POSITION
     return -tf.reduce_mean(tf.math.log(similarity))
 
 
-def contextual_loss(truth, output, *, features, seed):
+def contextual_loss(
+    truth: tf.Tensor,
+    output: tf.Tensor,
+    *,
+    features: keras.Model,
+    seed: tf.Tensor | Sequence[int],
+) -> tf.Tensor:
     """Contextual loss of two pictures: the sum over VGG-19's layers, divided by 255.
 
     Args:
@@ -82,7 +98,7 @@ def contextual_loss(truth, output, *, features, seed):
     return tf.add_n([contextual(truth[k], output[k], seed=s) for k, s in layers]) / 255
 
 
-def perceptual_loss(truth, output, *, features):
+def perceptual_loss(truth: tf.Tensor, output: tf.Tensor, *, features: keras.Model) -> tf.Tensor:
     """Perceptual loss of two pictures: mean over VGG-19's layers of their L1, over 255.
 
     Args:
@@ -98,7 +114,7 @@ def perceptual_loss(truth, output, *, features):
     return tf.add_n(layers) / len(layers) / 255
 
 
-# What --loss may add to L1. All are called alike: (truth, output, features=, seed=).
+# The losses that --loss may add to L1, all called alike: (truth, output, features=, seed=).
 FEATURE_LOSSES = {
     "contextual": contextual_loss,
     "perceptual": lambda truth, output, *, features, seed: perceptual_loss(

@@ -4,11 +4,24 @@ import contextlib
 import dataclasses
 import pathlib
 import zlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from absl import flags
 
 from dbp_tf import cli, config, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, white_balance
+from dbp_tf.training.config import PictureLoss, Training
+
+if TYPE_CHECKING:  # They take seconds to import, and flags are looked at before.
+    import tensorflow as tf
+
+    from dbp_tf.models.network_spec import NetworkSpec
+    from dbp_tf.restore.enhancer import Enhancer
+    from dbp_tf.training.training_step import Objective
+
+Stage = TypeVar("Stage", bound=Training)
 
 _PERCEPTUAL_WEIGHT = 0.1
 
@@ -27,11 +40,11 @@ class Dataset:
     """
 
     camera: cameras.Camera
-    bursts: list
-    validation: list
+    bursts: list[sid.Burst]
+    validation: list[sid.Burst]
 
 
-def read_flags(values, stage):
+def read_flags(values: flags.FlagValues, stage: type[Stage]) -> Stage:
     """The parameters of a stage from parsed flags.
 
     Args:
@@ -70,7 +83,7 @@ def read_flags(values, stage):
     return settings
 
 
-def open_dataset(settings):
+def open_dataset(settings: Training) -> Dataset:
     """Looks at the dataset, without TensorFlow.
 
     Returns:
@@ -96,7 +109,7 @@ def open_dataset(settings):
     return Dataset(camera=camera, bursts=bursts, validation=validation)
 
 
-def start_tensorflow(settings):
+def start_tensorflow(settings: Training) -> "tf.distribute.Strategy":
     """Imports TensorFlow as the parameters want it and returns the strategy."""
     tf = cli.import_tensorflow(all_gpus=settings.strategy != "none")
     if settings.deterministic:
@@ -106,7 +119,9 @@ def start_tensorflow(settings):
     return distribution.make_strategy(settings.strategy)
 
 
-def load_start(settings, flag, camera, *, needs):
+def load_start(
+    settings: Training, flag: str, camera: cameras.Camera, *, needs: str
+) -> "Enhancer | None":
     """Loads weights to start from.
 
     Args:
@@ -150,7 +165,7 @@ def load_start(settings, flag, camera, *, needs):
     return start
 
 
-def follow(settings, spec, **defaults):
+def follow(settings: Stage, spec: "NetworkSpec | None", **defaults: Any) -> Stage:
     """Fills in the parameters that follow the weights to start from.
 
     Args:
@@ -176,7 +191,7 @@ def follow(settings, spec, **defaults):
     return dataclasses.replace(settings, **values)
 
 
-def check_fusion(settings, fusion):
+def check_fusion(settings: Training, fusion: str) -> None:
     """Refuses parameters of the revised version beside networks of the first one.
 
     Args:
@@ -194,7 +209,13 @@ def check_fusion(settings, fusion):
             )
 
 
-def train(settings, dataset, strategy, spec, start):
+def train(
+    settings: Training,
+    dataset: Dataset,
+    strategy: "tf.distribute.Strategy",
+    spec: "NetworkSpec",
+    start: "Enhancer | None",
+) -> None:
     """Trains a stage, or goes on with it.
 
     Args:
@@ -315,7 +336,9 @@ def _stays(name, about):
     return name not in about or not about[name]["may_change"]
 
 
-def with_objective(settings, spec, camera):
+def with_objective(
+    settings: Training, spec: "NetworkSpec", camera: cameras.Camera
+) -> "tuple[Training, Objective]":
     """The loss of a stage.
 
     Args:
@@ -332,7 +355,7 @@ def with_objective(settings, spec, camera):
     from dbp_tf.training import training_step, vgg
 
     objective = training_step.Objective(settings.stage, seed=settings.seed)
-    if settings.stage == "coarse" or settings.loss == "l1":
+    if not isinstance(settings, PictureLoss) or settings.loss == "l1":
         return settings, objective
     published = camera.contextual_weight if settings.loss == "contextual" else _PERCEPTUAL_WEIGHT
     weight = published if settings.feature_weight is None else settings.feature_weight

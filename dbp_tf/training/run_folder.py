@@ -16,6 +16,8 @@ import math
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -23,6 +25,7 @@ import tensorflow as tf
 
 from dbp_tf import files, pictures
 from dbp_tf.errors import InputError
+from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.restore.pretrained import save_pretrained
 
 SETTINGS = "settings.json"
@@ -38,7 +41,7 @@ _PICTURE_QUALITY = 92
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Makes the folder, checks that it can be written to, and keeps other runs out of it.
 
     Args:
@@ -81,7 +84,7 @@ def _is_mine(lock):
     return True
 
 
-def check_space(folder, parameters, keep):
+def check_space(folder: str | os.PathLike, parameters: int, keep: int) -> None:
     """Raises InputError if the disk has less space left than a run will need.
 
     Args:
@@ -111,9 +114,9 @@ class Settings:
       InputError: the file is damaged, or missing beside weights.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self.path = pathlib.Path(folder) / SETTINGS
-        self._before = None
+        self._before: dict[str, Any] | None = None
         if self.path.is_file():
             try:
                 self._before = _flattened(json.loads(self.path.read_text()))
@@ -127,7 +130,7 @@ class Settings:
                 f"that could go on: give another folder"
             )
 
-    def check(self, now, defaults):
+    def check(self, now: dict[str, Any], defaults: dict[str, Any]) -> None:
         """Refuses to go on with other settings than before.
 
         Args:
@@ -154,12 +157,19 @@ class Settings:
                     f"{value}: give the same flags to go on, or another folder to start anew"
                 )
 
-    def scheduled_epochs(self, epochs):
+    def scheduled_epochs(self, epochs: int) -> int:
         """Epochs over which the learning rate falls: those that the run began with."""
-        going_on = self._before and (self.path.parent / STATE / "checkpoint").exists()
-        return self._before["scheduled_epochs"] if going_on else epochs
+        if self._before and (self.path.parent / STATE / "checkpoint").exists():
+            return self._before["scheduled_epochs"]
+        return epochs
 
-    def write(self, parameters, run, network, versions):
+    def write(
+        self,
+        parameters: dict[str, Any],
+        run: dict[str, Any],
+        network: dict[str, Any],
+        versions: dict[str, str],
+    ) -> None:
         """Writes settings.json.
 
         Args:
@@ -202,10 +212,12 @@ class History:
       write: False only reads.
     """
 
-    def __init__(self, folder, columns, step, write=True):
+    def __init__(
+        self, folder: str | os.PathLike, columns: Sequence[str], step: int, write: bool = True
+    ):
         self.path = pathlib.Path(folder) / HISTORY
         self.columns = columns
-        self.rows = []
+        self.rows: list[dict[str, str]] = []
         if self.path.is_file():
             header, *rows = [*csv.reader(io.StringIO(self.path.read_text()))] or [[]]
             if header != list(columns) or any(len(row) != len(columns) for row in rows):
@@ -217,7 +229,7 @@ class History:
             if write:
                 self._write()
 
-    def add(self, **row):
+    def add(self, **row: Any) -> None:
         """Adds a row; floats are written with 7 digits, None as nothing."""
         self.rows.append({name: _text(row.get(name)) for name in self.columns})
         self._write()
@@ -253,11 +265,17 @@ class State:
       InputError: checkpoints were saved, but the file that names them is lost or damaged.
     """
 
-    def __init__(self, folder, variables, keep, chief=True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        variables: dict[str, list[tf.Variable]],
+        keep: int,
+        chief: bool = True,
+    ):
         self.folder = pathlib.Path(folder) / STATE
         self.chief = chief
         # TensorFlow takes brackets in names for patterns and finds nothing.
-        self._path = os.path.join(files.plain_alias(folder), STATE)
+        self._path = os.path.join(files.plain_alias(os.fspath(folder)), STATE)
         known = tf.train.get_checkpoint_state(self._path)
         if known is None and (
             (self.folder / "checkpoint").exists() or (self.folder.parent / "network.json").exists()
@@ -274,14 +292,14 @@ class State:
         self._manager = tf.train.CheckpointManager(self._checkpoint, self._path, max_to_keep=keep)
 
     @property
-    def latest(self):
+    def latest(self) -> pathlib.Path | None:
         """Path of the last good checkpoint, or None."""
         # The manager only knows what it saved itself.
         known = self._manager if self.chief else tf.train.get_checkpoint_state(self._path)
         path = known and (known.latest_checkpoint if self.chief else known.model_checkpoint_path)
         return self.folder / pathlib.Path(path).name if path else None
 
-    def restore(self):
+    def restore(self) -> None:
         """Fills the variables from the last good checkpoint, if there is one.
 
         Raises:
@@ -299,7 +317,7 @@ class State:
                 f"{self.folder / 'checkpoint'}, or give another --checkpoint_dir"
             ) from None
 
-    def save(self, step):
+    def save(self, step: int) -> None:
         """Writes a checkpoint.
 
         Raises:
@@ -315,7 +333,7 @@ class State:
                 f"({str(error).splitlines()[0]}); {self.last_good()}"
             ) from None
 
-    def last_good(self):
+    def last_good(self) -> str:
         """Where the last good checkpoint is, for error messages."""
         return (
             f"the last good checkpoint is {self.latest}" if self.latest else "nothing was saved yet"
@@ -338,10 +356,10 @@ class Best:
       folder: of the run.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self.folder = pathlib.Path(folder) / BEST
 
-    def score(self, scored):
+    def score(self, scored: str) -> dict[str, Any] | None:
         """The figures of the weights, see `offer`; None without any of the same frames.
 
         Args:
@@ -354,7 +372,7 @@ class Best:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def offer(self, enhancer, score):
+    def offer(self, enhancer: Enhancer, score: dict[str, Any]) -> None:
         """Keeps the weights if they are better than those that are there.
 
         Args:
@@ -374,15 +392,15 @@ class Events:
     it wrote. history.csv has each once.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self._writer = tf.summary.create_file_writer(
-            os.path.join(files.plain_alias(folder), EVENTS)
+            os.path.join(files.plain_alias(os.fspath(folder)), EVENTS)
         )
 
-    def scalar(self, name, value, step):
+    def scalar(self, name: str, value: float, step: int) -> None:
         self._write(name, tf.constant(value, tf.float32), step, "scalars", 1)
 
-    def picture(self, name, encoded, shape, step):
+    def picture(self, name: str, encoded: bytes, shape: Sequence[int], step: int) -> None:
         """`encoded` are a PNG's or JPEG's bytes, `shape` the picture's (rows, columns, ...)."""
         size = [str(shape[1]).encode(), str(shape[0]).encode()]
         self._write(name, tf.constant([*size, encoded]), step, "images", 3)
@@ -395,7 +413,7 @@ class Events:
         with self._writer.as_default():
             tf.summary.write(name, value, step, metadata)
 
-    def flush(self):
+    def flush(self) -> None:
         self._writer.flush()
 
 
@@ -419,7 +437,16 @@ class RunFolder:
       InputError: a file is damaged or of another network.
     """
 
-    def __init__(self, folder, variables, *, sums, columns, keep, chief=True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        variables: dict[str, list[tf.Variable]],
+        *,
+        sums: int,
+        columns: Sequence[str],
+        keep: int,
+        chief: bool = True,
+    ):
         self.folder, self.chief = pathlib.Path(folder), chief
         self._step = tf.Variable(0, dtype=tf.int64)
         self._sums = tf.Variable(tf.zeros(sums, tf.float64))
@@ -430,10 +457,10 @@ class RunFolder:
         self.history = History(folder, columns, self.step, write=chief)
         self.seconds_before = float(self.history.rows[-1]["seconds"]) if self.history.rows else 0.0
         self.best = Best(folder)
-        self._exported_step = None
+        self._exported_step: int | None = None
         self._events = Events(folder) if chief else None
 
-    def save(self, step, sums, enhancer):
+    def save(self, step: int, sums: np.ndarray, enhancer: Enhancer) -> None:
         """Saves the variables, the step and the sums, then the weights for the next stage."""
         self._step.assign(step)
         self._sums.assign(sums)
@@ -441,7 +468,7 @@ class RunFolder:
         self.step = step
         self._export(enhancer)
 
-    def finish(self, step, sums, enhancer):
+    def finish(self, step: int, sums: np.ndarray, enhancer: Enhancer) -> None:
         """Saves what is not saved yet; a kill may have come between the two halves of a save."""
         if self.step != step:
             self.save(step, sums, enhancer)
@@ -456,15 +483,17 @@ class RunFolder:
             self.flush()
         self._exported_step = self.step
 
-    def add_row(self, **row):
+    def add_row(self, **row: Any) -> None:
         """Adds an epoch to history.csv and to the curves."""
-        if self.chief:
+        if self._events:
             self.history.add(**row)
             for name in row.keys() - {"epoch", "step", "seconds"}:
                 self._events.scalar(name, row[name], row["step"])
 
-    def add_picture(self, name, picture, step):
+    def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
         """Writes pictures/NAME.jpg of a float picture in 0..1, and shows it in TensorBoard."""
+        if not self._events:
+            return
         path = self.folder / PICTURES / f"{name}.jpg"
         path.parent.mkdir(exist_ok=True)
         jpeg = iio.imwrite(
@@ -473,7 +502,7 @@ class RunFolder:
         files.write_whole(path, jpeg)
         self._events.picture("input, output, truth", jpeg, np.shape(picture), step)
 
-    def flush(self):
+    def flush(self) -> None:
         """Writes the curves that are still in memory."""
-        if self.chief:
+        if self._events:
             self._events.flush()

@@ -1,16 +1,22 @@
 """Scores of networks in training on whole bursts of the validation split."""
 
 import zlib
+from typing import Any
 
 import numpy as np
 
 from dbp_tf.data import patches
 from dbp_tf.evaluation import protocol
 from dbp_tf.raw import packing, white_balance
+from dbp_tf.raw.cameras import Camera
 from dbp_tf.restore import modes
+from dbp_tf.restore.enhancer import Enhancer
+from dbp_tf.training.config import Training
 
 
-def validate(enhancer, held_out, camera, settings):
+def validate(
+    enhancer: Enhancer, held_out: list[patches.Sources], camera: Camera, settings: Training
+) -> dict[str, Any]:
     """Mean scores, taken as the published evaluation takes them.
 
     The fine stage sees one frame a burst, the burst stage all. The coarse stage gives no picture:

@@ -37,8 +37,11 @@ MATCONVNET_FILE = "imagenet-vgg-verydeep-19.mat"
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 
+# {name of a convolution: (kernel [3, 3, in, out], bias [out])}, float32.
+Weights = dict[str, tuple[np.ndarray, np.ndarray]]
 
-def vgg_features(weights, channels="rgb"):
+
+def vgg_features(weights: Weights, channels: str = "rgb") -> keras.Model:
     """The frozen VGG-19 that maps pictures to the features both losses compare.
 
     It computes in float32 whatever the global precision policy is.
@@ -61,7 +64,7 @@ def vgg_features(weights, channels="rgb"):
     turn = slice(None, None, -1 if channels == "bgr" else 1)
     x = keras.layers.Rescaling(
         255.0,
-        offset=[-mean for mean in CHANNEL_MEANS[turn]],
+        offset=(-np.array(CHANNEL_MEANS)[turn]).tolist(),
         dtype="float32",
         name="subtract_means",
     )(pictures)
@@ -94,7 +97,7 @@ def vgg_features(weights, channels="rgb"):
     return model
 
 
-def read_vgg_weights(path=None):
+def read_vgg_weights(path: str | os.PathLike | None = None) -> Weights:
     """Reads the weights of VGG-19 up to conv4_2; call it before a long job starts.
 
     Args:
