@@ -1,5 +1,6 @@
 """Three Adam steps of each stage, against the original really run on TensorFlow 1.15."""
 
+import dataclasses
 import json
 import zlib
 
@@ -94,6 +95,8 @@ def test_three_steps_are_those_of_the_original(golden, vgg_weights, run):
 
     weights = {n: start_of(n, shape) for n, shape in json.loads(str(run["names"])).items()}
     spec = released.spec_of({n: w.shape for n, w in weights.items()}, "the original")
+    if spec.refers:
+        spec = dataclasses.replace(spec, reference_frame="center")
     models = training_step.build_models(spec)
     variables = released.published_variables(models)
     assert variables.keys() == weights.keys()

@@ -219,7 +219,7 @@ class _Losses:
       last: the newest loss that was read.
     """
 
-    def __init__(self, settings, sums):
+    def __init__(self, settings: Training, sums: np.ndarray):
         self.sums, self.last = sums, math.nan
         self.unread: list[tf.Tensor] = []
         self._settings = settings
@@ -258,7 +258,7 @@ class _Watch:
       InputError: the folder of this process is at another step than that of others.
     """
 
-    def __init__(self, settings, run, strategy):
+    def __init__(self, settings: Training, run: RunFolder, strategy: tf.distribute.Strategy):
         self._settings, self._run = settings, run
         self._total = settings.epochs * settings.steps_per_epoch
         self._alone = distribution.worker_count(strategy) == 1
