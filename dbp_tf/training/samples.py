@@ -28,7 +28,7 @@ def sample_picture(
     """
     if stage == "coarse":
         frame, truth = batch["frames"][:1], batch["clean_low"][0]
-        shown = frame[0], enhancer.coarse(frame)[0], truth
+        shown = frame[0], enhancer.models["coarse"](frame)[0], truth
         coloured = [raw_colours(x, camera, enhancer.white_balance) for x in shown]
         return np.concatenate(coloured, axis=1)
     frames = batch["frames"][: batch["lengths"][0]].numpy()
