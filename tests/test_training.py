@@ -725,7 +725,8 @@ class TestSettings:
         settings = run_folder.Settings(tmp_path)
         now = {"stage": "burst", "patch": 32, "channels": 4, "family": "fine", "shuffle": True}
         now |= {"number_of_devices": 1, "training_bursts": "3", "vgg_channels": "rgb"}
-        settings.check(now, self.DEFAULTS)
+        now |= {"white_balance": "none"}
+        settings.check(now, self.DEFAULTS | {"white_balance": None})
         assert settings.scheduled_epochs(9) == 6
         with pytest.raises(InputError, match="was trained with vgg channels rgb, not bgr"):
             settings.check({**now, "vgg_channels": "bgr"}, self.DEFAULTS)

@@ -198,7 +198,7 @@ def _flattened(content):
     # The family has got another name, which the stage says too.
     named.pop("family", None)
     channels = None if named["loss"] == "l1" else "rgb"
-    unsaid = {"shuffle": True, "vgg_channels": channels}
+    unsaid = {"shuffle": True, "vgg_channels": channels, "white_balance": "none"}
     return named | unsaid | {"scheduled_epochs": content["flags"]["epochs"]}
 
 
