@@ -45,7 +45,7 @@ setup(
     package_data={
         "dbp_tf": ["py.typed"],
         "dbp_tf.report": ["report.html"],
-        "dbp_tf.simulate.samples": ["*"],
+        "dbp_tf.simulate": ["samples/*"],
     },
     python_requires=">=3.10,<3.14",
     # 2.16 is the first TensorFlow whose Keras is Keras 3.
