@@ -87,6 +87,13 @@ def tensors(burst, step=0):
     return burst | {"step": tf.constant(step, tf.int64)}
 
 
+def stir(models):
+    """Biases of 0 would leave it to rounding on which side of a ReLU a gate's mean lies."""
+    rng = np.random.default_rng(3)
+    for weight in (w for model in models.values() for w in model.weights):
+        weight.assign_add(rng.normal(0, 0.1, weight.shape))
+
+
 NETWORKS = {
     "coarse": COARSE,
     "max": NetworkSpec(width=2, fusion="max", residual_blocks=0, squeeze_excite=False),
@@ -127,10 +134,7 @@ class TestBatch:
 
         spec = dataclasses.replace(NETWORKS[network], reference_frame=reference_frame)
         models = training_step.build_models(spec, initial="he", seed=2)
-        # Biases of 0 would leave it to rounding on which side of a ReLU a gate's mean lies.
-        rng = np.random.default_rng(3)
-        for weight in (w for model in models.values() for w in model.weights):
-            weight.assign_add(rng.normal(0, 0.1, weight.shape))
+        stir(models)
         objective = training_step.Objective(stage, "contextual", 20.0, features, seed=5)
         # Numbers of frames differ, and so does how bright a burst is.
         bursts = [made_up_burst(n, frames, stage) for n, frames in enumerate((3, 1, 4))]
@@ -162,6 +166,7 @@ class TestBatch:
 def burst_step():
     """Two burst steps of three bursts each, of 1, 2, 3 and 4, 1, 2 frames; plain descent."""
     models = training_step.build_models(TINY, initial="he", seed=3)
+    stir(models)
     variables = training_step.trainable_variables("burst", models)
     optimizer = keras.optimizers.SGD(learning_rate=0.5)
     optimizer.build(variables)
