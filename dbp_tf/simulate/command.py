@@ -118,6 +118,7 @@ config.define_flags(FLAGS, Simulation)
 def main(photos: list[str]) -> None:
     """Simulates scenes from photographs as the flags say; without one, from the sample."""
     wanted = config.from_flags(FLAGS, Simulation)
+    assert wanted.out is not None  # A required flag.
     if wanted.tiles is not None and wanted.size is None:
         raise InputError("--tiles belongs to --size: give that too")
     white_balance = wanted.white_balance
