@@ -249,7 +249,7 @@ def _text(value):
 
 
 class State:
-    """What a run goes on from, in `state/`.
+    """The saved state from which a run goes on, in `state/`.
 
     A checkpoint counts from the moment the file `checkpoint` names it, which is replaced in
     one step: whatever a kill leaves half-written is not looked at, and is removed at the next
