@@ -233,7 +233,7 @@ def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
     samples = np.random.default_rng(6).integers(0, 65536, (30, 40, 4)).astype(np.uint16)
     samples[..., 1] //= 100
     packed = entry(tmp_path, "frame", samples, black=black, white=16383.0)
-    for ratio in (1.0, 100.0, 300.0, 10 / 0.033):
+    for ratio in (1.0, 100.0, 300.0, 10 / 0.033, np.float32([0.7, 1, 0.99, 1.3])):
         brightened = patches._brighten(packed.open(), packed, ratio, cut=True)
         assert np.array_equal(brightened, packing.normalise(samples, black, 16383.0, ratio))
 

@@ -372,7 +372,8 @@ def _brighten(samples, entry, ratio, cut=False):
     """
     ratios = np.broadcast_to(ratio, len(entry.black)).tolist()
     channels = list(zip(entry.black, ratios, strict=True))
-    tables = [_table(black, entry.white, ratio, cut) for black, ratio in channels]
+    full = min(ratios) < 1
+    tables = [_table(black, entry.white, ratio, cut, full) for black, ratio in channels]
     if len(set(channels)) == 1:
         return np.take(tables[0], samples)
     channels = zip(tables, np.moveaxis(samples, -1, 0), strict=True)
@@ -380,10 +381,14 @@ def _brighten(samples, entry, ratio, cut=False):
 
 
 @functools.lru_cache(maxsize=64)
-def _table(black, white, ratio, cut):
+def _table(black, white, ratio, cut, full):
+    """The brightened value of every raw value; `full`: that of a saturated one is 1 at least."""
     black = np.float32(black)
-    values = np.maximum(np.arange(65536, dtype=np.float32) - black, 0)
-    values = values / (np.float32(white) - black) * np.float32(ratio)
+    signal = np.maximum(np.arange(65536, dtype=np.float32) - black, 0)
+    signal /= np.float32(white) - black
+    values = signal * np.float32(ratio)
+    if full:
+        values = np.where(signal >= packing.SATURATED, np.maximum(values, 1), values)
     return np.minimum(values, 1) if cut else values
 
 

@@ -15,7 +15,7 @@ MAX_RATIO = 300.0
 
 # Share of the white level from which a sample counts as saturated: each pixel has its own limit, a
 # little below the level that the file states.
-_SATURATED = 0.98
+SATURATED = 0.98
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def normalise(
     np.maximum(signal, 0, out=signal)
     signal /= np.float32(white) - level
     factor = np.asarray(ratio, np.float32)
-    saturated = signal >= _SATURATED if factor.min() < 1 else None
+    saturated = signal >= SATURATED if factor.min() < 1 else None
     signal *= factor
     if saturated is not None:
         signal[saturated] = 1
