@@ -774,6 +774,22 @@ def test_pairs_that_cannot_be_true_are_refused_before_anything_is_written(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_bright_frame_in_a_dark_burst_is_refused_and_a_copied_one_said(
+    run, sony_tree, tmp_path, capsys
+):
+    tree = copy_of(sony_tree, tmp_path / "tree")
+    short, (bright,) = tree / "short", (tree / "long").glob("10003_00_*")
+    shutil.copy(short / "10003_00_0.1s.ARW", short / "10003_01_0.1s.ARW")
+    assert run(*of_tree(tree), "--n_burst=2", "--limit=1") == 0
+    said = "10003_01_0.1s.ARW holds the very pixels of 10003_00_0.1s.ARW"
+    assert said in capsys.readouterr().out
+    shutil.copy(bright, short / "10003_01_0.1s.ARW")
+    again = f"--result_dir={tmp_path / 'again'}"
+    assert run(*of_tree(tree), "--n_burst=2", "--limit=1", again) == 2
+    assert "10003_01_0.1s.ARW is far brighter than" in capsys.readouterr().err
+    assert not list((tmp_path / "again").glob("10003*"))
+
+
 def test_a_later_pair_that_cannot_be_true_leaves_no_picture(run, sony_tree, tmp_path, capsys):
     tree = copy_of(sony_tree, tmp_path / "tree")
     shutil.copy(tree / "short" / "10011_01_0.1s.ARW", tree / "long" / "10011_00_25s.ARW")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import pathlib
 import shutil
 
 import numpy as np
@@ -269,6 +270,25 @@ def test_a_dark_scene_with_a_lamp_is_taken(tmp_path, ratio):
     sid.check_files(bursts, SONY)
     # Without a truth nothing is compared.
     sid.check_files([dataclasses.replace(bursts[0], truth=None)], SONY)
+
+
+@pytest.mark.parametrize("dark", [0.5, 20])
+@pytest.mark.parametrize("ratio", [2.5, 100])
+def test_a_bright_frame_in_a_dark_burst_is_refused_and_a_copied_one_remarked_on(
+    tmp_path, dark, ratio
+):
+    truth = noisy(1000 if dark < 1 else dark * ratio * 2, 3)
+    (burst,) = pair(tmp_path, noisy(dark, 1), truth, 0.1 * ratio)
+    paths = [pathlib.Path(f"10003_0{frame}_0.1s.ARW") for frame in range(3)]
+    seen: dict = {}
+    for path, samples in zip(paths, (noisy(dark, 1), noisy(dark * 1.3, 2)), strict=False):
+        assert not sid.check_frame(burst, path, sid.sampled(samples), seen, 512)
+        # Looked at twice, as by the frames figure.
+        assert not sid.check_frame(burst, path, sid.sampled(samples), seen, 512)
+    (note,) = sid.check_frame(burst, paths[2], sid.sampled(noisy(dark, 1)), seen, 512)
+    assert note == "10003_02_0.1s.ARW holds the very pixels of 10003_00_0.1s.ARW"
+    with pytest.raises(InputError, match="02_0.1s.ARW is far brighter than 10003_00_0.1s.ARW"):
+        sid.check_frame(burst, paths[2], sid.sampled(truth), seen, 512)
 
 
 def test_headers_of_all_files_are_looked_at(tree, tmp_path):

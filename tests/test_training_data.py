@@ -607,6 +607,20 @@ def test_whole_bursts_are_those_of_restoration(tmp_path, pattern):
     assert frames.dtype == truth.dtype == np.float32
 
 
+def test_a_bright_frame_in_a_dark_burst_is_refused(tmp_path, capsys):
+    for name, level in (("00_0.1s", 540), ("01_0.1s", 540), ("02_0.1s", 2600), ("00_10s", 2600)):
+        samples = np.random.default_rng(level).normal(level, 9, (64, 64)).astype(np.uint16)
+        simulate.write_dng(tmp_path / f"00001_{name}.ARW", samples, cameras.SONY)
+    frames = [tmp_path / f"00001_0{frame}_0.1s.ARW" for frame in range(3)]
+    truth = tmp_path / "00001_00_10s.ARW"
+    burst = sid.Burst("00001", 0.1, 100, tuple(frames[:2]), truth, True)
+    patches.prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
+    assert f"{frames[1].name} holds the very pixels of {frames[0].name}" in capsys.readouterr().out
+    burst = dataclasses.replace(burst, frames=tuple(frames))
+    with pytest.raises(InputError, match="00001_02_0.1s.ARW is far brighter than 00001_00_0.1s"):
+        patches.prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -12,12 +12,14 @@ import atexit
 import dataclasses
 import functools
 import os
+import pathlib
 import threading
 import time
 
 import numpy as np
 import tensorflow as tf
 
+from dbp_tf import progress
 from dbp_tf.data import raw_cache, sid
 from dbp_tf.data.augmentation import Augmentation, augment, augment_mosaic, shift, start_of
 from dbp_tf.data.exposures import Exposure, dark_frames, draw_exposure
@@ -105,7 +107,13 @@ def prepare(bursts, cache, camera, stage="burst"):
     for burst, sources in zip(bursts, found, strict=True):
         _check_sizes(sources, camera.scale)
         first, clean = sources.frames[0], sources.clean
-        sid.check_brightness(burst, first.open(), clean.open(), min(first.black), first.white)
+        black = min(first.black)
+        sid.check_brightness(burst, first.open(), clean.open(), black, first.white)
+        seen: dict[pathlib.Path, np.ndarray] = {}
+        for frame in sources.frames:
+            rows = sid.sampled(frame.open())
+            for note in sid.check_frame(burst, frame.source, rows, seen, black):
+                progress.say(f"note: {note}")
     return found
 
 

@@ -35,6 +35,11 @@ _ASK = "are --short_dir and --long_dir swapped, or is one of them given twice?"
 # leave more than that of any real ratio.
 _LEAST_GAIN = 1.1
 
+# The frames of a burst are alike but for flickering light, by this factor or the square root of the
+# exposure ratio where that is more, and for a black level that drifts by a few DN.
+_MOST_GAIN = 2
+_LEAST_LIGHT = 4
+
 # Two pictures are compared in about so many of their rows.
 _ROWS_COMPARED = 64
 
@@ -288,8 +293,7 @@ def check_brightness(
     Raises:
       InputError: `bright` is not brighter, however little light there is.
     """
-    step = max(1, len(dark) // _ROWS_COMPARED)
-    dark, bright = (samples[::step].astype(np.float32) - black for samples in (dark, bright))
+    dark, bright = (sampled(samples).astype(np.float32) - black for samples in (dark, bright))
     # A lamp that saturates both pictures tells nothing.
     unclipped = dark < 0.5 * (white - black)
     if unclipped.any():
@@ -300,3 +304,44 @@ def check_brightness(
             f"exposure (means of {bright.mean():.0f} and {dark.mean():.0f} above black level "
             f"{black:g}): {_ASK}"
         )
+
+
+def check_frame(
+    burst: Burst,
+    path: pathlib.Path,
+    rows: np.ndarray,
+    seen: dict[pathlib.Path, np.ndarray],
+    black: float,
+) -> list[str]:
+    """Compares a frame of a burst with those before it.
+
+    Args:
+      burst: the burst.
+      path: of the frame.
+      rows: `sampled` of its raw samples, in DN.
+      seen: the same of the frames before it, the first one first; gets this frame.
+      black: level of no light, in DN.
+
+    Returns:
+      Sentences about what looks odd: the frame is a copy of another.
+
+    Raises:
+      InputError: the frame is so much brighter than the first one that it is no frame of this
+        burst, such as the long exposure.
+    """
+    first = next(iter(seen), path)
+    light, dark = (one.astype(np.float32).mean() - black for one in (rows, seen.get(first, rows)))
+    if light > max(_MOST_GAIN, burst.ratio**0.5) * max(dark, _LEAST_LIGHT):
+        raise InputError(
+            f"{path} is far brighter than {first.name}, though both are named as frames of one "
+            f"burst (means of {light:.0f} and {dark:.0f} above black level {black:g}): is a long "
+            f"exposure among the frames?"
+        )
+    copied = [other for other in seen if other != path and np.array_equal(rows, seen[other])]
+    seen[path] = rows
+    return [f"{path.name} holds the very pixels of {other.name}" for other in copied[:1]]
+
+
+def sampled(samples: np.ndarray) -> np.ndarray:
+    """About 64 rows of [rows, columns, ...], enough to compare pictures; a copy."""
+    return np.array(samples[:: max(1, len(samples) // _ROWS_COMPARED)])

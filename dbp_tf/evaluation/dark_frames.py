@@ -18,7 +18,11 @@ from dbp_tf.raw import cameras, reading, white_balance
 class DarkFrames:
     """The packed frames [H, W, C] of a burst, float32 in 0..1, brightened; as often as asked.
 
-    Iterating raises InputError if a file is missing, broken, of another camera or another size.
+    Iterating raises InputError if a file is missing, broken, of another camera or another size, or
+    a frame is far brighter than the first one.
+
+    Attributes:
+      notes: sentences about frames that look odd, once they were iterated.
     """
 
     def __init__(
@@ -37,6 +41,9 @@ class DarkFrames:
           most_frames: that many at the most.
           trained: multipliers to which colours are scaled, `Enhancer.white_balance`.
         """
+        self.notes: dict[str, None] = {}
+        self._burst = burst
+        self._seen: dict = {}
         self._paths = burst.frames[:most_frames]
         self._ratio = burst.ratio
         self._trained = trained
@@ -70,6 +77,10 @@ class DarkFrames:
                 f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
                 f"{_size(first)}: a burst's frames are of one size"
             )
+        for one in (first, frame):
+            rows = sid.sampled(one.mosaic)
+            found = sid.check_frame(self._burst, one.path, rows, self._seen, min(first.black))
+            self.notes |= dict.fromkeys(found)
         return frame.packed(self._brightness())
 
     def _brightness(self):

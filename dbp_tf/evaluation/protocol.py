@@ -295,6 +295,7 @@ def restore(
     truth, truth_file = truth.result()
     rows, columns = (rows, columns) if truth is None else truth.shape[:2]
     picture = picture[:rows, :columns]
+    notes += tuple(frames.notes)
     return Restored(picture, truth, truth_file, first.levels, notes, len(frames), seconds, shown)
 
 

@@ -21,7 +21,7 @@ from dbp_tf.raw import tiff
 
 # Tags of the picture itself.
 _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 254, 259, 262, 330
-_SAMPLE_FORMAT, _CFA_LAYOUT = 339, 50711
+_SAMPLE_FORMAT, _CFA_PATTERN, _PLANE_COLOURS, _CFA_LAYOUT = 339, 33422, 50710, 50711
 _STRIPS, _TILES = (273, 279), (324, 325)  # places and lengths in bytes
 _BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS = 50713, 50714, 50715, 50716
 _WHITE, _ACTIVE_AREA = 50717, 50829
@@ -35,7 +35,8 @@ _ANALOG_BALANCE, _WHITE_XY = 50727, 50729
 _BASELINE_EXPOSURE, _LINEAR_LIMIT = 50730, 50734
 
 _WANTED = frozenset(
-    {_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT, _CFA_LAYOUT}
+    {_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT}
+    | {_CFA_PATTERN, _PLANE_COLOURS, _CFA_LAYOUT}
     | {_BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS, _WHITE, _ACTIVE_AREA}
     | {_SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE, _NOISE_REDUCTION, *_OPCODES}
     | {*_STRIPS, *_TILES}
@@ -45,7 +46,7 @@ _WANTED = frozenset(
 _LONG = frozenset({_DELTA_COLUMNS, _DELTA_ROWS, *_OPCODES, *_STRIPS, *_TILES})
 
 _COLOUR_FILTERS, _LINEAR = 32803, 34892
-_FLOATING_POINT = 3
+_UNSIGNED, _FLOATING_POINT = 1, 3
 _LATEST = (1, 7, 1, 0)
 
 # Compressions that LibRaw does not read, and programs that do.
@@ -296,6 +297,19 @@ def _refusal(tags):
         return (
             f"has its pixels in staggered rows or columns (CFALayout {layout:g}), which is neither "
             f"Bayer nor X-Trans: use a camera with a rectangular sensor"
+        )
+    # LibRaw takes the planes for red, green and blue whatever the file calls them.
+    planes = _finite(tags, _PLANE_COLOURS) or (0, 1, 2)
+    if planes[:3] != (0, 1, 2) or not {0, 1, 2}.issuperset(_finite(tags, _CFA_PATTERN)):
+        return (
+            "has colour filters other than red, green and blue, in this order (CFAPlaneColor, "
+            "CFAPattern), which LibRaw would mix up: use a camera with a Bayer or X-Trans sensor"
+        )
+    kind = _number(tags, _SAMPLE_FORMAT, _UNSIGNED)
+    if kind not in (_UNSIGNED, _FLOATING_POINT):
+        return (
+            f"has samples of a type that DNG does not know (SampleFormat {kind:g}): write it anew "
+            f"with unsigned samples"
         )
     for tag, name in (
         (_ROW_INTERLEAVE, "RowInterleaveFactor"),
