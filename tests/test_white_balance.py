@@ -109,6 +109,11 @@ class TestWeightsThatSayTheirs:
             scales = white_balance.channel_scales_for(noted, trained, packing.XTRANS)
             np.testing.assert_array_equal(scales, np.ones(9))
 
+    def test_frames_of_the_trained_light_are_left_to_the_bit(self):
+        for noted in ((2.77, 1, 1.43), (2.7701, 1, 1.4299)):
+            scales = white_balance.channel_scales_for(noted, SONY.white_balance, packing.BAYER)
+            np.testing.assert_array_equal(scales, np.ones(4))
+
     def test_colours_are_scaled_from_the_file_s_multipliers(self):
         scales = white_balance.channel_scales_for((2, 1, 1.5), (4, 1, 1), packing.BAYER)
         np.testing.assert_allclose(scales, (0.5, 1, 1.5, 1))

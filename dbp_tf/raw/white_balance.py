@@ -33,6 +33,9 @@ DEFAULT = "camera"
 # Multipliers of red, green and blue, green 1.
 Multipliers = tuple[float, float, float]
 
+# Multipliers that differ by less are of one light: files store them with three or four digits.
+_SAME_LIGHT = 1e-3
+
 # Blocks whose brightest channel lies above this share of the white level hold saturated pixels.
 _SATURATED = 0.8
 
@@ -126,9 +129,9 @@ def channel_scales_for(
       layout: `packing.BAYER` or `packing.XTRANS`.
 
     Returns:
-      [C] float64; ones where the file or the weights say nothing.
+      [C] float64; ones where the file or the weights say nothing, or both the same light.
     """
-    if noted is None or trained is None:
+    if noted is None or trained is None or np.allclose(noted, trained, rtol=_SAME_LIGHT, atol=0):
         return np.ones(layout.channels)
     return np.array(channel_scales(_quotient(noted, trained), layout))
 
