@@ -25,7 +25,7 @@ def main() -> None:
     settings = program.read_flags(FLAGS, Burst)
     dataset = program.open_dataset(settings)
     strategy = program.start_tensorflow(settings)
-    start = program.load_start(settings, "fine", dataset.camera, needs="fine")
+    start = program.load_start(settings, "fine", dataset.camera)
     program.check_fusion(settings, start.spec.fusion)
     settings = program.follow(settings, start.spec, width=32, residual_blocks=16)
     spec = start.spec

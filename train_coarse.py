@@ -26,7 +26,7 @@ def main() -> None:
     strategy = program.start_tensorflow(settings)
     from dbp_tf.models.network_spec import NetworkSpec
 
-    start = program.load_start(settings, "coarse", dataset.camera, needs="coarse")
+    start = program.load_start(settings, "coarse", dataset.camera)
     settings = program.follow(settings, start and start.spec, width=32)
     channels = dataset.camera.channels
     spec = NetworkSpec(family="coarse", channels=channels, width=settings.width, scale=1)

@@ -31,14 +31,14 @@ def main() -> None:
     dataset = program.open_dataset(settings)
     strategy = program.start_tensorflow(settings)
     from dbp_tf.models.network_spec import NetworkSpec
-    from dbp_tf.restore.pretrained import Enhancer
+    from dbp_tf.restore.enhancer import Enhancer
 
     camera = dataset.camera
     if settings.fine:
-        start = program.load_start(settings, "fine", camera, needs="fine")
+        start = program.load_start(settings, "fine", camera)
         fine_spec = start.spec
     else:
-        start = program.load_start(settings, "coarse", camera, needs="coarse")
+        start = program.load_start(settings, "coarse", camera)
         start = Enhancer(start.spec, {"coarse": start.coarse}, white_balance=start.white_balance)
         fine_spec = None
     settings = program.follow(settings, start.spec, width=32)

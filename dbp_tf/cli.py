@@ -198,9 +198,6 @@ class _PathParser(flags.ArgumentParser):
             raise ValueError("there is no such file")
         return os.fspath(path)
 
-    def flag_type(self):
-        return "path"
-
 
 def DEFINE_path(name, default, help, flag_values, *, must_be=None, **options):  # noqa: N802
     """Defines a flag for a path, as absl's DEFINE functions do; its value is a str or None.

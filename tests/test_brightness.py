@@ -25,7 +25,7 @@ def samples_of(name, camera=SONY):
 
 
 def signals(samples, ratio, camera=SONY, frames=2, seed=0):
-    """Packed dark frames, black level subtracted, as `raw.RawFrame.signal` gives them."""
+    """Packed dark frames, black level subtracted, as `reading.RawFrame.signal` gives them."""
     rng = np.random.default_rng([seed, int(ratio)])
     noise = simulate.Noise()
     offset = simulate.draw_offset(noise, rng)

@@ -320,9 +320,9 @@ class TestMistakes:
         monkeypatch.setattr(pretrained, "load_pretrained", lambda path: start)
         settings = Fine(fine="w", coarse="w")
         with pytest.raises(InputError, match=sentence):
-            program.load_start(settings, "fine", cameras.SONY, needs="fine")
+            program.load_start(settings, "fine", cameras.SONY)
         if "coarse" in networks:
-            assert program.load_start(settings, "coarse", cameras.SONY, needs="coarse") is start
+            assert program.load_start(settings, "coarse", cameras.SONY) is start
 
 
 def settings_of(script, camera, text=""):

@@ -55,7 +55,7 @@ class Entry:
     Attributes:
       source: the raw file.
       array_file: uint16 array: [H, W, C] raw values in DN as `packing.pack` gives them, or
-        [rows, columns, 3] sRGB as `raw.read_truth_16bit` gives it, the whole visible area.
+        [rows, columns, 3] sRGB as `reading.read_truth_16bit` gives it, the whole visible area.
       shape: of the array.
       offset: (row, column) of the array's first sample in the visible area.
       black: value of no light, one for each channel.

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from dbp_tf.models import network_spec
 from dbp_tf.raw.white_balance import Multipliers
-from dbp_tf.restore.pretrained import Enhancer
+from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.training import distribution, training_step
 from dbp_tf.training.config import Training
 
@@ -16,7 +16,7 @@ class Learner:
     Args:
       settings: a stage of `training.config`.
       spec: `network_spec.NetworkSpec`.
-      start: `pretrained.Enhancer` whose networks are taken over; None to start from nothing.
+      start: `enhancer.Enhancer` whose networks are taken over; None to start from nothing.
       objective: `training_step.Objective`.
       strategy: see `distribution.make_strategy`.
       scheduled_steps: steps over which the learning rate falls.
@@ -92,7 +92,7 @@ class Learner:
         return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in self._weights()]))
 
     def enhancer(self) -> Enhancer:
-        """A `pretrained.Enhancer` in float32 with the present weights, or with their average."""
+        """The networks in float32 with the present weights, or with their average."""
         for name, model in self._plain.models.items() if self._copied else ():
             model.set_weights(self._models[name].get_weights())
         averages = training_step.averages(self._optimizer)

@@ -69,7 +69,7 @@ def train(
       settings: a stage of `training.config`; steps_per_epoch is above 0.
       folder: of the run, see `run_folder`.
       spec: `network_spec.NetworkSpec`.
-      start: `pretrained.Enhancer` whose networks are taken over; None to start from nothing.
+      start: `enhancer.Enhancer` whose networks are taken over; None to start from nothing.
       objective: `training_step.Objective`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, see
         `patches.training_dataset`.

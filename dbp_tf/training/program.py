@@ -119,19 +119,17 @@ def start_tensorflow(settings: Training) -> "tf.distribute.Strategy":
     return distribution.make_strategy(settings.strategy)
 
 
-def load_start(
-    settings: Training, flag: str, camera: cameras.Camera, *, needs: str
-) -> "Enhancer | None":
+def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhancer | None":
     """Loads weights to start from.
 
     Args:
       settings: a stage of `training.config`.
-      flag: name of the parameter that says where they are.
-      camera: `cameras.Camera` they must fit.
-      needs: "coarse" or "fine", the network that must be among them.
+      flag: "coarse" or "fine": the parameter that says where they are, and the network that must
+        be among them.
+      camera: that they must fit.
 
     Returns:
-      `pretrained.Enhancer`; None where the parameter is None.
+      None where the parameter is None.
 
     Raises:
       InputError: nothing there, or of another camera or kind.
@@ -143,7 +141,7 @@ def load_start(
 
     start = pretrained.load_pretrained(path)
     spec = start.spec
-    if needs not in start.models:
+    if flag not in start.models:
         raise InputError(
             f"--{flag}: {path} holds "
             + (
@@ -157,7 +155,7 @@ def load_start(
             f"--{flag}: {path} is of the video variant, whose pictures are smaller than the truth: "
             f"give weights that keep full resolution"
         )
-    if spec.channels != camera.channels or (needs == "fine" and spec.scale != camera.scale):
+    if spec.channels != camera.channels or (flag == "fine" and spec.scale != camera.scale):
         raise InputError(
             f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
             f"{camera.name} has {camera.channels}: give weights of that camera"
@@ -223,7 +221,7 @@ def train(
       dataset: `Dataset`.
       strategy: see `start_tensorflow`.
       spec: `network_spec.NetworkSpec` of the networks to train.
-      start: `pretrained.Enhancer` to start from, or None.
+      start: weights to start from, or None.
 
     Raises:
       InputError: see `loop.train`.
@@ -317,7 +315,7 @@ def _developing(settings, spec, start, sources):
     """Start weights with a fine network that develops clean patches of the training scenes."""
     from dbp_tf.data import patches
     from dbp_tf.models import initial_weights
-    from dbp_tf.restore.pretrained import Enhancer
+    from dbp_tf.restore.enhancer import Enhancer
     from dbp_tf.training import training_step
 
     models = training_step.build_models(spec, initial="develop", seed=settings.seed)

@@ -376,7 +376,7 @@ class Best:
         """Keeps the weights if they are better than those that are there.
 
         Args:
-          enhancer: `pretrained.Enhancer`.
+          enhancer: `enhancer.Enhancer`.
           score: dict with "psnr" and "scored" at least.
         """
         best = self.score(score["scored"])

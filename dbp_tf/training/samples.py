@@ -18,7 +18,7 @@ def sample_picture(
     """Input, output and ground truth of a batch's first burst, side by side.
 
     Args:
-      enhancer: `pretrained.Enhancer`.
+      enhancer: `enhancer.Enhancer`.
       batch: dict as `patches.training_dataset` yields it.
       stage: one of `recipe.STAGES`; the coarse one shows raw, coloured and brightened.
       camera: `cameras.Camera`.

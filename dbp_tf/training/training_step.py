@@ -14,18 +14,10 @@ import tensorflow as tf
 from dbp_tf.models import initial_weights, network_spec, networks
 from dbp_tf.training import losses
 
-STAGES = ("coarse", "fine", "burst")
-SCHEDULES = ("step", "cosine")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-INITIAL_WEIGHTS = ("published", "he")
-
 # "loss" is what is minimised; "l1" compares pictures, "feature" is the weighted contextual or
 # perceptual loss, "raw" compares the coarse output with the clean raw. A stage that lacks one
 # reports 0 there.
 LOSSES = ("loss", "l1", "feature", "raw")
-
-# What a step reports, in this order. The norm is that of all gradients together, before clipping.
-REPORTED = (*LOSSES, "gradient_norm")
 
 _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
@@ -35,7 +27,7 @@ class Objective:
     """What is minimised.
 
     Attributes:
-      stage: one of `STAGES`.
+      stage: "coarse", "fine" or "burst".
       feature_loss: key of `losses.FEATURE_LOSSES` that is added to L1, or None.
       feature_weight: its weight.
       features: the model of `vgg.vgg_features`; needed with a feature_loss only.
@@ -199,8 +191,8 @@ def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_s
 
     Returns:
       `tf.function` of a batch, see `batch_losses`, that updates the weights and returns [5]
-      float32, see `REPORTED`: means over bursts and replicas of the losses, and the norm of the
-      mean gradients.
+      float32: `LOSSES`, means over bursts and replicas, and the norm of all mean gradients
+      together, before clipping.
     """
     variables = trainable_variables(objective.stage, models)
     values = [variable.value for variable in variables]

@@ -23,7 +23,7 @@ def validate(
     its output for the first frame is compared with the clean half-size raw frame.
 
     Args:
-      enhancer: `pretrained.Enhancer`.
+      enhancer: `enhancer.Enhancer`.
       held_out: list of `patches.Sources`.
       camera: `cameras.Camera`.
       settings: a stage of `training.config`.
