@@ -1,4 +1,4 @@
-"""What the commands share: flags and their help, errors in one sentence, a quiet TensorFlow."""
+"""Shared by all commands: flags and their help, errors in one sentence, a quiet TensorFlow."""
 
 import contextlib
 import io

@@ -11,8 +11,8 @@ class InputError(ValueError):
     """
 
 
-# What the user can mend: bad input, a full disk or a missing permission (bugs rarely end in an
-# OSError), and a name that is not UTF-8 where TensorFlow needs it to be.
+# Errors that the user can mend: bad input, a full disk or a missing permission (bugs rarely end in
+# an OSError), and a name that is not UTF-8 where TensorFlow needs it to be.
 MENDABLE = (InputError, OSError, UnicodeEncodeError)
 
 _ADVICE = {
@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 def sentence(error: Exception) -> str:
-    """What to tell the user of one of the `MENDABLE` errors: the path, the cause, what to do."""
+    """A `MENDABLE` error as a sentence for the user: the path, the cause, what to do."""
     if isinstance(error, UnicodeEncodeError):
         return printable(f"the name {error.object} is not UTF-8, as is needed here: rename it")
     if not isinstance(error, OSError) or error.errno is None:

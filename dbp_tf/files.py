@@ -79,7 +79,7 @@ _aliases: list[tempfile.TemporaryDirectory] = []
 
 def check_writable(folder: str | os.PathLike) -> None:
     """Raises InputError unless files can be written in the folder, which need not exist yet."""
-    # What comes of a mistake leaves no folder behind, so the nearest one that exists is tried.
+    # A mistaken name leaves no folder behind, so the nearest one that exists is tried.
     there = pathlib.Path(folder).absolute()
     try:
         while not there.exists():

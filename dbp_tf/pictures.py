@@ -131,7 +131,7 @@ def srgb_profile() -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One kind of picture file.
+    """A kind of picture file.
 
     Attributes:
       suffix: of the file's name, with the dot.

@@ -17,7 +17,7 @@ from dbp_tf.raw import packing
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What is done alike to all pictures of a burst, in this order."""
+    """Flips and a transpose, done alike to all pictures of a burst, in this order."""
 
     flip_rows: bool = False
     flip_columns: bool = False

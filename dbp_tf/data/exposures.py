@@ -6,6 +6,7 @@ import numpy as np
 
 from dbp_tf.raw import cameras, mosaics, packing
 from dbp_tf.raw.noise import Noise, draw_offset, expose
+from dbp_tf.raw.white_balance import Multipliers
 
 # Exposure ratios: most bursts are dark, and a fifth has next to no noise, to learn detail from.
 _DARK, _BRIGHT, _BRIGHT_SHARE = (30, 330), (1, 30), 0.2
@@ -63,7 +64,11 @@ def draw_exposure(rng: np.random.Generator, vary_light: bool, noise: Noise) -> E
 
 
 def dark_frames(
-    clean: np.ndarray, exposure: Exposure, count: int, camera: cameras.Camera, noted
+    clean: np.ndarray,
+    exposure: Exposure,
+    count: int,
+    camera: cameras.Camera,
+    noted: Multipliers | None,
 ) -> np.ndarray:
     """Dark frames of a clean long exposure.
 

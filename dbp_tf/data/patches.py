@@ -15,6 +15,7 @@ import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +24,11 @@ from dbp_tf import progress
 from dbp_tf.data import raw_cache, sid
 from dbp_tf.data.augmentation import Augmentation, augment, augment_mosaic, shift, start_of
 from dbp_tf.data.exposures import Exposure, dark_frames, draw_exposure
+from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading, white_balance
 from dbp_tf.raw.noise import Noise
+from dbp_tf.raw.white_balance import Multipliers
 
 # Crops of which a preference for texture takes the most detailed one.
 _CANDIDATES = 8
@@ -61,34 +64,40 @@ class Sources:
     camera: cameras.Camera
 
     @property
-    def layout(self):
+    def layout(self) -> packing.Layout:
         """How the packed entries are laid out, see `packing.LAYOUTS`."""
         return packing.LAYOUTS[self.camera.mosaic]
 
 
-def prepare(bursts, cache, camera, stage="burst"):
+def prepare(
+    bursts: Sequence[sid.Burst],
+    cache: str | os.PathLike,
+    camera: cameras.Camera,
+    stage: str = "burst",
+) -> list[Sources]:
     """Decodes what a stage needs of some bursts, unless it is in the cache already.
 
     Args:
-      bursts: list of `sid.Burst`, each with a truth.
+      bursts: each with a truth.
       cache: folder of the cache, see `raw_cache.fill`.
-      camera: `cameras.Camera`.
+      camera: of their files.
       stage: "coarse", "fine" or "burst".
 
     Returns:
-      list of `Sources`, one for each burst.
+      One for each burst.
 
     Raises:
       InputError: a burst has no truth or one that is no brighter, its files are not of one size,
         or see `raw_cache.fill`.
     """
-    wanted = []
+    wanted, truths = [], []
     for burst in bursts:
         if burst.truth is None:
             raise InputError(
                 f"scene {burst.scene} has no long exposure to learn from: add it to --long_dir or "
                 f"remove the scene from --short_dir"
             )
+        truths.append(burst.truth)
         wanted += [(raw_cache.PACKED, path) for path in (*burst.frames, burst.truth)]
         if stage != "coarse":
             wanted.append((raw_cache.DEVELOPED, burst.truth))
@@ -98,11 +107,11 @@ def prepare(bursts, cache, camera, stage="burst"):
             scene=burst.scene,
             ratio=burst.ratio,
             frames=tuple(entries[raw_cache.PACKED, path] for path in burst.frames),
-            clean=entries[raw_cache.PACKED, burst.truth],
-            developed=entries.get((raw_cache.DEVELOPED, burst.truth)),
+            clean=entries[raw_cache.PACKED, truth],
+            developed=entries.get((raw_cache.DEVELOPED, truth)),
             camera=camera,
         )
-        for burst in bursts
+        for burst, truth in zip(bursts, truths, strict=True)
     ]
     for burst, sources in zip(bursts, found, strict=True):
         _check_sizes(sources, camera.scale)
@@ -117,15 +126,10 @@ def prepare(bursts, cache, camera, stage="burst"):
     return found
 
 
-def check_patch(path, recipe, camera):
+def check_patch(path: str | os.PathLike, recipe: Recipe, camera: cameras.Camera) -> None:
     """Refuses a patch larger than one raw file, before a whole dataset is decoded in vain.
 
     `training_dataset` looks at all pictures, once they are decoded.
-
-    Args:
-      path: of the raw file.
-      recipe: `recipe.Recipe`.
-      camera: `cameras.Camera`.
 
     Raises:
       InputError: the picture is smaller than the patch, or not to be read.
@@ -191,26 +195,23 @@ class Draw:
     exposure: Exposure | None = None
 
 
-def group_scenes(sources):
-    """Bursts by scene: list of lists of `Sources`, scenes in order."""
-    scenes = {}
+def group_scenes(sources: Sequence[Sources]) -> list[list[Sources]]:
+    """Bursts by scene, scenes in order."""
+    scenes: dict[str, list[Sources]] = {}
     for one in sources:
         scenes.setdefault(one.scene, []).append(one)
     return [scenes[scene] for scene in sorted(scenes)]
 
 
-def draw(scenes, recipe, seed, number):
+def draw(scenes: list[list[Sources]], recipe: Recipe, seed: int, number: int) -> Draw:
     """The choices of one patch.
 
     Args:
       scenes: see `group_scenes`. Every run of len(scenes) numbers that starts at a multiple of
         it, an epoch, has each scene once, in random order.
-      recipe: `recipe.Recipe`.
-      seed: whole number from 0 on.
+      recipe: how patches are made.
+      seed: from 0 on.
       number: of the burst since the start of the training, from 0 on.
-
-    Returns:
-      `Draw`.
     """
     epoch, position = divmod(number, len(scenes))
     exposures = scenes[_scene_order(len(scenes), seed, epoch)[position]]
@@ -282,12 +283,8 @@ def _detail(picture, top, left, side, sources):
     return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
 
 
-def load_patch(drawn, recipe):
+def load_patch(drawn: Draw, recipe: Recipe) -> dict[str, np.ndarray]:
     """Reads and augments what was drawn.
-
-    Args:
-      drawn: `Draw`.
-      recipe: `recipe.Recipe`.
 
     Returns:
       dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
@@ -305,13 +302,15 @@ def load_patch(drawn, recipe):
     }
 
 
-def clean_patches(sources, recipe, seed, count):
+def clean_patches(
+    sources: Sequence[Sources], recipe: Recipe, seed: int, count: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Patches of long exposures, as a network sees frames without noise, and their truths.
 
     Args:
-      sources: list of `Sources` to draw from.
-      recipe: `recipe.Recipe` of a stage with pictures.
-      seed: whole number from 0 on.
+      sources: to draw from.
+      recipe: of a stage with pictures.
+      seed: from 0 on.
       count: how many.
 
     Yields:
@@ -421,8 +420,15 @@ def _developed(picture):
 
 
 def training_dataset(
-    sources, camera, recipe, seed, start_step=0, steps=None, replica=0, replicas=1
-):
+    sources: Sequence[Sources],
+    camera: cameras.Camera,
+    recipe: Recipe,
+    seed: int,
+    start_step: int = 0,
+    steps: int | None = None,
+    replica: int = 0,
+    replicas: int = 1,
+) -> tf.data.Dataset:
     """The training data of one replica.
 
     Step s takes the bursts number (s * replicas + replica) * bursts_per_step and following, so
@@ -430,17 +436,17 @@ def training_dataset(
     epoch is one patch of every scene in random order, with a random one of the scene's exposures.
 
     Args:
-      sources: list of `Sources` to train on, see `prepare`.
-      camera: `cameras.Camera`.
-      recipe: `recipe.Recipe`.
-      seed: whole number from 0 on.
+      sources: to train on, see `prepare`.
+      camera: of their files.
+      recipe: how patches are made.
+      seed: from 0 on.
       start_step: the first step.
       steps: how many steps; None goes on for ever.
       replica: number of this replica, 0 to replicas - 1.
       replicas: of the training, those of other processes included.
 
     Returns:
-      `tf.data.Dataset` of dicts, one for each step. Its B = bursts_per_step bursts have the arrays
+      A dataset of dicts, one for each step. Its B = bursts_per_step bursts have the arrays
       of `load_patch`: "frames" and "low" of all bursts one after another, N frames in all, which
       varies; "clean_low" and "truth" with an axis B in front. Then "lengths" [B] (int64), frames
       of each burst; "scene" [B] (string); "step" (int64).
@@ -453,7 +459,7 @@ def training_dataset(
     if not sources:
         raise InputError("there are no bursts to train on")
     # Refused here and not while patches are made.
-    white_balance.trained_for(recipe.white_balance, camera)
+    white_balance.trained_for(str(recipe.white_balance), camera)
     for one in sources:
         _check_patch(one.clean.source, one.clean.shape[:2], recipe, camera)
     scenes = group_scenes(sources)
@@ -499,7 +505,7 @@ def _batch(bursts):
     return values | {"lengths": bursts["frames"].row_lengths(), "step": bursts["step"][0]}
 
 
-def _until_exit(load):
+def _until_exit(load: Callable) -> Callable:
     """Makes a function that tf.data calls end the data once Python is about to exit.
 
     tf.data makes patches ahead, so one of its threads is inside Python nearly all the time. If
@@ -545,18 +551,21 @@ def _signature(recipe, camera):
     return {name: tf.TensorSpec(shape, tf.float32) for name, shape in shapes.items()}
 
 
-def load_burst(sources, trained=None):
+def load_burst(
+    sources: Sources, trained: Multipliers | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A whole burst and its truth from the cache, for validation.
 
     Args:
-      sources: `Sources`, with a truth.
+      sources: of the burst, with a truth.
       trained: multipliers (R, G, B) to which frames are scaled, `Enhancer.white_balance`.
 
     Returns:
       (packed frames [F, H, W, C], truth [S*H, S*W, 3]), both float32: linear, brightened and cut
       at 1; sRGB in 0..1.
     """
-    first, ratio = sources.frames[0], sources.ratio
+    first = sources.frames[0]
+    ratio: float | np.ndarray = sources.ratio
     if trained is not None:
         scales = white_balance.channel_scales_for(first.white_balance, trained, sources.layout)
         ratio = ratio * scales

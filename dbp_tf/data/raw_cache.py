@@ -89,7 +89,7 @@ def fill(
 ) -> dict[tuple[str, pathlib.Path], Entry]:
     """Makes the entries that are missing, several at a time, and shows how far it is.
 
-    Several processes may fill one folder at once; they share the work. One that is killed
+    Several processes may fill one folder at once; they share the work. A process that is killed
     leaves no entry half made.
 
     Args:
@@ -140,7 +140,7 @@ def _array_file(folder, kind, source, camera):
 
 
 def _origin(kind, source, camera):
-    """What an entry depends on, as it stands in its record."""
+    """The facts on which an entry depends, as its record has them."""
     try:
         status = source.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a training stage sees of a dataset. Its fields are flags of the training programs."""
+"""The training patches of a stage. The fields of `Recipe` are flags of the training programs."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ _TOPIC = "training patches"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a stage sees of a dataset.
+    """How training patches are made of a dataset.
 
     `stage` is "coarse", "fine" or "burst". Patches are squares of what the stage's network takes:
     packed pixels P, but pixels p of the half-size frames in the coarse stage. A burst shows 1 to
@@ -112,6 +112,6 @@ class Recipe:
                 )
 
     @property
-    def side(self):
+    def side(self) -> int:
         """Side of what is read for a patch, in packed pixels."""
         return self.patch * (2 if self.stage == "coarse" else 1)

@@ -46,7 +46,7 @@ _ROWS_COMPARED = 64
 
 @dataclasses.dataclass(frozen=True)
 class RawName:
-    """What a file name says: scene "IIIII", frame number, exposure in seconds."""
+    """The parts of a file name: scene "IIIII", frame number, exposure in seconds."""
 
     path: pathlib.Path
     scene: str
@@ -56,7 +56,7 @@ class RawName:
 
 @dataclasses.dataclass(frozen=True)
 class Burst:
-    """One dark burst of a scene.
+    """A dark burst of a scene.
 
     Attributes:
       scene: five digits.

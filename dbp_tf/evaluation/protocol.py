@@ -78,7 +78,7 @@ def sample_bursts(
 
 
 def settings_of(flags: dict[str, Any], model) -> dict[str, Any]:
-    """What settings.json holds: flags, versions, and the network with its weights' checksum.
+    """The content of settings.json: flags, versions, and the network with its weights' checksum.
 
     Args:
       flags: {name: value} as they took effect, see `config.as_json`.

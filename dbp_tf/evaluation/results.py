@@ -38,7 +38,7 @@ _DIGITS = 7
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One row of metrics.csv.
+    """A row of metrics.csv.
 
     Attributes:
       scene: five digits.
@@ -67,7 +67,7 @@ class Result:
 
     @property
     def key(self) -> tuple[str, float]:
-        """What tells bursts apart: (scene, exposure)."""
+        """(scene, exposure), by which bursts are told apart."""
         return self.scene, self.exposure
 
 
@@ -286,7 +286,7 @@ def mean(group: Iterable[Result], name: str) -> float | None:
 def table(results: Sequence[Result]) -> str:
     """The averages of all scored bursts, by ratio and by number of frames, as lines of text.
 
-    One burst alone needs no averages: its figures are one line.
+    A single burst needs no averages: its figures are one line.
     """
     split = groups(results)
     if not results:

@@ -43,7 +43,7 @@ class Settings:
     )
     long_dir: pathlib.Path | None = parameter(
         None,
-        "Folder of the long exposures: they give the ratio and the truth.",
+        "Folder of the long exposures: they give the exposure ratio and the ground truth.",
         topic=_INPUT,
         exists="folder",
     )
@@ -55,8 +55,8 @@ class Settings:
     )
     ratio: float | None = parameter(
         None,
-        "Exposure ratio of bursts without a long exposure, which cannot do without; they are "
-        "restored but not scored.",
+        "Exposure ratio of bursts that have no long exposure to tell it; they are restored but not "
+        "scored.",
         topic=_INPUT,
         low=1,
         high=sid.MAX_RATIO,
@@ -93,7 +93,7 @@ class Settings:
     )
     precision: str = parameter(
         "float32",
-        "Number format in which the networks compute. bfloat16 differs by less than eight bits "
+        "Type in which the networks compute. bfloat16 differs by less than eight bits "
         "show and saves memory, and time where the processor or GPU has instructions for it.",
         topic=_NETWORKS,
         choices=["float32", "bfloat16"],
@@ -129,7 +129,7 @@ class Settings:
     box: str | None = parameter(
         None,
         "Detail that --figure panel or teaser enlarges: row,column,rows,columns in pixels of the "
-        "picture. By default where there is most of it.",
+        "picture. By default the place with most detail.",
         topic=_FIGURES,
         may_change=True,
     )
@@ -154,8 +154,8 @@ class Settings:
     )
     keep_going: bool = parameter(
         False,
-        "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
-        "them at the end and exit with code 1.",
+        "Skip bursts that cannot be restored and files that belong to no burst, list them at the "
+        "end and exit with code 1.",
         topic=_OUTPUT,
         may_change=True,
     )

@@ -105,7 +105,7 @@ def enlarged(picture: np.ndarray, factor: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One picture of a figure: its name, its 8-bit pixels and its line of text, perhaps empty."""
+    """A picture of a figure: its name, its 8-bit pixels and its line of text, perhaps empty."""
 
     name: str
     picture: np.ndarray

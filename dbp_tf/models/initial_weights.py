@@ -1,4 +1,4 @@
-"""Initial weights for narrow networks, which the published ones leave standing at first.
+"""Initial weights for narrow networks, which learn nothing at first from the published ones.
 
 Published: Glorot uniform convolutions and up-convolutions of standard deviation 0.02; that is
 what the networks are built with. At a width of 8 or 12 the signal fades on its way through both,
@@ -10,6 +10,8 @@ noise before the first step, more than an hour's training of width 16 had reache
 """
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,7 +71,12 @@ def _draw(layer, rng):
 _KNOTS = (0.0, 0.02, 0.08, 0.25)
 
 
-def develop_weights(fine, patches, seed=0, pixels=600):
+def develop_weights(
+    fine: keras.Model,
+    patches: Iterable[tuple[np.ndarray, np.ndarray]],
+    seed: int = 0,
+    pixels: int = 600,
+) -> None:
     """Lets a fine network start as one that develops clean frames.
 
     Every pixel of the picture is a weighted sum of the 3 x 3 packed pixels about it: of their
@@ -97,7 +104,9 @@ def develop_weights(fine, patches, seed=0, pixels=600):
         raise InputError(
             f"--initial_weights develop needs --width {max(parts, outputs)} or more, not {width}"
         )
-    square, product, count = 0.0, 0.0, 0
+    square: Any = 0.0
+    product: Any = 0.0
+    count = 0
     rng = np.random.default_rng(seed)
     for clean, truth in patches:
         given, wanted = _neighbourhoods(

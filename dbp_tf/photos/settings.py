@@ -137,8 +137,8 @@ class Settings:
     )
     keep_going: bool = parameter(
         False,
-        "Skip bursts that cannot be restored and files that cannot be told to belong to one, list "
-        "them at the end and exit with code 1.",
+        "Skip bursts that cannot be restored and files that belong to no burst, list them at the "
+        "end and exit with code 1.",
         topic=_PICTURES,
     )
 

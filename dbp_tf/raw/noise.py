@@ -58,7 +58,7 @@ def expose(
     pattern: Sequence[str] | None = None,
     black: ArrayLike | None = None,
 ) -> np.ndarray:
-    """One dark frame.
+    """A dark frame.
 
     Shot noise is Poisson in electrons. Read noise follows the logistic distribution, which is
     ELD's Tukey lambda of shape 0: the A7S II was calibrated to shape -0.008 at ISO 800, 0.149 at

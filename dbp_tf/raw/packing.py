@@ -173,7 +173,7 @@ def normalise(
 def halve(pictures: np.ndarray) -> np.ndarray:
     """The mean of every 2 x 2 pixels, [..., rows, columns, channels] of even size.
 
-    What the published bilinear resize comes to for even sizes; `networks.half_size` without
+    The published bilinear resize does the same for even sizes; `networks.half_size` without
     TensorFlow, equal to rounding.
     """
     total = pictures[..., ::2, ::2, :] + pictures[..., 1::2, ::2, :]

@@ -61,7 +61,7 @@ class RawFrame:
 
     @property
     def levels(self) -> str:
-        """One line for the log: black and white level and their source."""
+        """A line for the log: black and white level and their source."""
         blacks = sorted(set(self.black))
         black = "/".join(f"{value:g}" for value in blacks)
         return f"black {black}, white {self.white:g} ({self.level_source})"

@@ -19,6 +19,7 @@ average (Buchsbaum, A spatial processor model for object colour perception, 1980
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -96,7 +97,7 @@ def trained_for(text: str, camera: Camera) -> Multipliers | None:
         ) from None
 
 
-def checked(multipliers: Sequence[float | str], source) -> Multipliers:
+def checked(multipliers: Sequence[float | str], source: str | os.PathLike) -> Multipliers:
     """Multipliers (R, G, B) with green brought to 1.
 
     Raises:
@@ -149,7 +150,7 @@ def needs_estimate(choice: str | Multipliers, noted: Multipliers | None) -> bool
     return choice == "auto" or (choice == "camera" and noted is None)
 
 
-def estimate(blocks: np.ndarray, layout: Layout, name) -> Multipliers:
+def estimate(blocks: np.ndarray, layout: Layout, name: str | os.PathLike) -> Multipliers:
     """The white balance under which the scene is grey on average.
 
     Saturated blocks, the darkest quarter and the brightest fiftieth are left out.

@@ -2,9 +2,9 @@
 
     python -m dbp_tf.report results/sony
 
-or `test_burst.py --report`, which adds the brightened input to what the restored picture is held
-against. Settings, averages, plots and a table of the bursts are in the page; the pictures lie
-beside it, small copies of them in report_files/, and are loaded as they are looked at.
+or `test_burst.py --report`, which also shows the brightened input beside the restored picture.
+Settings, averages, plots and a table of the bursts are in the page; the pictures lie beside it,
+small copies of them in report_files/, and are loaded as they are looked at.
 """
 
 import html
@@ -351,7 +351,7 @@ def _value(value, form, wide):
 
 
 def _links(looks):
-    """What the slider's window shows below it; a template's pictures are not loaded before."""
+    """The part below the slider's window; a template's pictures are not loaded before."""
     named = {"out file": "restored picture", "gt file": "ground truth"}
     links = ", ".join(
         f'<a href="{_url(looks[what])}">{text}</a>' for what, text in named.items() if what in looks

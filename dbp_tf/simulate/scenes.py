@@ -144,7 +144,7 @@ def write_scene(
 def scene_numbers(first: int, count: int) -> list[int]:
     """`first`, and then the numbers above it that are not misaligned in the dataset.
 
-    Those three are left out of every average, which no simulated scene deserves.
+    The three would be left out of every average.
 
     Returns:
       list of `count` numbers.

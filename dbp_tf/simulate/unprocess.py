@@ -23,8 +23,8 @@ _SRGB_TO_XYZ = np.array(
 _HIGHLIGHT = 0.9
 _SATURATED = 0.95
 
-# What lens and optical low-pass filter make of a point of light, along rows and along columns:
-# a fifth of the contrast is left at the finest detail that the pixels can hold. Without it, the
+# A point of light behind lens and optical low-pass filter, along rows and along columns: a fifth
+# of the contrast is left at the finest detail that the pixels can hold. Without it, the
 # one-pixel detail of a photograph made smaller would come out of any demosaicing as false colour.
 _OPTICS = (0.2, 0.6, 0.2)
 

@@ -1,5 +1,8 @@
 """Networks in training: their optimizer, their step, and a plain copy to save and to show."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -72,7 +75,7 @@ class Learner:
     def _weights(self):
         return [weight.value for model in self._models.values() for weight in model.weights]
 
-    def make_step(self, element_spec):
+    def make_step(self, element_spec: Any) -> Callable[[Any], tf.Tensor]:
         """A function of a batch that updates the weights, see `training_step.make_step`."""
         return training_step.make_step(
             self._strategy,

@@ -1,4 +1,4 @@
-"""One training step: gradients of one batch of bursts on every replica, averaged, then one update.
+"""The training step: gradients of a batch of bursts on every replica, averaged, then an update.
 
 The frames of all bursts of a batch run through the networks together; the fusion makes one picture
 of each burst, and losses are those of the bursts taken one by one, averaged. Axis letters: B
@@ -7,12 +7,15 @@ pixels per packed pixel.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from dbp_tf.models import initial_weights, network_spec, networks
 from dbp_tf.training import losses
+from dbp_tf.training.config import Optimisation
 
 # "loss" is what is minimised; "l1" compares pictures, "feature" is the weighted contextual or
 # perceptual loss, "raw" compares the coarse output with the clean raw. A stage that lacks one
@@ -24,7 +27,7 @@ _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What is minimised.
+    """The losses that are minimised.
 
     Attributes:
       stage: "coarse", "fine" or "burst".
@@ -44,7 +47,7 @@ class Objective:
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate at a step, as `config.Optimisation` says, over `total_steps` steps."""
 
-    def __init__(self, optimisation, total_steps):
+    def __init__(self, optimisation: Optimisation, total_steps: int):
         self.optimisation = optimisation
         self.total_steps = total_steps
 
@@ -59,7 +62,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         rate = o.learning_rate * share + o.final_learning_rate * (1 - share)
         return rate * tf.minimum((step + 1) / o.warmup_steps, 1.0) if o.warmup_steps else rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"optimisation": self.optimisation, "total_steps": self.total_steps}
 
 
@@ -76,17 +79,23 @@ class _Adam(keras.optimizers.Adam):
         return self._model_variables_moving_average if self.use_ema else None
 
 
-def build_models(spec, *, precision="float32", initial="published", seed=0):
+def build_models(
+    spec: network_spec.NetworkSpec,
+    *,
+    precision: str = "float32",
+    initial: str = "published",
+    seed: int = 0,
+) -> dict[str, keras.Model]:
     """Builds networks to train; call it inside the strategy's scope.
 
     Args:
-      spec: `network_spec.NetworkSpec`.
+      spec: of the networks.
       precision: Keras dtype policy of what is not float32 in any case.
       initial: "published"; "he" or "develop" for `initial_weights.he_weights`.
       seed: of the weights.
 
     Returns:
-      dict from "coarse", "fine" to `keras.Model`.
+      {"coarse" | "fine": network} of those that the spec has.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -100,12 +109,17 @@ def build_models(spec, *, precision="float32", initial="published", seed=0):
     return models
 
 
-def build_optimizer(variables, optimisation, total_steps, precision="float32"):
+def build_optimizer(
+    variables: Sequence[keras.Variable],
+    optimisation: Optimisation,
+    total_steps: int,
+    precision: str = "float32",
+) -> keras.optimizers.Optimizer:
     """Adam with the schedule, clipping and, for float16, loss scaling; call it inside the scope.
 
     Args:
-      variables: what it will update.
-      optimisation: `config.Optimisation`.
+      variables: the weights to update.
+      optimisation: learning rate, clipping, averages.
       total_steps: of the whole training, for the schedule.
       precision: see `build_models`.
     """
@@ -123,22 +137,24 @@ def build_optimizer(variables, optimisation, total_steps, precision="float32"):
     return optimizer
 
 
-def averages(optimizer):
+def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable] | None:
     """The moving averages of the weights that an optimizer of `build_optimizer` updates.
 
     Returns:
-      list of `keras.Variable` in the order of the weights; None where none are kept.
+      Those in the order of the weights; None where none are kept.
     """
     return getattr(optimizer, "inner_optimizer", optimizer).averages()
 
 
-def trainable_variables(stage, models):
-    """What a stage trains: the coarse network, both, or the fine one with the coarse frozen."""
+def trainable_variables(stage: str, models: dict[str, keras.Model]) -> list[keras.Variable]:
+    """The weights that a stage trains: the coarse network's, both, or the fine one's alone."""
     trained = {"coarse": ("coarse",), "fine": ("coarse", "fine"), "burst": ("fine",)}[stage]
     return [variable for name in trained for variable in models[name].trainable_variables]
 
 
-def batch_losses(models, batch, objective):
+def batch_losses(
+    models: dict[str, keras.Model], batch: dict[str, tf.Tensor], objective: Objective
+) -> tf.Tensor:
     """The losses of a batch, each the mean of what its bursts have alone.
 
     Args:
@@ -146,7 +162,7 @@ def batch_losses(models, batch, objective):
       batch: dict of tensors as `patches.training_dataset` yields them: "frames"
         [N,P,P,C] ([N,p,p,C] in the coarse stage), "lengths" [B], "low" [N,p,p,C], "truth"
         [B,S*P,S*P,3] (both not in the coarse stage), "clean_low" [B,p,p,C], "step".
-      objective: `Objective`.
+      objective: the losses to add up.
 
     Returns:
       [4] float32, see `LOSSES`.
@@ -177,14 +193,21 @@ def _raw_loss(clean, coarse, lengths):
     return tf.reduce_mean([losses.l1(truth, frames) for truth, frames in bursts])
 
 
-def make_step(strategy, models, optimizer, objective, element_spec, bursts_per_step=1):
+def make_step(
+    strategy: tf.distribute.Strategy,
+    models: dict[str, keras.Model],
+    optimizer: keras.optimizers.Optimizer,
+    objective: Objective,
+    element_spec: Any,
+    bursts_per_step: int = 1,
+) -> Callable[[Any], tf.Tensor]:
     """Compiles the training step.
 
     Args:
-      strategy: `tf.distribute.Strategy` in whose scope models and optimizer were built.
+      strategy: in whose scope models and optimizer were built.
       models: see `build_models`.
       optimizer: see `build_optimizer`.
-      objective: `Objective`.
+      objective: see `batch_losses`.
       element_spec: of the distributed dataset; sizes that are None there vary without a new
         trace.
       bursts_per_step: B.
