@@ -8,7 +8,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.reference import REFERENCE_FRAMES
 from dbp_tf.raw import cameras
-from dbp_tf.restore import modes
+from dbp_tf.restore.settings import NETWORK, Restoration
 
 FIGURES = {
     "panel": "traditional, coarse, fine, burst and truth, with a detail of each",
@@ -20,7 +20,7 @@ FIGURES = {
 FRAMES = 8
 COUNTS = (1, 2, 4, 8)
 
-_INPUT, _NETWORKS, _OUTPUT, _FIGURES = "Dataset", "Network", "Results", "Figures"
+_INPUT, _OUTPUT, _FIGURES = "Dataset", "Results", "Figures"
 
 
 def _listed(described: dict[str, str]) -> str:
@@ -28,7 +28,7 @@ def _listed(described: dict[str, str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Restoration):
     """All that test_burst.py can be told. Raises InputError if values do not go together."""
 
     camera: str = parameter(
@@ -70,40 +70,14 @@ class Settings:
     limit: int | None = parameter(
         None, "Only the first so many bursts.", topic=_INPUT, low=1, may_change=True
     )
-    checkpoint: pathlib.Path | None = parameter(
-        None,
-        "Folder (or prefix) of the weights, released or this project's own. By default "
-        "checkpoints/<camera>_small, the small ones that come with the project.",
-        topic=_NETWORKS,
-    )
-    mode: str = parameter(
-        "burst",
-        _listed({name: mode.help for name, mode in modes.MODES.items()}),
-        topic=_NETWORKS,
-        choices=list(modes.MODES),
-    )
     reference_frame: str | None = parameter(
         None,
         "Frame whose finest detail the revised version of the network keeps. By default that of "
         "the weights, or as the published evaluation of the camera: "
         + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
         + ".",
-        topic=_NETWORKS,
+        topic=NETWORK,
         choices=list(REFERENCE_FRAMES),
-    )
-    precision: str = parameter(
-        "float32",
-        "Type in which the networks compute. bfloat16 differs by less than eight bits "
-        "show and saves memory, and time where the processor or GPU has instructions for it.",
-        topic=_NETWORKS,
-        choices=["float32", "bfloat16"],
-    )
-    stripes: bool = parameter(
-        True,
-        "Compute the two large levels of the networks in stripes: much less memory for the same "
-        "picture. Without effect on the SID baseline.",
-        topic=_NETWORKS,
-        may_change=True,
     )
     result_dir: pathlib.Path | None = parameter(
         None,

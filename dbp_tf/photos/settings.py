@@ -13,9 +13,8 @@ from dbp_tf.raw import cameras, overrides, packing
 from dbp_tf.raw.overrides import Overrides
 from dbp_tf.raw.white_balance import DEFAULT, Multipliers
 from dbp_tf.raw.white_balance import parse as parse_white_balance
-from dbp_tf.restore import modes
+from dbp_tf.restore.settings import Restoration
 
-_NETWORK = "Network"
 _FRAMES = "Frames"
 _COLOUR = "Brightness and colour"
 _FACTS = "Facts instead of the file's"
@@ -24,45 +23,13 @@ _PICTURES = "Pictures"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Restoration):
     """See the help of each field. The fields hold what the user wrote, the properties its meaning.
 
     Raises:
       InputError: a field makes no sense, or two do not go together.
     """
 
-    camera: str = parameter(
-        "sony",
-        "Camera the weights were trained on: its mosaic, Bayer or X-Trans, is that of the raw "
-        "files. " + ", ".join(f"{c.name}: {c.mosaic}" for c in cameras.CAMERAS.values()) + ".",
-        topic=_NETWORK,
-        choices=tuple(cameras.CAMERAS),
-    )
-    checkpoint: pathlib.Path | None = parameter(
-        None,
-        "Folder (or prefix) of the weights, released or this project's own. By default "
-        "checkpoints/<camera>_small, the small ones that come with the project.",
-        topic=_NETWORK,
-    )
-    mode: str = parameter(
-        "burst",
-        "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
-        topic=_NETWORK,
-        choices=tuple(modes.MODES),
-    )
-    precision: str = parameter(
-        "float32",
-        "Type in which the networks compute. bfloat16 differs by less than eight bits show and "
-        "saves memory, and time where the processor or GPU has instructions for it.",
-        topic=_NETWORK,
-        choices=("float32", "bfloat16"),
-    )
-    stripes: bool = parameter(
-        True,
-        "Compute the two large levels of the networks in stripes: much less memory for the same "
-        "picture. Without effect on the SID baseline.",
-        topic=_NETWORK,
-    )
     n_burst: int = parameter(
         8, "Frames of a burst to use at the most, the first ones.", topic=_FRAMES, low=1
     )

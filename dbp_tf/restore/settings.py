@@ -1,0 +1,49 @@
+"""The parameters that test_burst.py and `python -m dbp_tf.photos` share."""
+
+import dataclasses
+import pathlib
+
+from dbp_tf.config import parameter
+from dbp_tf.raw import cameras
+from dbp_tf.restore import modes
+
+NETWORK = "Network"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restoration:
+    """The networks and how they compute. See the help of each field."""
+
+    camera: str = parameter(
+        "sony",
+        "Camera the weights were trained on: its mosaic, Bayer or X-Trans, is that of the raw "
+        "files. " + ", ".join(f"{c.name}: {c.mosaic}" for c in cameras.CAMERAS.values()) + ".",
+        topic=NETWORK,
+        choices=tuple(cameras.CAMERAS),
+    )
+    checkpoint: pathlib.Path | None = parameter(
+        None,
+        "Folder (or prefix) of the weights, released or this project's own. By default "
+        "checkpoints/<camera>_small, the small ones that come with the project.",
+        topic=NETWORK,
+    )
+    mode: str = parameter(
+        "burst",
+        "; ".join(f"{name}: {mode.help}" for name, mode in modes.MODES.items()) + ".",
+        topic=NETWORK,
+        choices=tuple(modes.MODES),
+    )
+    precision: str = parameter(
+        "float32",
+        "Type in which the networks compute. bfloat16 differs by less than eight bits show and "
+        "saves memory, and time where the processor or GPU has instructions for it.",
+        topic=NETWORK,
+        choices=("float32", "bfloat16"),
+    )
+    stripes: bool = parameter(
+        True,
+        "Compute the two large levels of the networks in stripes: much less memory for the same "
+        "picture. Without effect on the SID baseline.",
+        topic=NETWORK,
+        may_change=True,
+    )
