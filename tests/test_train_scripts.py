@@ -572,7 +572,7 @@ def test_released_weights_to_start_from_and_stopping_in_time(chain, data, capsys
 
 def test_other_flags_in_the_same_folder_are_refused(chain, capsys):
     text = COARSE.replace("--deterministic", "--bursts_per_step=2")
-    assert run(train_coarse, chain, "coarse", text + "--patch=18") == 2
+    assert run(train_coarse, chain, "coarse", text.replace("--patch=16", "--patch=18")) == 2
     assert "was trained with --patch 16, not 18: give the same flags" in capsys.readouterr().err
     assert run(train_coarse, chain, "coarse", text + "--seed=1") == 2
     assert "was trained with --seed 0, not 1" in capsys.readouterr().err
