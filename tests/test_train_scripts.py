@@ -15,6 +15,7 @@ import sys
 import time
 
 import imageio.v3 as iio
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -576,6 +577,21 @@ def test_other_flags_in_the_same_folder_are_refused(chain, capsys):
     assert "was trained with --patch 16, not 18: give the same flags" in capsys.readouterr().err
     assert run(train_coarse, chain, "coarse", text + "--seed=1") == 2
     assert "was trained with --seed 0, not 1" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_same_vgg_only(chain, monkeypatch, capsys):
+    features = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    loss_of = program.with_objective
+
+    def with_features(*args):
+        settings, objective = loss_of(*args)
+        return settings, dataclasses.replace(objective, features=features)
+
+    monkeypatch.setattr(program, "with_objective", with_features)
+    text = COARSE.replace("--deterministic", "--bursts_per_step=2")
+    assert run(train_coarse, chain, "coarse", text) == 2
+    said = "was trained with VGG-19 weights none, not those with checksum "
+    assert said in capsys.readouterr().err
 
 
 def test_the_folder_of_another_stage_is_refused(chain, data, capsys):

@@ -246,7 +246,8 @@ def train(
         run = {
             "number_of_devices": strategy.num_replicas_in_sync,
             "training_bursts": _digest_of_names(dataset.bursts),
-            "weights_it_started_from": _digest(start),
+            "weights_it_started_from": _digest(start.models.values() if start else ()),
+            "VGG-19_weights": _digest([objective.features] if objective.features else ()),
         }
         before = run_folder.Settings(folder)
         about = config.parameters(type(settings))
@@ -374,11 +375,9 @@ def _digest_of_names(bursts):
     return f"{len(bursts)} with checksum {zlib.crc32(names.encode()):08x}"
 
 
-def _digest(start):
-    if start is None:
-        return "none"
-    checksum = 0
-    for model in start.models.values():
-        for weight in model.get_weights():
-            checksum = zlib.crc32(weight.tobytes(), checksum)
-    return f"those with checksum {checksum:08x}"
+def _digest(networks):
+    """What tells the weights of some networks from others."""
+    checksum, weights = 0, [weight for one in networks for weight in one.get_weights()]
+    for weight in weights:
+        checksum = zlib.crc32(weight.tobytes(), checksum)
+    return f"those with checksum {checksum:08x}" if weights else "none"
