@@ -163,13 +163,17 @@ def test_a_frame_is_let_go_before_the_networks_are_done_with_it(models, monkeypa
 
 def test_the_dataset_s_frames_are_let_go(monkeypatch):
     class Raw:
-        mosaic, offset = np.zeros((8, 8)), (0, 0)
+        offset, black = (0, 0), (0.0,)
+
+        def __init__(self, path):
+            self.path = path
+            self.mosaic = np.full((8, 8), ord(path), np.uint16)
 
         def packed(self, ratio):
             return np.full((4, 4, 4), ratio, np.float32)
 
-    monkeypatch.setattr(dark_frames.reading, "read_raw", lambda path, camera: Raw())
-    burst = types.SimpleNamespace(frames=["a", "b", "c"], ratio=100)
+    monkeypatch.setattr(dark_frames.reading, "read_raw", lambda path, camera: Raw(path))
+    burst = types.SimpleNamespace(frames=["a", "b", "c"], ratio=100, truth=None)
     with concurrent.futures.ThreadPoolExecutor(1) as background:
         frames = iter(dark_frames.DarkFrames(burst, None, background))
         for _ in range(3):

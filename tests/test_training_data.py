@@ -451,7 +451,7 @@ def test_only_the_crop_is_read(tmp_path, stage):
         "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3)), cameras.SONY
     )
     recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
-    patches._table(512.0, 16383.0, 100.0, True)
+    patches._table(512.0, 16383.0, 100.0, True, False)
     drawn = next(
         draw
         for draw in (patches.draw([[sources]], recipe, 0, n) for n in range(99))
