@@ -70,6 +70,22 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
     assert eight > one
 
 
+def test_the_weights_for_detail_are_sharper_at_ratio_100(tmp_path):
+    for _ in simulate.simulate_tree([simulate.SAMPLE], tmp_path, cameras.SONY):
+        pass
+    (burst,) = sid.find_bursts(tmp_path / "short", tmp_path / "long", cameras.SONY, "test", 8)
+    truth = reading.read_truth(burst.truth)
+    figures = []
+    for name in ("sony_small", "sony_detail"):
+        model = pretrained.load_pretrained(CHECKPOINTS / name)
+        frames = [
+            reading.read_raw(path, cameras.SONY).packed(burst.ratio, model.white_balance)
+            for path in burst.frames
+        ]
+        figures.append(protocol.score(model.enhance(frames), truth)["psnr"])
+    assert figures == pytest.approx([27.59, 29.39], abs=0.1)
+
+
 def test_bfloat16_shows_no_difference(model, sample):
     frames, _ = sample
     full, half = (

@@ -87,7 +87,8 @@ def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 3
       model: `Enhancer`.
       folder: made if missing. Each file is replaced whole or not at all.
       bits: 32: exact. 16: float16, about three digits. 8: whole numbers with a scale for each
-        output channel, biases and norms exact.
+        output channel, biases and norms exact; compare pictures first, as a channel that mixes
+        large and small values loses the small ones.
 
     Raises:
       InputError: other bits.
