@@ -77,7 +77,8 @@ class DarkFrames:
                 f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
                 f"{_size(first)}: a burst's frames are of one size"
             )
-        for one in (first, frame):
+        # The first frame is noted down once, before those that are held against it.
+        for one in (frame,) if self._seen else (first, frame):
             rows = sid.sampled(one.mosaic)
             found = sid.check_frame(self._burst, one.path, rows, self._seen, min(first.black))
             self.notes |= dict.fromkeys(found)

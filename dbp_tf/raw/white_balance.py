@@ -60,15 +60,7 @@ def parse(text: str) -> str | Multipliers:
     Raises:
       InputError: it is none of these.
     """
-    if text in CHOICES:
-        return text
-    try:
-        return checked(text.split(","), "")
-    except InputError:
-        raise InputError(
-            f"--white_balance={text}: give none, camera, auto, or three multipliers R,G,B such as "
-            f"2.1,1,1.6"
-        ) from None
+    return text if text in CHOICES else _given(text, "none, camera, auto")
 
 
 def trained_for(text: str, camera: Camera) -> Multipliers | None:
@@ -86,14 +78,16 @@ def trained_for(text: str, camera: Camera) -> Multipliers | None:
       InputError: it is none of these.
     """
     named = {"none": None, "camera": camera.white_balance}
-    if text in named:
-        return named[text]
+    return named[text] if text in named else _given(text, "none, camera")
+
+
+def _given(text, words):
+    """Multipliers given as "R,G,B"; `words` are the flag's other values, for the error."""
     try:
         return checked(text.split(","), "")
     except InputError:
         raise InputError(
-            f"--white_balance={text}: give none, camera, or three multipliers R,G,B such as "
-            f"2.1,1,1.6"
+            f"--white_balance={text}: give {words}, or three multipliers R,G,B such as 2.1,1,1.6"
         ) from None
 
 
