@@ -286,7 +286,11 @@ def test_the_other_camera_and_levels_without_room_are_refused(tmp_path):
     simulate.write_dng(tmp_path / "a.dng", random_mosaic(SIZES["bayer"]), SONY)
     with pytest.raises(InputError, match="bayer mosaic, but --camera fuji has a xtrans one"):
         reading.read_raw(tmp_path / "a.dng", FUJI)
-    dark = dataclasses.replace(SONY, black=1000, white=1000)
-    simulate.write_dng(tmp_path / "b.dng", random_mosaic(SIZES["bayer"]), dark)
+    simulate.write_dng(
+        tmp_path / "b.dng",
+        random_mosaic(SIZES["bayer"]),
+        dataclasses.replace(SONY, white=1000),
+        black=[[1000]],
+    )
     with pytest.raises(InputError, match="b.dng says black level 1000 and white level 1000"):
         reading.read_raw(tmp_path / "b.dng")

@@ -26,6 +26,7 @@ def write_dng(
     pattern: Sequence[str] | None = None,
     black: ArrayLike | None = None,
     orientation: int = 1,
+    iso: float | None = None,
 ) -> None:
     """Writes a mosaic as an uncompressed DNG file.
 
@@ -37,9 +38,9 @@ def write_dng(
       captured: `datetime.datetime` of the shot, kept to milliseconds; None leaves it out.
       pattern: strings of R, G, B, one for each row of the filters' period (2x2 or 6x6); the
         camera's by default.
-      black: black level of each filter site [period, period], in whole DN; the camera's by
-        default.
+      black: black level of each filter site [period, period], in DN; the camera's by default.
       orientation: 1 to 8 as in TIFF and EXIF.
+      iso: the ISO setting; None leaves it out.
 
     Raises:
       InputError: tifffile is not installed, or the file cannot be written.
@@ -71,14 +72,16 @@ def write_dng(
         ("CFAPlaneColor", "B", 3, (0, 1, 2), True),
         ("CFALayout", "H", 1, 1, True),
         ("BlackLevelRepeatDim", "H", 2, levels.shape, True),
-        ("BlackLevel", "H", levels.size, tuple(levels.ravel().tolist()), True),
-        ("WhiteLevel", "I", 1, camera.white, True),
+        ("BlackLevel", *_black_level(levels), True),
+        ("WhiteLevel", "I", 1, round(camera.white), True),
         ("ColorMatrix1", "2i", 9, [n for value in matrix for n in (value, 10000)], True),
         ("AsShotNeutral", "2I", 3, [n for value in neutral for n in (value, 1000000)], True),
         ("CalibrationIlluminant1", "H", 1, 21, True),  # D65
     ]
+    # TIFF/EP puts these beside the image's own tags; tifffile writes no EXIF directory.
+    if iso is not None:
+        tags.append(("ISOSpeedRatings", "H", 1, min(round(iso), 65535), True))
     if captured is not None:
-        # TIFF/EP puts these beside the image's own tags; tifffile writes no EXIF directory.
         tags += [
             ("DateTimeOriginal", "s", 0, captured.strftime("%Y:%m:%d %H:%M:%S"), True),
             ("SubsecTimeOriginal", "s", 0, f"{captured.microsecond // 1000:03d}", True),
@@ -98,3 +101,10 @@ def write_dng(
         files.write_whole(path, file.getvalue())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def _black_level(levels):
+    """(type, count, value) of the tag: whole numbers, or fractions with a denominator of 1000."""
+    if np.array_equal(levels, np.rint(levels)):
+        return "H", levels.size, tuple(levels.astype(int).ravel().tolist())
+    return "2I", levels.size, [n for level in levels.ravel() for n in (round(1000 * level), 1000)]
