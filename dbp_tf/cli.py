@@ -24,6 +24,9 @@ EXIT_INTERRUPTED = 130
 # How a flag holds its topic and whether it must be given.
 _TOPIC, _REQUIRED = "topic: ", "is_required"
 
+# How a flag holds that words which follow it are its own.
+_TAKES_WORDS = "takes_words"
+
 _HELP_OF_ALL = {
     "--help": "Print this text.",
     "--traceback": "When something fails, print where in the program, for a bug report.",
@@ -94,7 +97,7 @@ def run(
 
 def _parse(values, argv):
     """Parses the command line into the flags; returns the words that are none."""
-    _, *rest = values(argv)
+    _, *rest = values(_with_own_words(values, argv))
     all_flags = [flag for some in values.flags_by_module_dict().values() for flag in some]
     for flag in all_flags:
         if flag.present > 1 and not isinstance(flag, flags.MultiFlag):
@@ -108,6 +111,32 @@ def _parse(values, argv):
         names = " and ".join(f"{name} ({text})" for name, text in about.items())
         raise InputError(f"{names} are missing: give them; --help tells more")
     return rest
+
+
+def _with_own_words(values, argv):
+    """The command line in which each word of a flag of `DEFINE_words` has the flag before it."""
+    given, owner = [], None
+    for argument in argv:
+        if argument.startswith("-"):
+            _check_has_words(owner, given)
+            name, equals, _ = argument.lstrip("-").partition("=")
+            takes_words = name in values and getattr(values[name], _TAKES_WORDS, False)
+            owner = f"--{name}" if takes_words else None
+            if owner and not equals:
+                given.append(owner)
+                continue
+        elif owner:
+            if given[-1] == owner:
+                given.pop()
+            argument = f"{owner}={argument}"
+        given.append(argument)
+    _check_has_words(owner, given)
+    return given
+
+
+def _check_has_words(owner, given):
+    if owner and given[-1] == owner:
+        raise InputError(f"{owner}: no word follows it: give one or more, or leave the flag out")
 
 
 def _is_required(flag):
@@ -148,7 +177,7 @@ def define(
 
     Args:
       values: the command's flags.
-      kind: one of absl's DEFINE functions, or `DEFINE_path`.
+      kind: one of absl's DEFINE functions, `DEFINE_path` or `DEFINE_words`.
       name: of the flag.
       default: its value if it is not given.
       text: help, a sentence or more.
@@ -209,6 +238,21 @@ def DEFINE_path(name, default, help, flag_values, *, must_be=None, **options):  
     flags.DEFINE(_PathParser(must_be), name, default, help, flag_values, **options)
 
 
+def DEFINE_words(name, default, help, flag_values, **options):  # noqa: N802
+    """Defines a flag that all words up to the next flag belong to, as a list of str.
+
+    So the shell may expand a pattern: `--files a/*.dng --out x`. The flag may be repeated.
+
+    Args:
+      name, default, help, flag_values, **options: as of `flags.DEFINE`.
+    """
+    flags.DEFINE_multi_string(name, default, help, flag_values=flag_values, **options)
+    flag = flag_values[name]
+    setattr(flag, _TAKES_WORDS, True)
+    # absl adds that the flag can be repeated.
+    flag.help = help
+
+
 def help_text(flag_values: flags.FlagValues) -> str:
     """The flags with their help, by topic; absl's own, such as --flagfile, are left out."""
     topics: dict[str, list[str]] = {}
@@ -222,7 +266,9 @@ def help_text(flag_values: flags.FlagValues) -> str:
 
 def _help_of(flag):
     notes = []
-    if flag.parser.syntactic_help and not flag.boolean:
+    if getattr(flag, _TAKES_WORDS, False):
+        notes.append("one word or several")
+    elif flag.parser.syntactic_help and not flag.boolean:
         notes.append(flag.parser.syntactic_help)
     if _is_required(flag):
         notes.append("required")

@@ -34,7 +34,8 @@ def parameter(
     may_change: bool = False,
     flag: bool = True,
 ) -> Any:
-    """A field of a program's dataclass. Its type is bool, int, float, str, Path or list[str].
+    """A field of a program's dataclass. Its type is bool, int, float, str, Path or list[str], or
+    tuple[str, ...] for the words that follow the flag, such as files.
 
     A subclass gives another default with a plain `name: type = value`; all else is inherited. Where
     defaults differ between cameras, the dataclass has `CAMERA_DEFAULTS`, a dict from the value of
@@ -120,8 +121,12 @@ def _define_flag(values, cls, name, about):
         define, limits = cli.DEFINE_path, {"must_be": about["exists"]}
         default = None if default is None else str(default)
     else:
-        define = {bool: flags.DEFINE_bool, list[str]: flags.DEFINE_list, str: flags.DEFINE_string}
-        define = define[kind]
+        define = {
+            bool: flags.DEFINE_bool,
+            list[str]: flags.DEFINE_list,
+            str: flags.DEFINE_string,
+            tuple[str, ...]: cli.DEFINE_words,
+        }[kind]
     cli.define(
         values,
         define,
@@ -157,6 +162,8 @@ def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
             given[name] = others.get(values["camera"].value, flag.value)
         if about["type"] is pathlib.Path and flag.value is not None:
             given[name] = pathlib.Path(flag.value)
+        elif about["type"] == tuple[str, ...]:
+            given[name] = tuple(flag.value or ())
     return cls(**given)
 
 

@@ -146,6 +146,40 @@ def test_a_flag_that_takes_several_may_be_repeated(values):
 
 
 @pytest.mark.parametrize(
+    ("given", "dark", "flat"),
+    [
+        ("--dark a b --flat c d --out x", ["a", "b"], ["c", "d"]),
+        ("--out x --dark=a b --dark c", ["a", "b", "c"], None),
+        ("--dark a,b.dng --number=1 --out=x", ["a,b.dng"], None),
+        ("-dark ~/a* --flat=b --out x", ["~/a*"], ["b"]),
+    ],
+)
+def test_words_belong_to_the_flag_before_them(values, given, dark, flat):
+    for name in ("dark", "flat"):
+        cli.define(values, cli.DEFINE_words, name, None, "Files.")
+    cli.define(values, cli.DEFINE_path, "out", None, "A path.")
+    assert cli.run(lambda: None, values, ["script", *given.split()]) == 0
+    assert (values.dark, values.flat, values.out) == (dark, flat, "x")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--dark --flat a", "--dark: no word follows it"),
+        ("--dark a --flat", "--flat: no word follows it"),
+        ("a --dark b", "'a' is not a flag"),
+        ("--dark b --number=1 a", "'a' is not a flag"),
+        ("--flat a", "--dark is missing (Files): give it"),
+    ],
+)
+def test_words_without_a_flag_and_flags_without_words_are_refused(values, capsys, given, said):
+    cli.define(values, cli.DEFINE_words, "dark", None, "Files.", required=True)
+    cli.define(values, cli.DEFINE_words, "flat", None, "Files.")
+    assert cli.run(lambda: pytest.fail("main ran"), values, ["script", *given.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
     ("given", "got"),
     [("~", ""), ("~/a [1]*", "a [1]*"), ("/a/~", None), ("a~b", None), ("\udcff\n", None)],
 )

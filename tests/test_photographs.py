@@ -287,6 +287,9 @@ def test_a_pattern_that_the_shell_left_is_expanded(tmp_path):
         shoot(tmp_path / name)
     assert used_and_said(tmp_path / "?.dng")[0] == [["a.dng", "b.dng"]]
     assert used_and_said(tmp_path / "[c].dng")[0] == [["[c].dng"]]
+    # A folder whose name would be a pattern of its own.
+    shoot(tmp_path / "night [1]" / "d.dng")
+    assert used_and_said(tmp_path / "night [1]" / "*.dng")[0] == [["d.dng"]]
     with pytest.raises(InputError, match=r"there is no file or folder .*\*.nef"):
         find(tmp_path / "*.nef")
 

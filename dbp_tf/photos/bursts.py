@@ -6,7 +6,6 @@ between their capture times. Everything that is named is used, once, or said to 
 
 import dataclasses
 import datetime
-import glob
 import itertools
 import math
 import os
@@ -14,9 +13,9 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from dbp_tf import errors, files
+from dbp_tf import errors
 from dbp_tf.errors import InputError
-from dbp_tf.raw import exif, reading
+from dbp_tf.raw import exif, named_files
 
 _FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .avif".split())
 
@@ -76,7 +75,7 @@ def find_bursts(
     """
     bursts: list[Burst] = []
     notes: list[str] = []
-    paths = list(itertools.chain.from_iterable(map(_expanded, names)))
+    paths = list(itertools.chain.from_iterable(map(named_files.expanded, names)))
     groups = _groups(paths, notes, problems)
     for folder, paths in groups:
         frames = [Frame(path, exif.read_shot(path)) for path in paths]
@@ -99,15 +98,6 @@ def find_bursts(
     return bursts, notes
 
 
-def _expanded(name):
-    """The paths that one word of the command line means; some shells leave `*` to the program."""
-    if not os.fspath(name):
-        raise InputError("one of the files is named by nothing, '': leave it out")
-    path = files.expand(name)
-    found = [] if os.path.lexists(path) else sorted(glob.glob(os.fspath(path)))
-    return [pathlib.Path(one) for one in found] or [path]
-
-
 def _groups(paths, notes, problems):
     """[(name of the folder or None for files that were named, raw files)], without empty ones."""
     if not paths:
@@ -117,34 +107,21 @@ def _groups(paths, notes, problems):
         )
     named = [path for path in paths if not path.is_dir()]
     for path in named:
-        if _is_broken_link(path):
-            raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there")
-        if not path.is_file():
-            raise InputError(f"there is no file or folder {path}")
+        named_files.check_there(path)
     # If none of them is raw, reading says of each what it is instead.
-    raw = _raw_of(named)
-    notes += _not_used(named, raw, "of the files named") if raw else []
+    raw = named_files.raw_of(named)
+    notes += named_files.not_used(named, raw, "of the files named") if raw else []
     groups = [(None, raw or named)] if named else []
     for path in paths:
         if path.is_dir():
             groups += _folders(path, notes, problems)
     seen = {}
     for path in itertools.chain.from_iterable(paths for _, paths in groups):
-        other = seen.setdefault(_identity(path), path)
+        other = seen.setdefault(named_files.identity(path), path)
         if other is not path:
             also = "" if other == path else f", also as {other}"
             raise InputError(f"{path} is named twice{also}: name each file once")
     return groups
-
-
-def _is_broken_link(path):
-    return path.is_symlink() and not path.exists()
-
-
-def _identity(path):
-    """The same for all names of one file, links included."""
-    status = path.stat()
-    return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
 
 
 def _folders(folder, notes, problems):
@@ -153,10 +130,10 @@ def _folders(folder, notes, problems):
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     # The name of "." is that of the folder it stands for.
-    groups = [(folder.resolve().name or "burst", _raw_files(folder, notes))]
+    groups = [(folder.resolve().name or "burst", named_files.raw_files_in(folder, notes))]
     for one in inside:
         try:
-            groups.append((one.name, _raw_files(one, notes)))
+            groups.append((one.name, named_files.raw_files_in(one, notes)))
         except OSError as error:
             if problems is None:
                 raise
@@ -181,62 +158,9 @@ def _with_raw_files_below(folder):
     found = []
     for path, folders, names in itertools.islice(os.walk(folder), _MOST_FOLDERS):
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        if any(_is_raw_name(name) and name[0] != "." for name in names):
+        if any(named_files.is_raw_name(name) and name[0] != "." for name in names):
             found.append(pathlib.Path(path))
     return [path for path in found if path != folder]
-
-
-def _raw_files(folder, notes):
-    """The raw files of a folder; the rest is remarked on."""
-    # Files that start with a dot are other programs' notes, such as macOS's "._IMG_1.DNG".
-    visible = sorted(path for path in folder.iterdir() if path.name[0] != ".")
-    notes += [
-        f"{path} is not used: it is a link to {os.readlink(path)}, which is not there"
-        for path in visible
-        if _is_broken_link(path)
-    ]
-    # Links come last, so that they are what is said to be there twice.
-    there = sorted((path for path in visible if path.is_file()), key=pathlib.Path.is_symlink)
-    first_of = {}
-    for path in there:
-        other = first_of.setdefault(_identity(path), path)
-        if other is not path:
-            notes.append(f"{path} is not used: it is the same file as {other.name}")
-    raw = _raw_of(first_of.values())
-    notes += _not_used(first_of.values(), raw, f"in {folder}")
-    return raw
-
-
-def _raw_of(paths):
-    """The files that are raw by their names or, if none is, by their contents.
-
-    The raw files of a Raspberry Pi are called .jpg.
-    """
-    raw = [path for path in paths if _is_raw_name(path.name)]
-    return raw or [path for path in paths if _holds_raw(path)]
-
-
-def _not_used(paths, raw, where):
-    """[sentence about files that are not raw], or []."""
-    other = [path.name for path in paths if path not in raw]
-    return [f"{len(other)} {where} not used, not raw: {_some(other)}"] if other else []
-
-
-def _some(names):
-    """A few names as text."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _is_raw_name(name):
-    return os.path.splitext(name)[1].lower() in reading.RAW_SUFFIXES
-
-
-def _holds_raw(path):
-    try:
-        with reading.open_raw(path, unpack=False):
-            return True
-    except InputError:
-        return False
 
 
 def _one_of_each_shot(frames, notes):
@@ -258,7 +182,7 @@ def _one_of_each_shot(frames, notes):
     if same:
         notes.append(
             f"{len(same)} of {len(frames)} files not used, the same shots in another format: "
-            f"{_some(same)}"
+            f"{named_files.some(same)}"
         )
     return kept
 
