@@ -6,18 +6,21 @@ the ground truth is, so that nothing but the samples differs.
 Axis letters: H W packed rows and columns, C packed channels.
 """
 
-import numpy as np
-import rawpy
+from typing import TYPE_CHECKING
 
-from dbp_tf.errors import InputError
+import numpy as np
+
 from dbp_tf.raw import packing, reading, white_balance
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
 
 def develop_packed(frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
     """Develops packed samples as the raw file they belong to.
 
     Args:
-      frame: the file, its levels and where its mosaic starts.
+      frame: of the file.
       packed: [H, W, C] float, linear, 0 at the black and 1 at the white level; values outside
         are clipped. The brightened frame itself gives the traditional picture.
 
@@ -37,16 +40,12 @@ def develop_packed(frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
             for axis in (0, 1)
         ]
         visible[:] = mosaic[np.ix_(*places)]
-        try:
-            picture = reading.develop(raw)
-        except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-            raise InputError(f"{frame.path} cannot be developed ({error})") from None
-    picture = picture[frame.offset[0] :, frame.offset[1] :]
+        picture = reading.develop(raw)[frame.offset[0] :, frame.offset[1] :]
     return reading.as_float(picture)
 
 
 def _continued(length, start, inside, layout):
-    """For each visible row (or column), the row of the mosaic that is to stand there.
+    """For each visible row (or column), the index of the row of the mosaic that stands there.
 
     Rows that the mosaic lacks, for it has whole periods only, get those of its first or last
     period: left dark, they would darken their neighbours in the demosaicing.
@@ -59,11 +58,11 @@ def _continued(length, start, inside, layout):
     return places
 
 
-def coarse(model, frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
+def coarse(model: "Enhancer", frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
     """The coarse network's output as a picture: enlarged, unpacked, developed.
 
     Args:
-      model: `Enhancer` with a coarse network.
+      model: it has a coarse network.
       frame: see `develop_packed`.
       packed: [H, W, C] float32 in 0..1, the brightened frame as the model wants it.
 

@@ -34,15 +34,6 @@ _MATRICES, _CALIBRATIONS, _ILLUMINANTS = (50721, 50722), (50723, 50724), (50778,
 _ANALOG_BALANCE, _WHITE_XY = 50727, 50729
 _BASELINE_EXPOSURE, _LINEAR_LIMIT = 50730, 50734
 
-_WANTED = frozenset(
-    {_SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT}
-    | {_CFA_PATTERN, _PLANE_COLOURS, _CFA_LAYOUT}
-    | {_BLACK_REPEAT, _BLACK, _DELTA_COLUMNS, _DELTA_ROWS, _WHITE, _ACTIVE_AREA}
-    | {_SUB_TILE, _ROW_INTERLEAVE, _COLUMN_INTERLEAVE, _NOISE_REDUCTION, *_OPCODES}
-    | {*_STRIPS, *_TILES}
-    | {_VERSION, _BACKWARD_VERSION, *_MATRICES, *_CALIBRATIONS, *_ILLUMINANTS}
-    | {_ANALOG_BALANCE, _WHITE_XY, _BASELINE_EXPOSURE, _LINEAR_LIMIT}
-)
 _LONG = frozenset({_DELTA_COLUMNS, _DELTA_ROWS, *_OPCODES, *_STRIPS, *_TILES})
 
 _COLOUR_FILTERS, _LINEAR = 32803, 34892
@@ -51,9 +42,9 @@ _LATEST = (1, 7, 1, 0)
 
 # Compressions that LibRaw does not read, and programs that do.
 _COMPRESSIONS = {
-    9: "VC-5, GoPro's GPR: convert it to DNG with GoPro's gpr_tools",
-    52546: "JPEG XL: set the camera to lossless compression, or convert the file to DNG 1.6 or "
-    "older with Adobe DNG Converter",
+    9: "VC-5, GoPro's GPR, which LibRaw does not read: convert it to DNG with GoPro's gpr_tools",
+    52546: "JPEG XL, which LibRaw does not read: set the camera to lossless compression, or "
+    "convert the file to DNG 1.6 or older with Adobe DNG Converter",
 }
 
 # Kelvin of EXIF's light sources.
@@ -63,16 +54,27 @@ _KELVIN = {
 }  # fmt: skip
 
 # Opcodes by number: name, and the effect of leaving it out.
+_BENT = "lines may bend: straighten them in the picture"
+_DOTS = "bright or dark dots may stay: retouch them in the picture"
+_TONES = "tones or corners may differ from the maker's: compare with the maker's picture"
 _OPCODE_NAMES = {
-    1: ("WarpRectilinear", "lines may bend: straighten them in the picture"),
+    1: ("WarpRectilinear", _BENT),
     2: ("WarpFisheye", "lines bend: straighten them in the picture"),
     3: ("FixVignetteRadial", "corners stay darker: brighten them in the picture"),
-    4: ("FixBadPixelsConstant", "bright or dark dots may stay: retouch them in the picture"),
-    5: ("FixBadPixelsList", "bright or dark dots may stay: retouch them in the picture"),
+    4: ("FixBadPixelsConstant", _DOTS),
+    5: ("FixBadPixelsList", _DOTS),
     6: ("TrimBounds", "the margin stays: crop the picture"),
-    14: ("WarpRectilinear2", "lines may bend: straighten them in the picture"),
+    7: ("MapTable", _TONES),
+    8: ("MapPolynomial", _TONES),
+    9: ("GainMap", _TONES),
+    10: ("DeltaPerRow", _TONES),
+    11: ("DeltaPerColumn", _TONES),
+    12: ("ScalePerRow", _TONES),
+    13: ("ScalePerColumn", _TONES),
+    14: ("WarpRectilinear2", _BENT),
 }
-_OTHER_OPCODE = "tones or corners may differ from the maker's: compare with the maker's picture"
+# Of these, those that change values where they are; see `_change`.
+_CHANGING = range(7, 14)
 _MOST_OPCODES = 200
 
 _BAND_ROWS = 256
@@ -108,7 +110,7 @@ class Facts:
       opcodes: changes of the mosaic that are to be made, in this order.
       white_balance: (R, G, B), green 1, of AsShotWhiteXY.
       refusal: why the samples cannot be used, the rest of a sentence that begins with the file.
-      compression: name of a compression that LibRaw does not read, and the way out.
+      compression: a compression that LibRaw does not read and the way out, the rest of a sentence.
       size: bytes that the file has at the least if it is whole.
       notes: sentences about what the file asks for and is not done.
     """
@@ -157,7 +159,7 @@ def read_facts(path: str | os.PathLike[str]) -> Facts:
     first: tiff.Tags = {}
     pictures: list[tiff.Tags] = []
     with contextlib.suppress(*tiff.ERRORS), pathlib.Path(path).open("rb") as file:
-        for tags in tiff.directories(file, 0, _SUB_DIRECTORIES, _WANTED, _LONG):
+        for tags in tiff.directories(file, 0, _SUB_DIRECTORIES, _LONG):
             first = first or tags
             pictures.append(tags)
     if _VERSION not in first:
@@ -238,7 +240,7 @@ def _finite(tags, tag, count=None):
 
 
 def _facts_of(first, picture):
-    both = {**picture, **{tag: value for tag, value in first.items() if tag not in picture}}
+    both = first | picture
     notes = _notes(both)
     opcodes = []
     for list_number, tag in enumerate(_OPCODES, 1):
@@ -369,42 +371,27 @@ def _opcodes(data, list_number):
             code, _, _, size = struct.unpack_from(">4I", data, at)
             parameters = data[at + 16 : at + 16 + size]
             at += 16 + size
+            name, meaning = _OPCODE_NAMES.get(code, (f"opcode {code}", _TONES))
             # Lists 1 and 3 are for samples before linearisation and after demosaicing.
-            opcode = _opcode(code, parameters) if list_number == 2 else None
-            if opcode is None:
-                name, meaning = _OPCODE_NAMES.get(code, (_CHANGES.get(code, f"opcode {code}"), ""))
-                undone[name] = meaning or _OTHER_OPCODE
-            else:
+            if list_number == 2 and code in _CHANGING and (opcode := _opcode(name, parameters)):
                 found.append(opcode)
+            else:
+                undone[name] = meaning
     return found, [
         f"the file asks for {name} (OpcodeList{list_number}), which is not done; {meaning}"
         for name, meaning in undone.items()
     ]
 
 
-# Opcodes of list 2 that change values of the mosaic where they are.
-_CHANGES = {
-    7: "MapTable",
-    8: "MapPolynomial",
-    9: "GainMap",
-    10: "DeltaPerRow",
-    11: "DeltaPerColumn",
-    12: "ScalePerRow",
-    13: "ScalePerColumn",
-}
-
-
-def _opcode(code, parameters):
-    """The `Opcode` of a number and its parameters; None if it is of another kind or damaged."""
-    if code not in _CHANGES:
-        return None
+def _opcode(name, parameters):
+    """The `Opcode` of a name and its parameters; None if it is damaged."""
     try:
         top, left, bottom, right, plane, _, *pitch = struct.unpack_from(">8I", parameters)
-        change = _change(_CHANGES[code], parameters[32:], (top, left), pitch)
+        change = _change(name, parameters[32:], (top, left), pitch)
     except (struct.error, ValueError, OverflowError):
         return None
     # A mosaic has one plane.
-    if change is None or plane or min(pitch) < 1:
+    if plane or min(pitch) < 1:
         return None
     return Opcode((top, left, bottom, right), tuple(pitch), change)
 

@@ -19,10 +19,6 @@ from dbp_tf.raw import tiff
 _MAKE, _MODEL, _DATE_TIME, _EXIF_DIRECTORY = 0x010F, 0x0110, 0x0132, 0x8769
 _EXPOSURE_TIME, _F_NUMBER, _ISO = 0x829A, 0x829D, 0x8827
 _TIME_ORIGINAL, _SUBSECOND, _SUBSECOND_ORIGINAL = 0x9003, 0x9290, 0x9291
-_WANTED = frozenset(
-    {_MAKE, _MODEL, _DATE_TIME, _EXPOSURE_TIME, _F_NUMBER, _ISO}
-    | {_TIME_ORIGINAL, _SUBSECOND, _SUBSECOND_ORIGINAL}
-)
 
 # Boxes and segments of a damaged file could go on without end.
 _MOST_BOXES = 200
@@ -59,7 +55,7 @@ def read_shot(path: str | os.PathLike[str]) -> Shot:
         for start in _tiff_starts(file):
             # A directory that is damaged half way keeps what was read before.
             with contextlib.suppress(*tiff.ERRORS):
-                for found in tiff.directories(file, start, _EXIF_DIRECTORY, _WANTED):
+                for found in tiff.directories(file, start, _EXIF_DIRECTORY):
                     tags.update(found)
     return _shot_of(tags)
 

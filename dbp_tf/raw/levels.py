@@ -6,11 +6,15 @@ ruins the picture, so a file whose pixels disprove it is refused until the user 
 """
 
 import dataclasses
+import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
+from dbp_tf.raw.cameras import Camera
+from dbp_tf.raw.overrides import Overrides
 
 # Pixels that are looked at: enough for a share of 0.001, and 12 megapixels take 0.1 s.
 _MOST_SAMPLES = 1_000_000
@@ -103,16 +107,11 @@ def _quantiles(samples):
     return np.searchsorted(up_to, np.array([_FLOOR_SHARE, 0.5]) * up_to[-1])
 
 
-def decide(said: Levels, camera, darkest: Darkest) -> tuple[Levels, list[str]]:
+def decide(said: Levels, camera: Camera, darkest: Darkest) -> tuple[Levels, list[str]]:
     """Chooses between a file's levels and the published ones of its camera.
 
     The published ones are taken where the file's are nearly the same, or where the pixels disprove
     the file's black level and confirm the published one.
-
-    Args:
-      said: levels of the file.
-      camera: `cameras.Camera`.
-      darkest: of the file's pixels.
 
     Returns:
       (levels, sentences about them).
@@ -127,22 +126,29 @@ def decide(said: Levels, camera, darkest: Darkest) -> tuple[Levels, list[str]]:
     distance = np.abs(darkest.level - camera.black)
     if wrong and (distance <= _tolerance(camera.black, darkest)).all():
         return table, [
-            f"the file says black level {_text(black)}, but its darkest pixels lie at "
+            f"the file says black level {text_of(said.black)}, but its darkest pixels lie at "
             f"{darkest.floor.min():g}: the camera's level {camera.black} is used"
         ]
     return said, []
 
 
-def check(levels: Levels, darkest: Darkest, mosaic: np.ndarray, path, given, camera) -> list[str]:
-    """Compares levels with the pixels.
+def check(
+    levels: Levels,
+    darkest: Darkest,
+    mosaic: np.ndarray,
+    path: str | os.PathLike[str],
+    given: Overrides,
+    camera: Camera | None,
+) -> list[str]:
+    """Compares the levels that are to be used with the pixels.
 
     Args:
-      levels: the levels to be used.
+      levels: in DN.
       darkest: of `mosaic`.
       mosaic: [rows, columns] uint16 in DN.
       path: the file, for errors.
-      given: `overrides.Overrides`; a level that the user gave is not doubted.
-      camera: `cameras.Camera` of a dataset's file; None of other files, whose levels can be given.
+      given: a level that the user gave is not doubted.
+      camera: of a dataset's file; None of other files, whose levels can be given.
 
     Returns:
       Sentences about what looks odd.
@@ -226,11 +232,12 @@ def _check_black(levels, darkest, path, camera):
     if ((floor - black) / (levels.white - black) > _MOST_ABOVE).all():
         return [
             f"the darkest pixels lie at {floor.min():g}, far above the black level "
-            f"{_text(black)}; if the picture comes out pale, the level is wrong"
+            f"{text_of(levels.black)}; if the picture comes out pale, the level is wrong"
             f"{_flag('--black', camera)}"
         ]
     return []
 
 
-def _text(black):
+def text_of(black: Sequence[float]) -> str:
+    """The black levels of all channels in DN, for the log: "512", or "500/512"."""
     return "/".join(f"{value:g}" for value in sorted(set(black)))

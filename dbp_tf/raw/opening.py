@@ -35,14 +35,14 @@ _HEADERS = (
 
 @contextlib.contextmanager
 def open_raw(path: str | os.PathLike[str], unpack: bool = True) -> Iterator[rawpy.RawPy]:
-    """Opens a raw file with LibRaw; a failure is an InputError that names it.
+    """Opens a raw file with LibRaw.
 
     The samples of a DNG file are changed as the file asks for and LibRaw does not, see
     `dng.correct`. Without `unpack` the pixels are not decoded: only the header is looked at.
 
     Raises:
-      InputError: the file is missing, empty, damaged, no raw file, or of a kind that LibRaw does
-        not read.
+      InputError: the file is missing, empty, damaged, no raw file, of a kind that LibRaw does not
+        read, or cannot be developed.
     """
     with opened(path, unpack) as (raw, _):
         yield raw
@@ -100,7 +100,7 @@ def opened(
         raise InputError(_unsupported(path, head, facts)) from None
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise InputError(
-            f"{path} is damaged or cut short ({said_by(error)}): copy it from the camera again"
+            f"{path} is damaged or cut short ({_said_by(error)}): copy it from the camera again"
         ) from None
     with contextlib.closing(raw):
         facts = _in_libraws_scale(facts, raw)
@@ -112,7 +112,10 @@ def opened(
             dng.correct(raw.raw_image, facts, black, white_of(raw, facts))
             notes = (*facts.notes, *_notes(raw, head))
             facts = dataclasses.replace(facts, notes=notes)
-        yield raw, facts
+        try:
+            yield raw, facts
+        except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
+            raise InputError(f"{path} cannot be developed ({_said_by(error)})") from None
 
 
 @contextlib.contextmanager
@@ -154,8 +157,7 @@ def _finished(path):
 def _unsupported(path, head, facts):
     """Why LibRaw does not know a file, and the way out."""
     if facts.compression:
-        name, _, way_out = facts.compression.partition(": ")
-        return f"{path} is compressed with {name}, which LibRaw does not read: {way_out}"
+        return f"{path} is compressed with {facts.compression}"
     if head.startswith(b"\xff\xd8\xff"):
         # LibRaw finds the raw samples behind the picture of some of a Raspberry Pi's cameras.
         if b"BRCMo" in path.read_bytes():
@@ -203,7 +205,7 @@ def _notes(raw, head):
 
 
 def white_of(raw: rawpy.RawPy, facts: dng.Facts) -> float:
-    """The file's white level in DN."""
+    """The white level in DN."""
     return facts.white or float(raw.white_level)
 
 
@@ -212,7 +214,6 @@ def holds_mosaic(raw: rawpy.RawPy) -> bool:
     return raw.raw_type == rawpy.RawType.Flat and raw.raw_image_visible is not None
 
 
-def said_by(error: Exception) -> str:
-    """The text of an error of LibRaw."""
+def _said_by(error):
     text = error.args[0] if error.args else error
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)

@@ -4,6 +4,7 @@ A mosaic whose colour filters start elsewhere than the published layout is cut b
 and columns, never relabelled; the ground truth is cut by the same.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -14,7 +15,7 @@ import rawpy
 from dbp_tf.errors import InputError
 from dbp_tf.raw import dng, levels, packing, white_balance
 from dbp_tf.raw.cameras import Camera
-from dbp_tf.raw.opening import holds_mosaic, open_raw, opened, said_by, white_of
+from dbp_tf.raw.opening import holds_mosaic, open_raw, opened, white_of
 from dbp_tf.raw.overrides import NOTHING, Overrides
 from dbp_tf.raw.white_balance import Multipliers
 
@@ -32,8 +33,8 @@ class RawFrame:
 
     Attributes:
       path: the file.
-      mosaic: [rows, columns] uint16, raw values in DN, the layout's (0, 0) first. Views of the
-        visible area: masked borders are cut off.
+      mosaic: [rows, columns] uint16, raw values in DN of the visible area, the layout's (0, 0)
+        first.
       layout: `packing.BAYER` or `packing.XTRANS`.
       offset: (row, column) of `mosaic` in the visible area.
       black: raw value of no light of each packed channel [C], in DN.
@@ -62,8 +63,7 @@ class RawFrame:
     @property
     def levels(self) -> str:
         """A line for the log: black and white level and their source."""
-        blacks = sorted(set(self.black))
-        black = "/".join(f"{value:g}" for value in blacks)
+        black = levels.text_of(self.black)
         return f"black {black}, white {self.white:g} ({self.level_source})"
 
     def signal(self) -> np.ndarray:
@@ -75,9 +75,7 @@ class RawFrame:
         return signal
 
     def packed(
-        self,
-        ratio: float | np.ndarray = 1.0,
-        trained: Multipliers | None = None,
+        self, ratio: float | np.ndarray = 1.0, trained: Multipliers | None = None
     ) -> np.ndarray:
         """The packed frame [H, W, C], float32 in 0..1.
 
@@ -86,20 +84,9 @@ class RawFrame:
           trained: multipliers (R, G, B) that the weights were trained for,
             `Enhancer.white_balance`: colours are scaled to them from the file's.
         """
-        if trained is not None:
-            ratio = ratio * white_balance.channel_scales_for(
-                self.white_balance, trained, self.layout
-            )
+        scales = white_balance.channel_scales_for(self.white_balance, trained, self.layout)
         samples = packing.pack(self.mosaic, self.layout)
-        return packing.normalise(samples, self.black, self.white, ratio)
-
-
-def _raw_pattern(raw):
-    try:
-        return raw.raw_pattern
-    except NotImplementedError:
-        # rawpy's answer to a damaged description of the colour filters.
-        return None
+        return packing.normalise(samples, self.black, self.white, ratio * scales)
 
 
 def _active_area(raw, path, overrides):
@@ -126,7 +113,10 @@ def _layout_and_phase(raw, path, area, given):
     if given is not None:
         layout = packing.BAYER if len(given) == packing.BAYER.period else packing.XTRANS
         return layout, packing.phase_of([list(row) for row in given], layout)
-    pattern = _raw_pattern(raw)
+    pattern = None
+    # rawpy's answer to a damaged description of the colour filters.
+    with contextlib.suppress(NotImplementedError):
+        pattern = raw.raw_pattern
     if raw.num_colors != 3 or pattern is None:
         raise InputError(
             f"{path} has {raw.num_colors} colour(s) of filter: only Bayer and X-Trans raw files "
@@ -195,18 +185,17 @@ def read_raw(
 
     Args:
       path: the file.
-      camera: `cameras.Camera` whose mosaic the file must have. Where the file's levels are near
-        that camera's, the published ones are taken; otherwise, or with None, the file's own.
-      overrides: `overrides.Overrides`, levels, filters and area that replace the file's and the
-        camera's.
+      camera: the file must have its mosaic. Where the file's levels are near that camera's, the
+        published ones are taken; otherwise, or with None, the file's own.
+      overrides: levels, filters and area that replace the file's and the camera's.
 
     Returns:
-      `RawFrame`. The mosaic has whole periods and even packed sizes: up to three Bayer
-      or five X-Trans rows and columns at the bottom and right are cut off.
+      `RawFrame`. The mosaic has whole periods and even packed sizes: up to three Bayer or five
+      X-Trans rows and columns at the bottom and right are cut off.
 
     Raises:
       InputError: the file is missing, empty, damaged, not raw, of another mosaic than the
-        camera's, all zero, or its black level cannot be true; the sentence names the file.
+        camera's, all zero, or its black level cannot be true.
     """
     path = pathlib.Path(path)
     with opened(path) as (raw, facts):
@@ -269,31 +258,28 @@ def read_white_balance(path: str | os.PathLike[str]) -> Multipliers | None:
 def _white_balance(raw, facts):
     """(multipliers (R, G, B), green 1, that the camera noted; None if none or nonsense, notes)."""
     red, green, blue = raw.camera_whitebalance[:3]
-    multipliers = None
-    if green > 0 and red > 0 and blue > 0 and np.isfinite([red, green, blue]).all():
+    if min(red, green, blue) > 0 and np.isfinite([red, green, blue]).all():
         multipliers = red / green, 1.0, blue / green
-    if multipliers is not None and np.allclose(multipliers, 1, atol=1e-3):
+        if not np.allclose(multipliers, 1, atol=1e-3):
+            return multipliers, []
         return None, [
             "the white balance 1/1/1 that the file notes is a placeholder and not used; a ground "
             "truth that LibRaw develops from such a file is not balanced"
         ]
-    if multipliers is None and facts.white_balance is not None:
+    if facts.white_balance is not None:
         return facts.white_balance, [
             "the white balance is the file's AsShotWhiteXY, which LibRaw does not read: a ground "
             "truth that it develops from such a file is balanced automatically instead"
         ]
-    return multipliers, []
+    return None, []
 
 
 def develop(raw: rawpy.RawPy) -> np.ndarray:
-    """Develops an open raw file as the published ground truth: LibRaw, camera white balance.
+    """Develops an open raw file as the published ground truth: [rows, columns, 3] uint16.
 
-    Full size, no automatic brightening, 16 bit, LibRaw's sRGB primaries and default (BT.709)
-    tone curve; the file's orientation is not applied, so that rows and columns are those of
-    the mosaic.
-
-    Returns:
-      [rows, columns, 3] uint16.
+    LibRaw with the camera's white balance, full size, no automatic brightening, sRGB primaries and
+    LibRaw's default (BT.709) tone curve. The file's orientation is not applied, so that rows and
+    columns are those of the mosaic.
     """
     return raw.postprocess(
         use_camera_wb=True,
@@ -325,8 +311,4 @@ def as_float(picture: np.ndarray) -> np.ndarray:
 def read_truth_16bit(path: str | os.PathLike[str], offset: tuple[int, int] = (0, 0)) -> np.ndarray:
     """As `read_truth`, but [rows, columns, 3] uint16 in 0..65535."""
     with open_raw(path) as raw:
-        try:
-            picture = develop(raw)
-        except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-            raise InputError(f"{path} cannot be developed ({said_by(error)})") from None
-    return picture[offset[0] :, offset[1] :]
+        return develop(raw)[offset[0] :, offset[1] :]

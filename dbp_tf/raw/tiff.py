@@ -1,7 +1,8 @@
 """The tags of TIFF files, which most raw files are: DNG, ARW, NEF, CR2, ORF, RW2 and others.
 
-Files come from cameras, converters and broken cards. A value that cannot be read is left out or
-raises one of `ERRORS`, and no count in a damaged file costs more than a little memory.
+Pillow's reader takes none of Olympus' and Panasonic's headers, and the values of damaged files at
+any size. Here a value that cannot be read is left out or raises one of `ERRORS`, and no count in a
+damaged file costs more than a little memory.
 """
 
 import math
@@ -15,28 +16,15 @@ ERRORS = (OSError, EOFError, ValueError, struct.error)
 # A text, bytes of no type, or numbers.
 Tags = dict[int, str | bytes | tuple[float, ...]]
 
-# Size in bytes and struct code of every type of TIFF 6.0 and of IFD, the place of a directory.
-_TYPES = {
-    1: (1, "B"),
-    2: (1, "text"),
-    3: (2, "H"),
-    4: (4, "I"),
-    5: (8, "II"),
-    6: (1, "b"),
-    7: (1, "bytes"),
-    8: (2, "h"),
-    9: (4, "i"),
-    10: (8, "ii"),
-    11: (4, "f"),
-    12: (8, "d"),
-    13: (4, "I"),
-}
+# Struct code of each type of TIFF 6.0, from 1 on, and at the end of the place of a directory.
+_CODES = ("B", "s", "H", "I", "II", "b", "s", "h", "i", "ii", "f", "d", "I")
+_TEXT, _BYTES = 2, 7
 
 # 42 of TIFF; the other signatures are Olympus' and Panasonic's.
 _SIGNATURES = (42, 0x4F52, 0x5352, 0x0055)
 
 # Real directories have some hundred entries at most and texts some dozen characters. Opcode lists
-# are the longest values that are read here.
+# are the longest values that are read to the end.
 _MOST_ENTRIES = 1000
 _MOST_DIRECTORIES = 16
 _MOST_BYTES = 4096
@@ -53,22 +41,17 @@ def read(file: BinaryIO, position: int, count: int) -> bytes:
 
 
 def directories(
-    file: BinaryIO,
-    start: int,
-    below: int,
-    wanted: Collection[int],
-    long: Collection[int] = (),
+    file: BinaryIO, start: int, below: int, long: Collection[int] = ()
 ) -> Iterator[Tags]:
     """Yields the tags of the first directory and of those below it.
 
-    A fraction without a denominator is not a number (nan).
+    Long values are cut off. A fraction without a denominator is not a number (nan).
 
     Args:
       file: open for reading bytes.
       start: position of the TIFF header.
       below: tag of the first directory that says where other directories are.
-      wanted: tags to read.
-      long: those of them that are read to the end although they are long.
+      long: tags that are read to the end.
 
     Raises:
       One of `ERRORS`.
@@ -79,11 +62,10 @@ def directories(
     signature, place = struct.unpack(order + "HI", read(file, start + 2, 6))
     if signature not in _SIGNATURES:
         return
-    wanted = {*wanted, below}
-    first = _directory(file, start, place, order, wanted, long)
+    first = _directory(file, start, place, order, long)
     yield first
-    for place in map(int, numbers(first, below)[:_MOST_DIRECTORIES]):
-        yield _directory(file, start, place, order, wanted, long)
+    for place in numbers(first, below)[:_MOST_DIRECTORIES]:
+        yield _directory(file, start, int(place), order, long)
 
 
 def numbers(tags: Tags, tag: int) -> tuple[float, ...]:
@@ -92,17 +74,18 @@ def numbers(tags: Tags, tag: int) -> tuple[float, ...]:
     return values if isinstance(values, tuple) else ()
 
 
-def _directory(file, start, place, order, wanted, long):
+def _directory(file, start, place, order, long):
     (count,) = struct.unpack(order + "H", read(file, start + place, 2))
     entries = file.read(12 * min(count, _MOST_ENTRIES))
     found = {}
     for at in range(0, len(entries) - 11, 12):
         tag, kind, values = struct.unpack_from(order + "HHI", entries, at)
         # Of a tag that is there more than once, in a damaged file, the first counts.
-        if tag not in wanted or tag in found or kind not in _TYPES or not values:
+        if tag in found or not 1 <= kind <= len(_CODES) or not values:
             continue
-        size, code = _TYPES[kind]
-        length = min(values * size, _MOST_BYTES_OF_LONG if tag in long else _MOST_BYTES)
+        code = order + _CODES[kind - 1]
+        most = _MOST_BYTES_OF_LONG if tag in long else _MOST_BYTES
+        length = min(values * struct.calcsize(code), most)
         data = entries[at + 8 : at + 12]
         if length > 4:
             (offset,) = struct.unpack(order + "I", data)
@@ -110,16 +93,14 @@ def _directory(file, start, place, order, wanted, long):
                 data = read(file, start + offset, length)
             except EOFError:
                 continue
-        found[tag] = _value(data[:length], code, order)
+        data = data[:length]
+        if kind == _TEXT:
+            found[tag] = data.split(b"\0")[0].decode("latin-1").strip()
+        elif kind == _BYTES:
+            found[tag] = data
+        else:
+            found[tag] = tuple(_number(*parts) for parts in struct.iter_unpack(code, data))
     return found
-
-
-def _value(data, code, order):
-    if code == "text":
-        return data.split(b"\0")[0].decode("latin-1").strip()
-    if code == "bytes":
-        return data
-    return tuple(_number(*parts) for parts in struct.iter_unpack(order + code, data))
 
 
 def _number(numerator, denominator=1):
