@@ -2,15 +2,14 @@
 
 Each frame is compared with the reference (`shifts`, `motion`), and what is seen to move in any of
 them is taken from the reference in all. Frames are looked at one after another and made once more
-when they are wanted, so that memory does not grow with their number.
+when they are wanted, so that memory grows with their number by no more than a mask [h, w] each.
 
 Axis letters: H W packed rows and columns, C packed channels; h w those of the half-size frames
 and of the coarse outputs.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -51,9 +50,8 @@ class Note:
         share of the noise; None as above.
       moving: share of the picture, 0..1, that moves against the reference; None where that was
         not looked for.
-      masked: whether the reference's samples take the place of what moves.
-      replaced: share of the picture where they do, because something moves in this frame or in
-        another; None without a mask.
+      replaced: share of the picture where the reference's samples take the frame's place, because
+        something moves in this frame or in another; None without a mask.
       kept: whether the frame is used.
     """
 
@@ -63,7 +61,6 @@ class Note:
     confidence: float | None = None
     rest: float | None = None
     moving: float | None = None
-    masked: bool = False
     replaced: float | None = None
     kept: bool = True
 
@@ -82,17 +79,15 @@ class Note:
             )
             found.append(f"confidence {self.confidence:.0f}")
         if not self.kept:
-            found.append(f"left out: it does not match, {self._reason}")
+            found.append(f"left out: it does not match, {self._mismatch()}")
         elif self.moving is not None:
             found.append(f"{100 * self.moving:.1f} % moves")
             if self.replaced:
                 found.append(f"{100 * self.replaced:.1f} % taken from the reference")
         return f"frame {self.frame}: " + ("; ".join(found) or "as it is")
 
-    @property
-    def _reason(self):
-        """Why it does not match."""
-        if self.moving is not None and self.moving > MOST_MOVING:
+    def _mismatch(self):
+        if self.moving > MOST_MOVING:
             return f"{100 * self.moving:.1f} % differs"
         if not self.confidence >= LEAST_CONFIDENCE:
             return "no shift stands out"
@@ -102,10 +97,7 @@ class Note:
 
 
 def half_size(frame: np.ndarray) -> np.ndarray:
-    """A packed frame [H, W, C] of even size to [H/2, W/2, C]: the mean of every 2 x 2 pixels.
-
-    As the networks' own, without TensorFlow.
-    """
+    """A packed frame [H, W, C] of even size to [H/2, W/2, C]; see `packing.halve`."""
     rows, columns, _ = frame.shape
     if rows % 2 or columns % 2:
         raise InputError(
@@ -142,27 +134,8 @@ def view_of(frame: np.ndarray, coarse_model: Callable) -> View:
     return View(frame, half, np.asarray(coarse_model(half[None]), np.float32)[0])
 
 
-def match_frame(
-    view: View,
-    reference: View,
-    coarse_model: Callable,
-    layout: packing.Layout,
-    *,
-    index: int = 0,
-    align: bool = True,
-    motion_mask: bool = True,
-    keep_all: bool = False,
-) -> tuple[Note, np.ndarray]:
-    """Compares one frame with the reference. For the arguments not named here see `align_burst`.
-
-    Args:
-      view: `View` of the frame.
-      reference: `View` of the reference.
-      index: of the frame in the burst, for the note.
-
-    Returns:
-      (`Note`, where the shifted frame moves [h, w] bool).
-    """
+def _match(view, reference, coarse_model, layout, index, align, keep_all):
+    """(`Note` on the `View` of a frame, where it moves [h, w] bool once it is shifted)."""
     shift, confidence, rest, matches = (0, 0), None, None, True
     if align:
         found = shifts.find_shift(view.coarse, reference.coarse)
@@ -189,70 +162,49 @@ def match_frame(
         confidence=confidence,
         rest=rest,
         moving=share,
-        masked=motion_mask,
         kept=keep_all or not align or (matches and share <= MOST_MOVING),
     )
     return note, moving
 
 
-class Frames(Protocol):
-    """Packed frames [H, W, C], held or made when they are asked for: a list will do."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> np.ndarray: ...
-
-
+@dataclasses.dataclass(frozen=True)
 class AlignedFrames:
     """The frames of a burst that match its reference, made to fit it; the reference comes first.
 
     They are made one after another, anew whenever they are iterated over; `len` tells how many.
 
     Attributes:
-      notes: list of F `Note`, in the order of the burst, frames that are left out included.
+      frames: F packed frames, see `align_burst`.
+      reference: the reference frame [H, W, C].
+      notes: F notes, in the order of the burst, frames that are left out included.
+      moving: {index of a frame: where it moves [h, w] bool}.
+      path: [h, w] bool, where any frame moves; None to replace nothing.
     """
 
-    def __init__(
-        self,
-        frames: Frames,
-        reference: np.ndarray,
-        notes: list[Note],
-        moving: dict[int, np.ndarray] | None = None,
-        path: np.ndarray | None = None,
-    ):
-        """
-        Args:
-          frames: see `align_burst`.
-          reference: the reference frame [H, W, C].
-          notes: see above.
-          moving: {index of a frame: where it moves [h, w] bool, as `np.packbits` has it}.
-          path: [h, w] bool, where any frame moves; None to replace nothing.
-        """
-        self.notes = notes
-        self._frames = frames
-        self._reference = reference
-        self._moving = moving or {}
-        self._path = path
+    frames: Sequence[np.ndarray]
+    reference: np.ndarray
+    notes: list[Note]
+    moving: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    path: np.ndarray | None = None
 
     def __len__(self) -> int:
         return sum(note.kept for note in self.notes)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        yield self._reference
+        yield self.reference
         yield from map(self._fitted, (n for n in self.notes if n.kept and not n.reference))
 
     def _fitted(self, note):
-        frame = self._frames[note.frame]
+        frame = self.frames[note.frame]
         if any(note.shift):
-            frame = shifts.shift_frame(frame, (-note.shift[0], -note.shift[1]), self._reference)
-        if self._path is None:
+            frame = shifts.shift_frame(frame, (-note.shift[0], -note.shift[1]), self.reference)
+        if self.path is None:
             return frame
-        moving = _unpacked(self._moving[note.frame], self._path.shape)
-        return motion.replace_moving(frame, self._reference, moving | self._path)
+        return motion.replace_moving(frame, self.reference, self.moving[note.frame] | self.path)
 
 
 def align_burst(
-    frames: Frames,
+    frames: Sequence[np.ndarray],
     coarse_model: Callable,
     layout: packing.Layout,
     reference: str | int = "first",
@@ -264,11 +216,11 @@ def align_burst(
     """Makes the frames of a hand-held burst fit its reference.
 
     Args:
-      frames: sequence of F packed frames [H, W, C] float32 in 0..1, brightened by the exposure
-        ratio, H and W even. Each is asked for once here, or twice if the reference is "sharpest",
-        and again whenever the result is iterated over.
-      coarse_model: callable from half-size frames [1, h, w, C] to coarse outputs of the same
-        shape, such as `Enhancer.coarse`.
+      frames: F packed frames [H, W, C] float32 in 0..1, brightened by the exposure ratio, H and W
+        even. Each is asked for once here, or twice if the reference is "sharpest", and again
+        whenever the result is iterated over.
+      coarse_model: from half-size frames [1, h, w, C] to coarse outputs of the same shape, such as
+        `Enhancer.coarse`.
       layout: `packing.BAYER` or `packing.XTRANS`.
       reference: index of the frame the others have to fit, "first", "center" (F // 2) or
         "sharpest" (of the greatest `sharpness`).
@@ -307,39 +259,24 @@ def align_burst(
         if not (align or motion_mask):
             notes.append(Note(number))
             continue
-        note, region = match_frame(
-            view_of(frame, coarse_model),
-            fixed,
-            coarse_model,
-            layout,
-            index=number,
-            align=align,
-            motion_mask=motion_mask,
-            keep_all=keep_all,
-        )
+        view = view_of(frame, coarse_model)
+        note, region = _match(view, fixed, coarse_model, layout, number, align, keep_all)
         notes.append(note)
         if note.kept:
-            moving[number] = np.packbits(region)
+            moving[number] = region
     path = None
     if motion_mask:
         shape = fixed.half.shape[:2]
-        if align and not keep_all:
-            used = {index, *worth_keeping(moving, shape)}
-            notes = [
-                dataclasses.replace(note, kept=note.kept and note.frame in used) for note in notes
-            ]
-        path = path_of([moving[n.frame] for n in notes if n.kept and not n.reference], shape)
+        used = worth_keeping(moving, shape) if align and not keep_all else list(moving)
+        path = path_of([moving[number] for number in used], shape)
         replaced = float(path.mean())
         notes = [
-            dataclasses.replace(note, replaced=replaced) if note.masked and note.kept else note
+            dataclasses.replace(note, replaced=replaced)
+            if note.frame in used
+            else dataclasses.replace(note, kept=note.reference)
             for note in notes
         ]
     return AlignedFrames(frames, fixed.frame, notes, moving, path)
-
-
-def _unpacked(bits, shape):
-    """[h, w] bool from what `np.packbits` made of it: an eighth of the memory for each frame."""
-    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).view(bool)
 
 
 def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -349,56 +286,51 @@ def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray
     in another.
 
     Args:
-      regions: where each frame moves, as `np.packbits` has it.
+      regions: where each frame moves [h, w] bool.
       shape: (h, w).
     """
     path = np.zeros(shape, bool)
-    for bits in regions:
-        moving = _unpacked(bits, shape)
+    for moving in regions:
         if moving.mean() <= MOST_MOVING:
             path |= moving
     return path
 
 
 def worth_keeping(regions: dict[int, np.ndarray], shape: tuple[int, int]) -> list[int]:
-    """The frames which, beside the reference, show most together.
+    """The indices of the frames which, beside the reference, show most together.
 
     A region that moves in one of them is lost in all. As long as the others show more without a
     frame than with it, counted in frames times share of the picture, it is left out.
 
     Args:
-      regions: {index of a frame: where it moves, as `np.packbits` has it}.
+      regions: {index of a frame: where it moves [h, w] bool}.
       shape: (h, w).
-
-    Returns:
-      The indices of those to be kept.
     """
     used = list(regions)
     moving = np.zeros(shape, np.int32)  # in how many frames
-    for bits in regions.values():
-        moving += _unpacked(bits, shape)
+    for region in regions.values():
+        moving += region
 
     def shown(frames, moving):
         return frames * (1 - (moving > 0).mean())
 
     def shown_without(index):
-        return shown(len(used) - 1, moving - _unpacked(regions[index], shape))
+        return shown(len(used) - 1, moving - regions[index])
 
     while len(used) > 1:
         worst = max(used, key=shown_without)
         if shown_without(worst) <= shown(len(used), moving):
             break
         used.remove(worst)
-        moving -= _unpacked(regions[worst], shape)
+        moving -= regions[worst]
     return used
 
 
 def _reference_index(frames, coarse_model, reference):
     count = len(frames)
     if reference == "sharpest":
-        return max(
-            range(count), key=lambda number: sharpness(view_of(frames[number], coarse_model).coarse)
-        )
+        sharp = [sharpness(view_of(frames[n], coarse_model).coarse) for n in range(count)]
+        return sharp.index(max(sharp))
     index = {"first": 0, "center": count // 2}.get(reference, reference)
     if not isinstance(index, int) or not 0 <= index < count:
         raise InputError(

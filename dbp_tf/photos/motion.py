@@ -104,7 +104,7 @@ def moving_regions(
     for radius in _WINDOWS:
         moving |= _differing(coarse, reference, half - reference_half, radius)
     opened = neighbours(neighbours(moving, 1, np.logical_and), 1, np.logical_or)
-    return neighbours(opened, margin, np.logical_or) if margin else opened
+    return neighbours(opened, margin, np.logical_or)
 
 
 def replace_moving(frame: np.ndarray, reference: np.ndarray, moving: np.ndarray) -> np.ndarray:

@@ -26,11 +26,8 @@ _LOW_PASS = 0.15
 _FLAT = 1e-6
 
 _CANDIDATES = 8  # peaks of the correlation that are tried
-
 _STEP = 1 / 32  # of the search between pixels, in pixels
-
 _REFINEMENTS = 6  # steps of the least squares after that
-
 _LEAN = 2  # pixels by which a peak may be wrong, drawn there by what moves
 
 # Noise is taken to be at least that: without any, rounding would pass for a difference.
@@ -166,13 +163,12 @@ def _least_different(light, reference, shifts):
 
 def _overlap(shift, shape):
     """Slices of a shifted picture, and of an unshifted one, that show the same."""
-    there = tuple(
-        slice(max(amount, 0), max(size + min(amount, 0), 0))
-        for amount, size in zip(shift, shape, strict=True)
-    )
-    here = tuple(
-        slice(max(-amount, 0), max(size - max(amount, 0), 0))
-        for amount, size in zip(shift, shape, strict=True)
+    there, here = (
+        tuple(
+            slice(max(amount, 0), max(size + min(amount, 0), 0))
+            for amount, size in zip(amounts, shape, strict=True)
+        )
+        for amounts in (shift, [-amount for amount in shift])
     )
     return there, here
 
@@ -183,25 +179,14 @@ def keeps_mosaic(shift: tuple[int, int], layout: Layout) -> bool:
     All do for Bayer. The X-Trans filters repeat after six pixels, two packed ones, and besides
     after three rows and three columns together: rows and columns must be both odd or both even.
     """
-    places = {
-        channel: [(row % layout.scale, column % layout.scale) for row, column in sites]
-        for channel, sites in enumerate(layout.sites)
-    }
-    cells = layout.cells
-    return all(
-        sites[row * cells + column]
-        == sites[(row + shift[0]) % cells * cells + (column + shift[1]) % cells]
-        for sites in places.values()
-        for row in range(cells)
-        for column in range(cells)
-    )
+    # Where in its packed pixel each sample lies.
+    places = np.array(layout.sites) % layout.scale
+    places = places.reshape(layout.channels, layout.cells, layout.cells, 2)
+    return np.array_equal(np.roll(places, shift, axis=(1, 2)), places)
 
 
 def whole_shift(shift: Shift, layout: Layout) -> tuple[int, int]:
-    """The shift in whole packed pixels, (rows, columns), nearest to the one found.
-
-    Only shifts that `keeps_mosaic` allows.
-    """
+    """The shift in whole packed pixels nearest to the one found that `keeps_mosaic` allows."""
     wanted = 2 * shift.rows, 2 * shift.columns
     low = [math.floor(amount) for amount in wanted]
     around = [(low[0] + row, low[1] + column) for row in (0, 1) for column in (0, 1)]
@@ -214,7 +199,7 @@ def shift_frame(frame: np.ndarray, shift: tuple[int, int], fill: np.ndarray) -> 
 
     Args:
       frame: [H, W, C].
-      shift: (rows, columns) further down and right; negative ones go up and left.
+      shift: (rows, columns) further down and right.
       fill: [H, W, C] the reference, whose samples fill the border that comes free. A mirror image
         would be false content, and the fusion, a maximum, keeps what is false and bright.
 
