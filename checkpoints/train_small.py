@@ -185,16 +185,16 @@ class Bursts:
         """
         o, scale = self.options, self.layout.scale
         rng = np.random.default_rng([o.seed, step, self.process])
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        noise = torch.Generator(o.device).manual_seed(int(rng.integers(2**62)))
         # All processes draw the same number of frames, or the quicker would wait for the slower.
         frames = int(np.random.default_rng([o.seed, step]).choice(o.frames))
         bursts = max(1, o.batch // (frames * self.processes))
         pairs = [self.crop(scale * o.patch, rng) for _ in range(bursts)]
         mosaics = np.stack([mosaic for mosaic, _ in pairs]).astype(np.float32) / 65535
         truths = np.stack([truth for _, truth in pairs]).transpose(0, 3, 1, 2)
-        mosaics = torch.from_numpy(mosaics)
+        mosaics = torch.from_numpy(mosaics).to(o.device)
         dark = self.expose(mosaics[:, None].expand(-1, frames, -1, -1), rng, noise)
-        truths = torch.from_numpy(np.ascontiguousarray(truths, np.float32)) / 65535
+        truths = torch.from_numpy(np.ascontiguousarray(truths, np.float32)).to(o.device) / 65535
         return self.pack(dark.flatten(0, 1)), self.pack(mosaics), truths
 
     def expose(self, samples, rng, noise):
@@ -212,12 +212,16 @@ class Bursts:
         # Half of the bursts have exactly the simulator's noise.
         sure = rng.random(bursts) < 0.5
 
+        def each(values):
+            values = torch.from_numpy(np.asarray(values, np.float32)).to(samples.device)
+            return values[:, None, None, None]
+
         def around(value):
             drawn = value * np.exp(spread * rng.standard_normal(bursts))
-            return _each(np.where(sure, value, drawn))
+            return each(np.where(sure, value, drawn))
 
         gain, read, row = around(known.gain), around(known.read), around(known.row)
-        ratio = _each(self._ratios(bursts, rng))
+        ratio = each(self._ratios(bursts, rng))
         balance = self._balances(bursts, rng)
         offset = np.array(known.offset) + known.offset_spread * rng.standard_normal((bursts, 3))
         colours = np.array([["RGB".index(c) for c in line] for line in self.layout.colours])
@@ -225,14 +229,17 @@ class Bursts:
 
         def sites(values):
             values = np.asarray(values, np.float32)[:, colours]
-            return torch.from_numpy(np.tile(values, (1, *times)))[:, None]
+            return torch.from_numpy(np.tile(values, (1, *times))).to(samples.device)[:, None]
 
         balance, offset = sites(balance), sites(offset)
         electrons = (samples / balance).clamp(max=1) * span / (ratio * gain)
         signal = torch.poisson(electrons, generator=noise).mul_(gain)
-        uniform = torch.rand(signal.shape, generator=noise).clamp_(1e-7, 1 - 1e-7)
+        uniform = torch.rand(signal.shape, generator=noise, device=signal.device).clamp_(
+            1e-7, 1 - 1e-7
+        )
         signal += torch.logit(uniform).mul_(read * (math.sqrt(3) / math.pi))
-        signal += row * torch.randn((*signal.shape[:3], 1), generator=noise)
+        shared = torch.randn((*signal.shape[:3], 1), generator=noise, device=signal.device)
+        signal += row * shared
         signal = (signal + offset).round_().clamp_(0, span)
         return signal.mul_(ratio * balance / span).clamp_(max=1)
 
@@ -245,9 +252,9 @@ class Bursts:
         return np.exp(rng.uniform(chosen[:, 0], chosen[:, 1]))
 
     def _balances(self, bursts, rng):
-        """[B, 3] multipliers of each burst over the camera's, whose light two thirds have."""
+        """[B, 3] multipliers of each burst over the camera's, whose light three quarters have."""
         usual = np.array(self.camera.white_balance)
-        kinds = rng.choice(3, bursts, p=(0.65, 0.25, 0.1))
+        kinds = rng.choice(3, bursts, p=(0.75, 0.2, 0.05))
         balances = np.ones((bursts, 3))
         for balance, kind in zip(balances, kinds, strict=True):
             if kind:
@@ -259,13 +266,10 @@ class Bursts:
         """[N, rows, columns] to [N, C, H, W]."""
         rows, columns = mosaics.shape[1:]
         places = packing.pack(np.arange(rows * columns).reshape(rows, columns), self.layout)
-        places = torch.from_numpy(np.ascontiguousarray(places.transpose(2, 0, 1)))
+        places = torch.from_numpy(np.ascontiguousarray(places.transpose(2, 0, 1))).to(
+            mosaics.device
+        )
         return mosaics.flatten(1)[:, places.flatten()].unflatten(1, places.shape)
-
-
-def _each(values):
-    """[B] to a tensor that multiplies [B, F, rows, columns]."""
-    return torch.from_numpy(np.asarray(values, np.float32))[:, None, None, None]
 
 
 def _detail(truth):
@@ -408,13 +412,15 @@ def train(process, options):
         for network in (stage.coarse, stage.fine):
             if network.weights.keys() <= table.keys():
                 twin.load_arrays(table, network)
+    for network in stage.networks:
+        network.to(options.device)
     trained = list(stage.trained.parameters())
     average = [weight.detach().clone() for weight in trained]
     optimizer = torch.optim.Adam(trained, betas=(0.9, options.beta2), eps=1e-8, fused=True)
     step, seconds = 0, 0.0
     state = options.folder / f"{options.stage}.pt"
     if state.is_file():
-        saved = torch.load(state)
+        saved = torch.load(state, map_location=options.device)
         step, seconds, average = saved["step"], saved["seconds"], saved["average"]
         stage.trained.load_state_dict(saved["weights"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -548,6 +554,7 @@ def arguments():
     add("--bright", type=float, default=0.2, help="share of bursts with next to no noise")
     add("--darkest", type=float, default=0.4, help="share of bursts at ratios from 250 to 300")
     add("--noise_spread", type=float, default=0.3, help="of gain, read and row noise, logarithmic")
+    add("--device", default="cpu", help="of PyTorch, such as cuda; noise is drawn there too")
     add("--processes", type=int, default=1)
     add("--threads", type=int, default=1, help="of each process")
     add("--port", type=int, default=29533, help="over which processes talk")
