@@ -5,10 +5,10 @@
         --checkpoint checkpoints/Sony/burst_l1_res_se_motion_cx --result_dir results/sony
 
 The first line restores the bundled sample, the second one the test split of a dataset. Every burst
-gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its truth IIIII_00_RRR_gt.png and a
-row in metrics.csv; at the end come the table of averages and results.npy. A run that was stopped
-goes on with --resume. Exit code 0: all is done; 1: with --keep_going, something was left out; 2:
-bad flags or input, said in one sentence. Your own photographs have a command of their own:
+gives a picture IIIII_00_RRR_out.png (scene, exposure ratio), its ground truth IIIII_00_RRR_gt.png
+and a row in metrics.csv; at the end come the table of averages and results.npy. A run that was
+stopped goes on with --resume. Exit code 0: all is done; 1: with --keep_going, something was left
+out; 2: bad flags or input, said in one sentence. Your own photographs have a command of their own:
 python -m dbp_tf.photos.
 """
 
@@ -28,13 +28,13 @@ from dbp_tf.restore import checkpoints
 
 
 class Moved(flags.ArgumentParser):
-    """A flag that is no longer here: any value is answered with where it went."""
-
-    def __init__(self, where):
-        self._where = where
+    """The parser of a flag that is no longer here: every value is answered with where it went."""
 
     def parse(self, argument):
-        raise ValueError(self._where)
+        raise ValueError(
+            "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
+            "IMG_2.dng, or a folder"
+        )
 
 
 FLAGS = flags.FlagValues()
@@ -46,10 +46,7 @@ cli.define(
     None,
     "Gone: python -m dbp_tf.photos FILE_OR_FOLDER... restores your own photographs.",
     topic="Moved",
-    parser=Moved(
-        "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
-        "IMG_2.dng, or a folder"
-    ),
+    parser=Moved(),
 )
 
 

@@ -76,6 +76,11 @@ class Burst:
     scored: bool
 
     @property
+    def key(self) -> tuple[str, float]:
+        """(scene, exposure), by which bursts are told apart."""
+        return self.scene, self.exposure
+
+    @property
     def name(self) -> str:
         """The published name of the burst's results: scene, frame 00, integer ratio."""
         # 0.7 s / 0.1 s is a hair less than 7.

@@ -86,8 +86,6 @@ class DarkFrames:
 
     def _brightness(self):
         """Exposure ratio times white balance [C], of the first frame for all."""
-        if self._trained is None:
-            return self._ratio
         return self._ratio * white_balance.channel_scales_for(
             self.first.white_balance, self._trained, self.first.layout
         )

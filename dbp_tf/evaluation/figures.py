@@ -11,7 +11,8 @@ import math
 import os
 import pathlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -21,6 +22,9 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import metrics, protocol, results, sheets
 from dbp_tf.raw import cameras
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
 Path = str | os.PathLike[str]
 
@@ -35,7 +39,7 @@ _TITLES = {
 }
 
 
-def check_baseline(model, camera: cameras.Camera) -> None:
+def check_baseline(model: "Enhancer", camera: cameras.Camera) -> None:
     """Raises InputError unless the model is the SID baseline for the camera."""
     if model.sid is None:
         raise InputError(
@@ -49,37 +53,30 @@ def check_baseline(model, camera: cameras.Camera) -> None:
         )
 
 
-def _text_of(psnr, ssim):
-    return f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
-
-
 def _views(looks, truth, result):
-    """[`sheets.View`] of {name: float picture}, all cut to their common size, and of the truth.
+    """[`sheets.View`] of {name: float picture} and the ground truth, all cut to the common size.
 
-    The last picture is the burst's, whose figures are in its `Result`.
+    The last picture is the burst's, whose scores are in its `Result`.
     """
-    shapes = [p.shape[:2] for p in (*looks.values(), *([] if truth is None else [truth]))]
+    shapes = [p.shape[:2] for p in (*looks.values(), truth) if p is not None]
     rows, columns = np.min(shapes, axis=0)
     views = []
     for number, (name, picture) in enumerate(looks.items(), 1):
         text = ""
-        if result.scored and number == len(looks):
-            text = _text_of(result.psnr, result.ssim_range2)
-        elif result.scored:
-            progress.status(
-                f"figure of scene {result.scene}: scoring {number} of {len(looks) - 1} ({name})"
-            )
-            cut = np.clip(picture[:rows, :columns], 0, 1), truth[:rows, :columns]
-            ssim = metrics.ssim(*cut, data_range=metrics.PUBLISHED_SSIM_RANGE)
-            text = _text_of(metrics.psnr(*cut, data_range=1), ssim)
+        if result.scored:
+            psnr, ssim = result.psnr, result.ssim_range2
+            if number < len(looks):
+                progress.status(
+                    f"figure of scene {result.scene}: scoring {number} of {len(looks) - 1} ({name})"
+                )
+                cut = np.clip(picture[:rows, :columns], 0, 1), truth[:rows, :columns]
+                psnr = metrics.psnr(*cut, data_range=1)
+                ssim = metrics.ssim(*cut, data_range=metrics.PUBLISHED_SSIM_RANGE)
+            text = f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
         views.append(sheets.View(name, pictures.quantised(picture[:rows, :columns]), text))
     if truth is not None:
         views.append(sheets.View("Ground truth", pictures.quantised(truth[:rows, :columns])))
     return views
-
-
-def _write(path, pixels):
-    files.write_whole(path, iio.imwrite("<bytes>", pixels, extension=".png"))
 
 
 class _PictureFigure:
@@ -88,45 +85,56 @@ class _PictureFigure:
     name: str
 
     def __init__(self, box: sheets.Box | None = None):
+        """`box`: the detail; None for the place with most of it."""
         self.box = box
 
     def path(self, folder: Path, burst: sid.Burst) -> pathlib.Path:
+        """Where the figure of a burst goes."""
         return protocol.picture_path(folder, burst, self.name)
 
     def unfinished(self, folder: Path, bursts: Sequence[sid.Burst]) -> set[tuple[str, float]]:
         """{(scene, exposure)} of the bursts whose figure is still to be drawn."""
-        return {
-            (burst.scene, burst.exposure)
-            for burst in bursts
-            if not self.path(folder, burst).is_file()
-        }
+        return {burst.key for burst in bursts if not self.path(folder, burst).is_file()}
+
+    def draw(
+        self,
+        folder: Path,
+        burst: sid.Burst,
+        looks: dict[str, np.ndarray],
+        truth: np.ndarray | None,
+        result: results.Result,
+    ) -> None:
+        """Writes the figure.
+
+        Args:
+          folder: of the results.
+          burst: the burst.
+          looks: of `looks.restore`.
+          truth: [rows, columns, 3] float in 0..1, or None without.
+          result: the burst's row of metrics.csv.
+        """
+        pixels = self._drawn(looks, truth, result)
+        path = self.path(folder, burst)
+        files.write_whole(path, iio.imwrite("<bytes>", pixels, extension=".png"))
+
+    def _drawn(self, looks, truth, result):
+        """The figure [rows, columns, 3] uint8; see `draw`."""
+        raise NotImplementedError
 
     def finish(self, folder: Path) -> str:
         """After the last burst there is nothing left to do; returns a line for the log."""
         return f"The figures are {pathlib.Path(folder) / f'*_{self.name}.png'}"
 
-    def _chosen(self, picture, width):
-        return self.box or sheets.default_box(picture, width)
-
 
 class Panel(_PictureFigure):
-    """Traditional, coarse, fine (one frame), burst and, if there is one, the truth."""
+    """Traditional, coarse, fine (one frame), burst and, if there is one, the ground truth."""
 
     name = "panel"
 
-    def draw(self, folder, burst, looks, truth, result):
-        """Writes the figure.
-
-        Args:
-          folder: of the results.
-          burst: `sid.Burst`.
-          looks: of `looks.restore`.
-          truth: picture, or None without.
-          result: the burst's `results.Result`.
-        """
+    def _drawn(self, looks, truth, result):
         views = _views(looks, truth, result)
-        box = self._chosen(views[-1].picture, sheets.COLUMN)
-        _write(self.path(folder, burst), sheets.draw_panel(views, box))
+        box = self.box or sheets.default_box(views[-1].picture, sheets.COLUMN)
+        return sheets.draw_panel(views, box)
 
 
 class Teaser(_PictureFigure):
@@ -134,20 +142,18 @@ class Teaser(_PictureFigure):
 
     name = "teaser"
 
-    def __init__(self, box=None, sid=None):
-        """`sid`: the baseline's `Enhancer`; None to go without its two pictures."""
+    def __init__(self, box: sheets.Box | None = None, sid: "Enhancer | None" = None):
+        """`sid`: the baseline; None to go without its two pictures."""
         super().__init__(box)
         self.sid = sid
 
-    def draw(self, folder, burst, looks, truth, result):
-        """See `Panel.draw`."""
-        dark = looks["Input"]
-        looks = {name: picture for name, picture in looks.items() if picture is not dark}
-        views = _views(looks, truth, result)
-        box = self._chosen(views[-1].picture, sheets.CROP)
+    def _drawn(self, looks, truth, result):
+        restored = {name: picture for name, picture in looks.items() if name != "Input"}
+        views = _views(restored, truth, result)
+        box = self.box or sheets.default_box(views[-1].picture, sheets.CROP)
         rows, columns = views[-1].picture.shape[:2]
-        first = sheets.View("Input", pictures.quantised(dark[:rows, :columns]))
-        _write(self.path(folder, burst), sheets.draw_teaser(first, views, box))
+        dark = sheets.View("Input", pictures.quantised(looks["Input"][:rows, :columns]))
+        return sheets.draw_teaser(dark, views, box)
 
 
 class Frames:
@@ -159,12 +165,11 @@ class Frames:
     name = "frames"
     box = None
 
-    def __init__(self, counts, lpips=None):
+    def __init__(self, counts: Sequence[int], lpips: Callable | None = None):
         """
         Args:
           counts: numbers of frames. A burst with fewer is restored from all it has as well.
           lpips: function of two pictures or None.
-
         """
         self.counts = counts
         self.lpips = lpips
@@ -177,13 +182,20 @@ class Frames:
         """See `_PictureFigure.unfinished`."""
         done = {(*row.key, row.frames) for row in results.read(pathlib.Path(folder) / FRAMES_CSV)}
         return {
-            (burst.scene, burst.exposure)
+            burst.key
             for burst in bursts
             for count in self.counts_of(len(burst.frames))
-            if burst.scored and (burst.scene, burst.exposure, count) not in done
+            if burst.scored and (*burst.key, count) not in done
         }
 
-    def draw(self, folder, burst, looks, truth, result):
+    def draw(
+        self,
+        folder: Path,
+        burst: sid.Burst,
+        looks: list[tuple[int, np.ndarray, float]],
+        truth: Any,
+        result: results.Result,
+    ) -> None:
         """Notes the burst's scores down in frames.csv; bursts that are not scored are left out."""
         if not result.scored:
             return
@@ -191,8 +203,8 @@ class Frames:
         for count, picture, seconds in looks[:-1]:
             progress.status(f"{burst.name}: scoring the picture of {count} frame(s)")
             cut = protocol.crop_to_common(picture, truth)
-            figures = protocol.score(*cut, self.lpips)
-            rows.append(dataclasses.replace(result, frames=count, seconds=seconds, **figures))
+            scores: Any = protocol.score(*cut, self.lpips)
+            rows.append(dataclasses.replace(result, frames=count, seconds=seconds, **scores))
         path = pathlib.Path(folder) / FRAMES_CSV
         results.write(path, [*results.read(path), *rows, result])
 
@@ -232,7 +244,7 @@ def growth_of(rows: Sequence[results.Result]) -> list[Growth]:
     be of other scenes than those of few.
 
     Args:
-      rows: list of `results.Result`, several of a burst with different `frames`.
+      rows: several of a burst, with different `frames`.
     """
     bursts: dict[tuple[str, float], dict[int, results.Result]] = {}
     for row in rows:
@@ -269,7 +281,7 @@ def check_frames(bursts: Sequence[sid.Burst]) -> None:
     _plots(["PSNR"])
     if not any(burst.scored for burst in bursts):
         raise InputError(
-            "--figure frames plots scores, but no burst has a truth to be scored by: give "
+            "--figure frames plots scores, but no burst has a ground truth to be scored by: give "
             "--long_dir, or leave the figure out"
         )
 

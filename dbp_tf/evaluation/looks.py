@@ -4,6 +4,7 @@ They are restored together with it, so that no frame is encoded twice.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +14,18 @@ from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import reading
 from dbp_tf.restore import modes
 
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
-def restore(figure, model, frames: DarkFrames, **how):
+
+def restore(
+    figure: Any, model: "Enhancer", frames: DarkFrames, **how
+) -> tuple[np.ndarray, float, Any]:
     """Restores a burst and all that a figure shows of it.
 
     Args:
       figure: of `figures`.
-      model: what `load_pretrained` returns; it fuses frames.
+      model: it fuses frames.
       frames: of the burst.
       **how: `reference_frame`, `padded_columns` and more, see `modes.restore`.
 
@@ -31,16 +37,13 @@ def restore(figure, model, frames: DarkFrames, **how):
 
 def _panel(figure, model, dark, **how):
     frames = list(dark)
-    grown = {
-        count: (picture, seconds)
-        for count, picture, seconds in modes.grow(model, frames, {1, len(frames)}, **how)
-    }
-    picture, seconds = grown[len(frames)]
+    grown = list(modes.grow(model, frames, {1, len(frames)}, **how))
+    (_, fine, _), (_, picture, seconds) = grown[0], grown[-1]
     progress.status("figure: developing the traditional and the coarse picture")
     looks = {
         "Traditional": dark.traditional(),
         "Coarse": developed.coarse(model, dark.first, frames[0]),
-        "Fine (1 frame)": grown[1][0],
+        "Fine (1 frame)": fine,
         f"Burst of {len(frames)}" if len(frames) > 1 else "Burst": picture,
     }
     return picture, seconds, looks
@@ -60,8 +63,7 @@ def _teaser(figure, model, dark, **how):
 
 
 def _frames(figure, model, dark, **how):
-    grown: list[tuple[int, np.ndarray, float]]
-    grown = [*modes.grow(model, dark, figure.counts_of(len(dark)), **how)]
+    grown = list(modes.grow(model, dark, figure.counts_of(len(dark)), **how))
     _, picture, seconds = grown[-1]
     return picture, seconds, grown
 

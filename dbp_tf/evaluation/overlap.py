@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Opened = TypeVar("Opened")
@@ -29,21 +29,21 @@ class Behind:
     exception ends the statement.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._executor = futures.ThreadPoolExecutor(1)
-        self._job = None
+        self._job: futures.Future | None = None
 
     def __enter__(self) -> "Behind":
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: type | None, *_: object) -> None:
         try:
             if kind is None:
                 self.wait()
         finally:
             self._executor.shutdown()
 
-    def start(self, job: Callable[..., None], *arguments) -> None:
+    def start(self, job: Callable[..., None], *arguments: Any) -> None:
         """Starts a job once the one before is done; raises what that one raised."""
         self.wait()
         self._job = self._executor.submit(job, *arguments)

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from dbp_tf.evaluation import looks, metrics, overlap, results, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, reading, white_balance
 from dbp_tf.restore import modes
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
 
 def picture_path(folder: str | os.PathLike, burst: sid.Burst, what: str = "out") -> pathlib.Path:
@@ -36,7 +39,6 @@ def pictures_of(
     Raises:
       InputError: two bursts of one scene and ratio would be written under one name.
     """
-    paths: dict[tuple[str, float], pathlib.Path] = {}
     owners: dict[pathlib.Path, sid.Burst] = {}
     for burst in bursts:
         path = picture_path(folder, burst)
@@ -47,8 +49,7 @@ def pictures_of(
                 f"{int(burst.ratio)}, and their pictures would have one name ({path.name}): move "
                 f"one of the bursts to another folder"
             )
-        paths[burst.scene, burst.exposure] = path
-    return paths
+    return {burst.key: path for path, burst in owners.items()}
 
 
 def sample_bursts(
@@ -57,12 +58,9 @@ def sample_bursts(
     """The bundled sample, one burst of eight frames at ratio 100, simulated unless it is there.
 
     Args:
-      folder: of the simulated raw files.
+      folder: of the simulated raw files; they are the same every time.
       camera: of the files.
       n_burst: frames of the burst at the most.
-
-    Returns:
-      list of one burst; the same seed makes the same files every time.
 
     Raises:
       InputError: what the simulator needs is not installed.
@@ -70,19 +68,19 @@ def sample_bursts(
     from dbp_tf import simulate
 
     folder = pathlib.Path(folder)
-    # The truth is written last.
+    # The long exposure is written last.
     if not any(folder.glob(f"long/*{camera.suffix}")):
         for line in simulate.simulate_tree([simulate.SAMPLE], folder, camera, overwrite=True):
             progress.say(f"Simulated {line}.")
     return sid.find_bursts(folder / "short", folder / "long", camera, "test", n_burst)
 
 
-def settings_of(flags: dict[str, Any], model) -> dict[str, Any]:
+def settings_of(flags: dict[str, Any], model: "Enhancer") -> dict[str, Any]:
     """The content of settings.json: flags, versions, and the network with its weights' checksum.
 
     Args:
       flags: {name: value} as they took effect, see `config.as_json`.
-      model: what `load_pretrained` returns.
+      model: the networks.
     """
     checksum = 0
     for network in model.models.values():
@@ -114,9 +112,9 @@ def versions() -> dict[str, str]:
 
 
 def _read_truth(burst, first, camera, common, bits):
-    """(truth [rows, columns, 3] uint16 of the common size, its PNG file); (None, None) without.
+    """(ground truth [rows, columns, 3] uint16, its PNG file); (None, None) without.
 
-    It may exceed the mosaic, which has whole periods only.
+    It is cut to the size `common`, and may exceed the mosaic, which has whole periods only.
     """
     if not burst.truth:
         return None, None
@@ -124,8 +122,8 @@ def _read_truth(burst, first, camera, common, bits):
     if truth.shape[:2] != first.visible:
         raise InputError(
             f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
-            f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a truth "
-            f"is of its burst's size"
+            f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a "
+            f"ground truth is of its burst's size"
         )
     mosaic = reading.read_raw(burst.truth, camera).mosaic
     sid.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
@@ -140,12 +138,12 @@ def score(
 
     Args:
       picture: [rows, columns, 3] float sRGB, not clipped.
-      truth: the same size, 0..1.
+      truth: the ground truth, of the same size, 0..1.
       lpips: function of two pictures, see `lpips.load_lpips`; None to go without.
 
     Returns:
-      dict of psnr, ssim_range2, ssim_range1 and lpips (None without its graph). LPIPS is that
-      of the unclipped picture, as published.
+      psnr, ssim_range2, ssim_range1 and lpips (None without its graph). LPIPS is that of the
+      unclipped picture, as published.
     """
     clipped = np.clip(picture, 0, 1)
     published, unit = metrics.ssim(clipped, truth, data_range=(metrics.PUBLISHED_SSIM_RANGE, 1.0))
@@ -186,7 +184,7 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A burst's picture and its truth, of one size, before they are written and scored."""
+    """A burst's picture and its ground truth, of one size, before they are written and scored."""
 
     picture: np.ndarray
     truth: np.ndarray | None  # uint16
@@ -195,11 +193,11 @@ class Restored:
     notes: tuple[str, ...]
     frames: int
     seconds: float
-    looks: object
+    looks: Any
 
 
 def evaluate(
-    model,
+    model: "Enhancer",
     bursts: list[sid.Burst],
     camera: cameras.Camera,
     folder: str | os.PathLike,
@@ -211,7 +209,7 @@ def evaluate(
     """Restores, writes, scores, draws and notes down bursts, one after another.
 
     Args:
-      model: what `load_pretrained` returns.
+      model: the networks.
       bursts: of the dataset.
       camera: of their files.
       folder: a result folder that `results.begin` has prepared.
@@ -227,7 +225,7 @@ def evaluate(
     """
     work = work or Work()
     finished = {row.key for row in done}
-    todo = [burst for burst in bursts if (burst.scene, burst.exposure) not in finished]
+    todo = [burst for burst in bursts if burst.key not in finished]
     log = _Log(folder, len(bursts), todo, list(done), keep_going)
     most_frames = modes.MODES[work.mode].most_frames
     if model.white_balance and todo:
@@ -242,9 +240,9 @@ def evaluate(
 
         def finish(burst, restored):
             with log.skipping(burst):
-                writing = background.submit(write, burst, restored, folder, work.bits)
+                writing = background.submit(_write, burst, restored, folder, work.bits)
                 truth = None if restored.truth is None else reading.as_float(restored.truth)
-                row = result_of(burst, restored, truth, work.lpips)
+                row = _result_of(burst, restored, truth, work.lpips)
                 writing.result()
                 if work.figure:
                     work.figure.draw(folder, burst, restored.looks, truth, row)
@@ -259,14 +257,14 @@ def evaluate(
 
 
 def restore(
-    model,
+    model: "Enhancer",
     burst: sid.Burst,
     frames: DarkFrames,
     camera: cameras.Camera,
     work: Work,
     background: futures.Executor,
 ) -> Restored:
-    """Runs the networks; `background` develops and packs the truth meanwhile."""
+    """Runs the networks; `background` develops and packs the ground truth meanwhile."""
     progress.status(f"{burst.name}: reading")
     if burst.truth:
         # It is decoded while the networks work, but a file that is not raw is refused before.
@@ -299,16 +297,14 @@ def restore(
     return Restored(picture, truth, truth_file, first.levels, notes, len(frames), seconds, shown)
 
 
-def write(burst: sid.Burst, restored: Restored, folder: str | os.PathLike, bits: int) -> None:
-    """Writes a burst's picture and its truth, of so many bits, under their published names."""
+def _write(burst, restored, folder, bits):
+    """Writes a burst's picture and its ground truth under their published names."""
     pictures.write_png(picture_path(folder, burst), restored.picture, bits)
     if restored.truth_file is not None:
         files.write_whole(picture_path(folder, burst, "gt"), restored.truth_file)
 
 
-def result_of(
-    burst: sid.Burst, restored: Restored, truth: np.ndarray | None, lpips: Callable | None = None
-) -> results.Result:
+def _result_of(burst, restored, truth, lpips):
     """The burst's row of the table; it has no scores if the burst counts in no average."""
     scores = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
     if burst.scored and truth is not None:
@@ -377,7 +373,7 @@ def _line(row):
     return f"{frames}: PSNR {row.psnr:.2f}, SSIM {row.ssim_range2:.4f}{lpips}, {row.seconds:.1f} s"
 
 
-def where_to_look(folder, bursts):
+def where_to_look(folder: str | os.PathLike, bursts: Sequence[sid.Burst]) -> str:
     """Where the results are, as lines of text; a few pictures are named one by one."""
     pairs = (picture_path(folder, burst, what) for burst in bursts for what in ("out", "gt"))
     names = [f"  {path}" for path in pairs if path.is_file()] if len(bursts) <= 3 else []

@@ -8,23 +8,13 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.reference import REFERENCE_FRAMES
 from dbp_tf.raw import cameras
-from dbp_tf.restore.settings import NETWORK, Restoration
-
-FIGURES = {
-    "panel": "traditional, coarse, fine, burst and truth, with a detail of each",
-    "teaser": "the dark input and details of what one frame and the burst are restored to",
-    "frames": "one plot for all bursts, quality against the number of frames",
-}
+from dbp_tf.restore.settings import NETWORK, OWN_REFERENCE, Restoration
 
 # Frames of a burst without --n_burst, and the numbers of them that --figure frames plots.
 FRAMES = 8
 COUNTS = (1, 2, 4, 8)
 
 _INPUT, _OUTPUT, _FIGURES = "Dataset", "Results", "Figures"
-
-
-def _listed(described: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in described.items()) + "."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +53,13 @@ class Settings(Restoration):
     )
     n_burst: list[str] | None = parameter(
         None,
-        f"Frames of a burst to use at the most; {FRAMES} by default. With --figure frames several "
+        f"Frames of a burst to use at the most; {FRAMES} by default. With --figure frames several, "
         f"with commas between them; {','.join(map(str, COUNTS))} by default.",
         topic=_INPUT,
     )
-    limit: int | None = parameter(
-        None, "Only the first so many bursts.", topic=_INPUT, low=1, may_change=True
-    )
     reference_frame: str | None = parameter(
         None,
-        "Frame whose finest detail the revised version of the network keeps. By default that of "
-        "the weights, or as the published evaluation of the camera: "
-        + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
-        + ".",
+        "Frame whose finest detail the revised version of the network keeps. " + OWN_REFERENCE,
         topic=NETWORK,
         choices=list(REFERENCE_FRAMES),
     )
@@ -95,9 +79,12 @@ class Settings(Restoration):
     )
     figure: str | None = parameter(
         None,
-        f"A figure of each burst as well, beside its picture; {_listed(FIGURES)}",
+        "Also draw a figure of each burst, beside its picture. panel: traditional, coarse, fine, "
+        "burst and ground truth, with a detail of each; teaser: the dark input and details of what "
+        "one frame and the burst are restored to; frames: one plot for all bursts, quality against "
+        "the number of frames.",
         topic=_FIGURES,
-        choices=list(FIGURES),
+        choices=["panel", "teaser", "frames"],
         may_change=True,
     )
     box: str | None = parameter(
@@ -126,44 +113,27 @@ class Settings(Restoration):
         topic=_OUTPUT,
         may_change=True,
     )
-    keep_going: bool = parameter(
-        False,
-        "Skip bursts that cannot be restored and files that belong to no burst, list them at the "
-        "end and exit with code 1.",
-        topic=_OUTPUT,
-        may_change=True,
-    )
 
     def __post_init__(self):
-        for wrong, sentence in (
-            (
-                len(self.n_burst or []) > 1 and self.figure != "frames",
+        if len(self.n_burst or []) > 1 and self.figure != "frames":
+            raise InputError(
                 "several numbers in --n_burst belong to --figure frames: give that too, or one "
-                "number",
-            ),
-            (
-                self.box is not None and self.figure not in ("panel", "teaser"),
-                "--box belongs to --figure panel or teaser: give that too",
-            ),
-            (
-                self.sid_checkpoint is not None and self.figure != "teaser",
-                "--sid_checkpoint belongs to --figure teaser: give that too",
-            ),
-            (
-                self.figure is not None and self.mode != "burst",
-                "--figure shows what --mode burst restores: leave out the other mode",
-            ),
-            (
-                not self.short_dir and (self.long_dir or self.ratio),
-                "--long_dir and --ratio belong to the bursts of --short_dir: give that too",
-            ),
-            (
-                self.short_dir and not (self.long_dir or self.ratio),
-                "--short_dir needs --long_dir beside it, or --ratio if there are no long exposures",
-            ),
-        ):
-            if wrong:
-                raise InputError(sentence)
+                "number"
+            )
+        if self.box is not None and self.figure not in ("panel", "teaser"):
+            raise InputError("--box belongs to --figure panel or teaser: give that too")
+        if self.sid_checkpoint is not None and self.figure != "teaser":
+            raise InputError("--sid_checkpoint belongs to --figure teaser: give that too")
+        if self.figure is not None and self.mode != "burst":
+            raise InputError("--figure shows what --mode burst restores: leave out the other mode")
+        if not self.short_dir and (self.long_dir or self.ratio):
+            raise InputError(
+                "--long_dir and --ratio belong to the bursts of --short_dir: give that too"
+            )
+        if self.short_dir and not (self.long_dir or self.ratio):
+            raise InputError(
+                "--short_dir needs --long_dir beside it, or --ratio if there are no long exposures"
+            )
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ and of the coarse outputs.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -167,6 +168,14 @@ def _match(view, reference, coarse_model, layout, index, align, keep_all):
     return note, moving
 
 
+class Frames(Protocol):
+    """Packed frames [H, W, C], held or made when they are asked for: a list will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class AlignedFrames:
     """The frames of a burst that match its reference, made to fit it; the reference comes first.
@@ -181,7 +190,7 @@ class AlignedFrames:
       path: [h, w] bool, where any frame moves; None to replace nothing.
     """
 
-    frames: Sequence[np.ndarray]
+    frames: Frames
     reference: np.ndarray
     notes: list[Note]
     moving: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -204,7 +213,7 @@ class AlignedFrames:
 
 
 def align_burst(
-    frames: Sequence[np.ndarray],
+    frames: Frames,
     coarse_model: Callable,
     layout: packing.Layout,
     reference: str | int = "first",

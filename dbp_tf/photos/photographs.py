@@ -13,7 +13,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from dbp_tf.raw import packing, reading, white_balance
 from dbp_tf.raw.overrides import Overrides
 from dbp_tf.restore import modes
 
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and files are looked at before.
+    from dbp_tf.restore.enhancer import Enhancer
+
 # Raw pixels a side below which there is nothing for the network to see.
 _LEAST_SIDE = 32
 
@@ -34,10 +37,7 @@ _MOST_KEPT = 8
 
 
 class RawFrames:
-    """The frames of raw files, `reading.RawFrame`, each read when it is asked for.
-
-    The last `_MOST_KEPT` stay in memory.
-    """
+    """The frames of raw files, each read when it is asked for; the last `_MOST_KEPT` are kept."""
 
     def __init__(self, paths: Iterable[pathlib.Path], overrides: Overrides):
         self.paths = list(paths)
@@ -72,7 +72,7 @@ class Look:
 
     Attributes:
       name: of the burst.
-      raw_frames: `RawFrames`, no shot twice.
+      raw_frames: no shot twice.
       blocks: [h, w, C], see `brightness.block_means`.
       notes: sentences about what looks odd.
     """
@@ -203,22 +203,8 @@ def _is_too_long(path):
     return False
 
 
-def packed_frames(
-    seen: Look, trained: white_balance.Multipliers, settings: Settings
-) -> tuple[PackedFrames, float, str]:
-    """The frames as the network wants them.
-
-    Args:
-      seen: what `look` returns.
-      trained: multipliers (R, G, B) that the weights were trained for.
-      settings: `Settings`.
-
-    Returns:
-      (frames, exposure ratio, line about the white balance).
-
-    Raises:
-      InputError: there is no light from which to estimate a white balance.
-    """
+def _packed_frames(seen, trained, settings):
+    """(frames as the network wants them, exposure ratio, line about the white balance)."""
     first, balance, ratio = seen.raw_frames[0], settings.balance, settings.given_ratio
     estimated = None
     if white_balance.needs_estimate(balance, first.white_balance):
@@ -231,16 +217,11 @@ def packed_frames(
     return PackedFrames(seen.raw_frames, ratio * scales), ratio, said
 
 
-def restore_burst(model, seen: Look, settings: Settings) -> list[str]:
+def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str]:
     """Restores one burst and writes its picture.
 
-    Args:
-      model: what `load_pretrained` returns.
-      seen: what `look` returns.
-      settings: `Settings`.
-
     Returns:
-      list of lines for the log: what was used, what was done, where the picture is.
+      Lines for the log: what was used, what was done, where the picture is.
 
     Raises:
       InputError: there is no light from which to estimate a white balance, the output is not a
@@ -249,7 +230,7 @@ def restore_burst(model, seen: Look, settings: Settings) -> list[str]:
     progress.status(f"{seen.name}: preparing")
     first = seen.raw_frames[0]
     trained = model.white_balance or settings.trained_on.white_balance
-    packed, ratio, balance_line = packed_frames(seen, trained, settings)
+    packed, ratio, balance_line = _packed_frames(seen, trained, settings)
     found_or_given = "found in the signal" if settings.given_ratio is None else "given"
     lines = [
         *_description(first, len(packed), settings.overrides),
@@ -318,16 +299,18 @@ def _description(frame, count, overrides):
     ]
 
 
-def restore_all(load: Callable, found: list[bursts.Burst], settings: Settings) -> list[str]:
+def restore_all(
+    load: Callable[[], "Enhancer"], found: list[bursts.Burst], settings: Settings
+) -> list[str]:
     """Restores bursts one after another.
 
     Args:
-      load: function that loads the networks; it is called once, when the first burst was looked at.
+      load: loads the networks; it is called once, when the first burst was looked at.
       found: the bursts.
-      settings: `Settings`.
+      settings: how to restore them.
 
     Returns:
-      list of sentences, one for each burst that could not be restored.
+      A sentence for each burst that could not be restored.
 
     Raises:
       InputError: the networks cannot be loaded, or a burst cannot be restored and not

@@ -13,11 +13,11 @@ from dbp_tf.raw import cameras, overrides, packing
 from dbp_tf.raw.overrides import Overrides
 from dbp_tf.raw.white_balance import DEFAULT, Multipliers
 from dbp_tf.raw.white_balance import parse as parse_white_balance
-from dbp_tf.restore.settings import Restoration
+from dbp_tf.restore.settings import OWN_REFERENCE, Restoration
 
 _FRAMES = "Frames"
 _COLOUR = "Brightness and colour"
-_FACTS = "Facts instead of the file's"
+_FACTS = "Instead of what the raw file says"
 _HAND = "Hand-held bursts"
 _PICTURES = "Pictures"
 
@@ -35,24 +35,23 @@ class Settings(Restoration):
     )
     burst_gap: float | None = parameter(
         None,
-        "A pause of more seconds between two frames, from the end of one to the start of the next, "
+        "Seconds; a longer pause between two frames, from the end of one to the start of the next, "
         "begins a new burst.",
         topic=_FRAMES,
         low=0,
     )
-    limit: int | None = parameter(None, "Only the first so many bursts.", topic=_FRAMES, low=1)
     ratio: str = parameter(
         "auto",
         f"Exposure ratio, by which the frames are brightened, 1 to {packing.MAX_RATIO:g}; auto: "
-        "found in the raw signal. Give it for what is dark by nature, such as a night sky: 20 to "
-        "100.",
+        "found in the raw signal. Give a number for a scene that is dark by nature, such as a "
+        "night sky: 20 to 100.",
         topic=_COLOUR,
     )
     white_balance: str = parameter(
         DEFAULT,
         "camera scales the colours from the file's multipliers to those of the camera the weights "
         "were trained on, and estimates them where the file notes none; auto always estimates "
-        "them, R,G,B gives them, none leaves the colours.",
+        "them; R,G,B gives them; none leaves the colours as they are.",
         topic=_COLOUR,
     )
     black: list[str] | None = parameter(
@@ -75,10 +74,7 @@ class Settings(Restoration):
     reference_frame: str | None = parameter(
         None,
         "Frame to which the others are aligned and whose finest detail the revised version of the "
-        "network keeps. By default that which the weights were trained for or, if they do not say, "
-        "that of the published evaluation of the camera: "
-        + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
-        + ".",
+        "network keeps. " + OWN_REFERENCE,
         topic=_HAND,
         choices=REFERENCES,
     )
@@ -86,7 +82,9 @@ class Settings(Restoration):
     motion_mask: bool = parameter(
         True, "Where something moves, use the reference frame alone.", topic=_HAND
     )
-    keep_all: bool = parameter(False, "Use even frames that do not match.", topic=_HAND)
+    keep_all: bool = parameter(
+        False, "Use all frames, even those that do not match the reference.", topic=_HAND
+    )
     result_dir: pathlib.Path = parameter(
         pathlib.Path("results/photographs"),
         "Folder for the pictures; made if it is missing.",
@@ -101,12 +99,6 @@ class Settings(Restoration):
     overwrite: bool = parameter(False, "Replace pictures that are there.", topic=_PICTURES)
     resume: bool = parameter(
         False, "Leave out bursts that have their picture already.", topic=_PICTURES
-    )
-    keep_going: bool = parameter(
-        False,
-        "Skip bursts that cannot be restored and files that belong to no burst, list them at the "
-        "end and exit with code 1.",
-        topic=_PICTURES,
     )
 
     def __post_init__(self):

@@ -77,8 +77,9 @@ MODES = {
     "single": Mode("the first frame alone", _single, most_frames=1),
     "ensemble": Mode("mean of every frame's own restoration", _ensemble),
     "rotate": Mode(
-        "for the revised version: as burst, but every frame is the reference in turn, and the mean "
-        "counts: a little cleaner, for a decoder run and, at 12 megapixels, 0.06 GB a frame",
+        "mean of the bursts with every frame as the reference in turn, for the revised version "
+        "alone; a little cleaner, but every frame costs a run of the decoder and, at 12 "
+        "megapixels, 0.06 GB",
         _rotate,
         fuses=True,
         refers=True,

@@ -7,12 +7,20 @@ from dbp_tf.config import parameter
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
 
-NETWORK = "Network"
+NETWORK, BURSTS = "Network", "Bursts"
+
+# The default of --reference_frame, which both programs have, with choices of their own.
+OWN_REFERENCE = (
+    "By default that which the weights were trained for or, if they do not say, that of the "
+    "camera's published evaluation: "
+    + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
+    + "."
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Restoration:
-    """The networks and how they compute. See the help of each field."""
+    """The networks, how they compute, and which bursts. See the help of each field."""
 
     camera: str = parameter(
         "sony",
@@ -45,5 +53,15 @@ class Restoration:
         "Compute the two large levels of the networks in stripes: much less memory for the same "
         "picture. Without effect on the SID baseline.",
         topic=NETWORK,
+        may_change=True,
+    )
+    limit: int | None = parameter(
+        None, "Restore the first so many bursts only.", topic=BURSTS, low=1, may_change=True
+    )
+    keep_going: bool = parameter(
+        False,
+        "Skip bursts that cannot be restored and files that belong to no burst, list them at the "
+        "end and exit with code 1.",
+        topic=BURSTS,
         may_change=True,
     )
