@@ -10,7 +10,6 @@ from concurrent import futures
 import numpy as np
 
 from dbp_tf.data import sid
-from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed
 from dbp_tf.raw import cameras, reading, white_balance
 
@@ -35,7 +34,7 @@ class DarkFrames:
     ):
         """
         Args:
-          burst: the burst.
+          burst: of the dataset.
           camera: of its files.
           background: reads files, the first one at once.
           most_frames: that many at the most.
@@ -72,11 +71,7 @@ class DarkFrames:
 
     def _packed(self, path):
         frame, first = reading.read_raw(path, self._camera), self.first
-        if frame.mosaic.shape != first.mosaic.shape or frame.offset != first.offset:
-            raise InputError(
-                f"{path} is a frame of {_size(frame)} pixels, but {first.path.name} has "
-                f"{_size(first)}: a burst's frames are of one size"
-            )
+        frame.check_fits(first)
         # The first frame is noted down once, before those that are held against it.
         for one in (frame,) if self._seen else (first, frame):
             rows = sid.sampled(one.mosaic)
@@ -93,9 +88,3 @@ class DarkFrames:
     def traditional(self) -> np.ndarray:
         """The first frame developed by LibRaw, brightened and nothing else."""
         return developed.develop_packed(self.first, self.first.packed(self._ratio))
-
-
-def _size(frame):
-    rows, columns = frame.mosaic.shape
-    offset = "" if frame.offset == (0, 0) else f" (from row, column {frame.offset})"
-    return f"{rows} x {columns}{offset}"

@@ -45,7 +45,7 @@ class Result:
       exposure: of a dark frame, in seconds.
       ratio: by which the frames were brightened.
       frames: how many the mode looked at.
-      scored: whether the row counts in averages; the four figures are None if not.
+      scored: whether the row counts in averages; the four scores are None if not.
       psnr: in dB, output clipped, data range 1.
       ssim_range2: scikit-image's default with data range 2, as published; output clipped.
       ssim_range1: the same with data range 1.
@@ -140,10 +140,10 @@ def begin(
     resume: bool = False,
     redo: Collection[tuple[str, float]] = (),
 ) -> list[Result]:
-    """Starts a result folder or goes on with one.
+    """Starts a result folder, which is made if missing, or goes on with one.
 
     Args:
-      folder: made if missing.
+      folder: of the results.
       settings: what settings.json is to hold; "flags" and "network" must be as they were.
       pictures: {(scene, exposure): path} of what is to be restored; a row whose picture is
         missing is dropped, so that the burst is restored again.
@@ -151,7 +151,7 @@ def begin(
       redo: {(scene, exposure)} of bursts to restore again, as if their picture were missing.
 
     Returns:
-      list of `Result`, those that need not be done again.
+      The results that need not be done again.
 
     Raises:
       InputError: see `check_folder`; the settings differ in what matters; metrics.csv has been
@@ -180,10 +180,8 @@ def _check_settings(folder, settings):
             f"--resume: {folder / SETTINGS} cannot be understood ({error}): give another "
             f"--result_dir"
         ) from None
-    for name in _FLAGS_THAT_MATTER + _FLAGS_OF_FIGURES:
-        another = flags.get("figure") != settings["flags"].get("figure")
-        if name in _FLAGS_OF_FIGURES and another:
-            continue
+    same_figure = flags.get("figure") == settings["flags"].get("figure")
+    for name in _FLAGS_THAT_MATTER + (_FLAGS_OF_FIGURES if same_figure else ()):
         if flags.get(name) != settings["flags"].get(name):
             raise InputError(
                 f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
@@ -198,13 +196,13 @@ def _check_settings(folder, settings):
 
 
 def write(path: pathlib.Path, results: Iterable[Result]) -> None:
-    """Writes a table of `Result`s whole or not at all; of equal bursts and frames the last."""
+    """Writes a table whole or not at all; of equal bursts and numbers of frames the last."""
     rows = {(*result.key, result.frames): result for result in results}
     files.write_whole(path, _lines([_COLUMNS, *map(_to_row, rows.values())]))
 
 
 def read(path: pathlib.Path) -> list[Result]:
-    """The list of `Result` in metrics.csv or a table like it, none if there is no such file.
+    """The results in metrics.csv or a table like it; none if there is no such file.
 
     A last line cut short by a crash is left out.
 
@@ -230,8 +228,8 @@ def append(folder: str | os.PathLike[str], result: Result) -> Result:
     """Adds one row to metrics.csv and waits until it is on the disk.
 
     Returns:
-      the `Result` as the file holds it, rounded, so that averages come out the same whether a
-      run was stopped in between or not.
+      The result as the file holds it, rounded, so that averages come out the same whether a run
+      was stopped in between or not.
     """
     row = _to_row(result)
     path = pathlib.Path(folder) / METRICS
@@ -246,7 +244,7 @@ def append(folder: str | os.PathLike[str], result: Result) -> Result:
 
 
 def published_array(results: Iterable[Result]) -> np.ndarray:
-    """[5, N] float32 as the published results.npy: one column for each scored burst.
+    """[5, N] float32 as the published results.npy: a column for each scored burst.
 
     Rows: SSIM (data range 2), PSNR, LPIPS (NaN without its graph), ratio, seconds.
     """
@@ -266,7 +264,7 @@ def save_published(folder: str | os.PathLike[str], results: Iterable[Result]) ->
 
 
 def groups(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """{"all" | "ratio R" | "frames F": list of `Result`} of the scored ones; none if none is."""
+    """The scored results under "all", "ratio R" and "frames F"; {} if none is scored."""
     scored = [result for result in results if result.scored]
     split = {"all": scored} if scored else {}
     for title, key in (("ratio", lambda r: int(r.ratio)), ("frames", lambda r: r.frames)):
@@ -278,7 +276,7 @@ def groups(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def mean(group: Iterable[Result], name: str) -> float | None:
-    """The mean of one figure over `Result`s that have it; None if none has."""
+    """The mean of a field over the results that have it; None if none has."""
     values = [value for result in group if (value := getattr(result, name)) is not None]
     return sum(values) / len(values) if values else None
 
@@ -292,7 +290,7 @@ def table(results: Sequence[Result]) -> str:
     if not results:
         return "No burst was restored."
     if not split:
-        return f"{len(results)} restored, none of them scored (misaligned or without truth)."
+        return f"{len(results)} restored, none of them scored (misaligned or no ground truth)."
     if len(results) == 1:
         (row,) = results
         lpips = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
@@ -303,19 +301,13 @@ def table(results: Sequence[Result]) -> str:
     heads = ("bursts", "PSNR", "SSIM", "SSIM 0..1", "LPIPS", "seconds")
     lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
     for title, group in split.items():
-        lines.append(
-            f"{title:<12}{len(group):>11}"
-            f"{_mean_text(group, 'psnr', 2)}{_mean_text(group, 'ssim_range2', 4)}"
-            f"{_mean_text(group, 'ssim_range1', 4)}{_mean_text(group, 'lpips', 4)}"
-            f"{_mean_text(group, 'seconds', 2)}"
-        )
+        line = f"{title:<12}{len(group):>11}"
+        for name in ("psnr", "ssim_range2", "ssim_range1", "lpips", "seconds"):
+            value, digits = mean(group, name), 2 if name in ("psnr", "seconds") else 4
+            line += f"{'-':>11}" if value is None else f"{value:>11.{digits}f}"
+        lines.append(line)
     lines.append("SSIM as published (data range 2); SSIM 0..1 is that of data range 1.")
     unscored = len(results) - len(split["all"])
     if unscored:
-        lines.append(f"{unscored} more restored but not scored (misaligned or without truth).")
+        lines.append(f"{unscored} more restored but not scored (misaligned or no ground truth).")
     return "\n".join(lines)
-
-
-def _mean_text(group, name, digits):
-    value = mean(group, name)
-    return f"{'-':>11}" if value is None else f"{value:>11.{digits}f}"

@@ -102,7 +102,7 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
             # The tags are cheaper to compare than the pixels.
             bursts.check_shot(file, files[0])
             frame = raw_frames[number]
-            _check_mosaic(frame, raw_frames[0] if number else None, settings)
+            _check_mosaic(frame, raw_frames[0], settings)
             pixels = hashlib.blake2b(frame.mosaic.data).digest()
             if pixels in paths:
                 other = paths[pixels].name
@@ -136,19 +136,7 @@ def _check_mosaic(frame, first, settings):
             f"{settings.overrides.area_given or frame.path} has {rows} x {columns} usable pixels: "
             f"at least {_LEAST_SIDE} a side are needed"
         )
-    if first is None:
-        return
-    # First the phase: the same sensor from another one has whole periods of another number.
-    if frame.offset != first.offset:
-        raise InputError(
-            f"{frame.path} has its colour filters laid out from {frame.offset}, but "
-            f"{first.path.name} from {first.offset}: a burst's frames have one phase"
-        )
-    if frame.mosaic.shape != first.mosaic.shape:
-        raise InputError(
-            f"{frame.path} has {rows} x {columns} pixels, but {first.path.name} has "
-            f"{first.mosaic.shape[0]} x {first.mosaic.shape[1]}: a burst's frames are of one size"
-        )
+    frame.check_fits(first)
 
 
 def picture_path(burst: bursts.Burst | Look, settings: Settings) -> pathlib.Path:

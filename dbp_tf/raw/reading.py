@@ -88,6 +88,21 @@ class RawFrame:
         samples = packing.pack(self.mosaic, self.layout)
         return packing.normalise(samples, self.black, self.white, ratio * scales)
 
+    def check_fits(self, first: "RawFrame") -> None:
+        """Raises InputError if the frame cannot be of one burst with `first`."""
+        # First the phase: the same sensor from another one has whole periods of another number.
+        if self.offset != first.offset:
+            raise InputError(
+                f"{self.path} has its colour filters laid out from {self.offset}, but "
+                f"{first.path.name} from {first.offset}: a burst's frames have one phase"
+            )
+        if self.mosaic.shape != first.mosaic.shape:
+            ours, theirs = ("{} x {}".format(*one.mosaic.shape) for one in (self, first))
+            raise InputError(
+                f"{self.path} has {ours} pixels, but {first.path.name} has {theirs}: a burst's "
+                f"frames are of one size"
+            )
+
 
 def _active_area(raw, path, overrides):
     """(top, left, rows, columns) of the pixels to use, in the sensor's raw pixels."""
