@@ -5,10 +5,10 @@
 
 Photographs (the bundled sample without any) are simulated as bursts held still, shaken by up to
 --shake raw pixels, with an object that moves through the picture, and with both. Each burst is
-restored with and without each step and compared with the truth of its first frame, and so is that
-frame alone. Prints PSNR in dB and its gain over the single frame, over the whole picture and over
-the object's path, writes hand_held.csv and a picture of every restoration, and says at the end by
-how much the worst burst falls below its single frame.
+restored with and without each step and compared with the ground truth of its first frame, and so is
+that frame alone. Prints PSNR in dB and its gain over the single frame, over the whole picture and
+over the object's path, writes hand_held.csv and a picture of every restoration, and says at the end
+by how much the worst burst falls below its single frame.
 """
 
 import csv
@@ -85,7 +85,10 @@ def with_object(photo, progress):
 
 
 def simulated_burst(photo, camera, ratio, shaken, moves, rng):
-    """(packed frames, truth of the first [rows, columns, 3], the object's path [rows, columns])."""
+    """(packed frames, ground truth of the first, the object's path).
+
+    The ground truth is [rows, columns, 3] in 0..1, the path [rows, columns] bool.
+    """
     count, layout = FLAGS.frames, packing.LAYOUTS[camera.mosaic]
     # Frames are simulated one by one, and a burst's frames have one black level.
     noise = simulate.Noise(offset_spread=0)

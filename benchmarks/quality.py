@@ -5,19 +5,19 @@
 
 The scenes are photographs that come inside the packages scikit-image and scikit-learn, simulated
 at exposure ratios 100 and 300. Every burst is restored by the networks and developed by LibRaw;
-every picture is compared with the truth, PSNR in dB and SSIM of range 1. The rivals are the mean
-of the frames, developed, and the same denoised by non-local means (Buades et al., CVPR 2005; of
-scikit-image) and by block matching, BM3D (Dabov et al., IEEE Transactions on Image Processing
+every picture is compared with the ground truth, PSNR in dB and SSIM of range 1. The rivals are the
+mean of the frames, developed, and the same denoised by non-local means (Buades et al., CVPR 2005;
+of scikit-image) and by block matching, BM3D (Dabov et al., IEEE Transactions on Image Processing
 2007; the package bm3d of its authors, Maekinen et al. 2020, for non-commercial use). How strongly
 these two denoise is tuned in their favour: for each camera and ratio the strength with the best
-mean PSNR on three of the test scenes, which the networks never see the truth of.
+mean PSNR on three of the test scenes, which the networks never see the ground truth of.
 
 Four more columns tell what to work on. Noise-free: the networks get the long exposure itself, so
 that noise costs nothing and what is left is tone and detail. Means: PSNR of that picture's means
-over 8 x 8 pixels, which is tone alone. Mesh: how much stronger than in the truth the pixels of one
-packed pixel differ in flat areas of that picture. Other light: what bursts lose that were taken
-under other white-balance multipliers, 2.2, 1, 1.75, against the same photographs in the light that
-the camera's table has.
+over 8 x 8 pixels, which is tone alone. Mesh: how much stronger than in the ground truth the pixels
+of one packed pixel differ in flat areas of that picture. Other light: what bursts lose that were
+taken under other white-balance multipliers, 2.2, 1, 1.75, against the same photographs in the light
+that the camera's table has.
 
 Prints the table of means and whether the project's gates are met, and writes to --out:
 quality.md, the same; quality.csv, a line for every burst and row; tuning.csv, the strengths tried;
@@ -127,8 +127,8 @@ NOISY, NOISE_FREE, OTHER = "burst", "noise_free", "other_light"
 # Side of the means by which tone is judged.
 BLOCK = 8
 
-# A block is flat where the truth's standard deviation is below and its mean between these; a scene
-# with fewer of them tells nothing of the mesh.
+# A block is flat where the ground truth's standard deviation is below and its mean between these; a
+# scene with fewer of them tells nothing of the mesh.
 FLAT, FLAT_MEAN, LEAST_FLAT = 0.01, (0.02, 0.98), 5
 
 # PSNR in dB that is asked of a burst of 8 at each ratio, and how far above the mean of 8 with BM3D
@@ -358,7 +358,7 @@ def psnr(picture, truth):
 
 
 def picture_path(folder, burst, row):
-    """The file of a burst's picture; `row` is "gt" for the truth's."""
+    """The file of a burst's picture; `row` is "gt" for the ground truth's."""
     return protocol.picture_path(folder / "pictures", burst, row)
 
 
@@ -370,18 +370,18 @@ def blocks(picture, side):
 
 
 def mesh(picture, truth, scale):
-    """How strong the pattern is that repeats with the packed pixels, where the truth is flat.
+    """How strong the pattern that repeats with the packed pixels is where the ground truth is flat.
 
     Rows of one place within the packed pixels are averaged over a block of four of these, and the
     differences of neighbouring places are taken; so are columns.
 
     Args:
       picture: [rows, columns, 3] sRGB in 0..1.
-      truth: the same.
+      truth: the ground truth.
       scale: S, output pixels per packed pixel: the pattern's period.
 
     Returns:
-      (mean absolute difference in the picture, that in the truth); None without flat areas.
+      (mean absolute difference in the picture, that in the ground truth); None without flat areas.
     """
     squares = blocks(truth, 4 * scale)
     mean = squares.mean((2, 3, 4))
@@ -407,7 +407,7 @@ def measured(scene, burst, row, picture, truth, folder, *, strength="", given=NO
       burst: `sid.Burst`.
       row: a key of `ROWS`.
       picture: [rows, columns, 3] sRGB, what is beyond the scene's own pixels is cut off.
-      truth: the scene's own pixels of it.
+      truth: the scene's own pixels of the ground truth.
       folder: of the results.
       strength: of a denoiser.
       given: what the networks got, see `NOISY`.
@@ -534,7 +534,7 @@ def means_of(lines):
 
 
 def noise_free_of(lines):
-    """{row: (PSNR, PSNR of means, mesh as a multiple of the truth's)} of noise-free input.
+    """{row: (PSNR, PSNR of means, mesh as a multiple of the ground truth's)} of noise-free input.
 
     A row has no entry if it was not measured, and mesh is nan where no scene has flat areas.
     """
@@ -613,7 +613,7 @@ def gates(lines, camera):
     sharp, strength = round(sharp, 2), round(strength, 2)
     yield f"noise-free input: {LEAST_NOISE_FREE} dB", f"{sharp:.2f} dB", sharp >= LEAST_NOISE_FREE
     yield (
-        f"mesh at most {MOST_MESH:g} times the truth's",
+        f"mesh at most {MOST_MESH:g} times the ground truth's",
         f"{strength:.2f} times",
         strength <= MOST_MESH,
     )
@@ -656,7 +656,8 @@ def report(lines, camera, checkpoint):
     text = [
         f"{camera.model}, simulated scenes: mean PSNR in dB / SSIM (range 1); photographs: "
         f"{'; '.join(photos)}.",
-        f"Weights: {checkpoint or 'none'}. Denoisers tuned on truths of this very set: {tuned_to}.",
+        f"Weights: {checkpoint or 'none'}. Denoisers tuned on ground truths of this very set: "
+        f"{tuned_to}.",
         "",
         f"| | {' | '.join(heads)} |",
         "|---|" + "---|" * len(heads),
@@ -666,7 +667,7 @@ def report(lines, camera, checkpoint):
             continue
         cells = ["{:.2f} / {:.3f}".format(*means[row, ratio]) for ratio in RATIOS]
         if row in noise_free:
-            cells += "{:.2f}|{:.2f}|{:.2f} x truth's".format(*noise_free[row]).split("|")
+            cells += "{:.2f}|{:.2f}|{:.2f} x ground truth's".format(*noise_free[row]).split("|")
         if (row, RATIOS[0]) in losses:
             cells += [""] * (len(heads) - 1 - len(cells))
             cells += [" / ".join(f"{losses[row, ratio]:.2f}" for ratio in RATIOS)]
@@ -683,7 +684,7 @@ def report(lines, camera, checkpoint):
 
 
 def draw_panels(lines, pairs, folder):
-    """Writes a panel of every burst: truth, input, classical and restored pictures."""
+    """Writes a panel of every burst: ground truth, input, classical and restored pictures."""
     means = means_of(lines)
     scores = {
         (line["burst"], line["row"]): line for line in lines if line.get("input", NOISY) == NOISY

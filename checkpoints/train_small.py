@@ -8,9 +8,9 @@ STAGE is coarse, fine or burst, one after the other; the later ones `--start` fr
 With `--processes 2` two processes of a thread each share a step's batch: on cores that others use
 as well, far quicker than two threads.
 
-`prepare` simulates the clean mosaic and the developed truth of every photograph, once. `train`
-draws crops of them, and for each burst a white balance, an exposure ratio and the noise of a
-sensor. RUN keeps the state of each stage, from which the same command goes on, and the averaged
+`prepare` simulates the clean mosaic and the developed ground truth of every photograph, once.
+`train` draws crops of them, and for each burst a white balance, an exposure ratio and the noise of
+a sensor. RUN keeps the state of each stage, from which the same command goes on, and the averaged
 weights under their published names, `STAGE.npz`. `save` writes these in the project's own format;
 it needs TensorFlow beside PyTorch, which is no dependency of the project: `pip install torch`.
 
@@ -87,7 +87,7 @@ def prepare(photos, folder, camera, size):
 
 
 def developed(samples, camera, folder):
-    """A mosaic in DN as LibRaw develops the truth: [rows, columns, 3] uint16."""
+    """A mosaic in DN as LibRaw develops the ground truth: [rows, columns, 3] uint16."""
     path = folder / "long.dng"
     simulate.write_dng(path, samples, camera)
     with rawpy.imread(io.BytesIO(path.read_bytes())) as opened:
@@ -127,7 +127,7 @@ def turned(picture, flip_rows, flip_columns, transpose):
 
 
 class Bursts:
-    """Draws bursts with their truths from what `prepare` wrote.
+    """Draws bursts with their ground truths from what `prepare` wrote.
 
     Args:
       folder: see `prepare`.
@@ -156,7 +156,7 @@ class Bursts:
             self.symmetries = self.symmetries[:1]
 
     def crop(self, side, rng):
-        """(mosaic [side, side] uint16, truth [side, side, 3] uint16), one way round or another."""
+        """(mosaic [side, side], ground truth [side, side, 3]), both uint16, flipped or turned."""
         number = rng.choice(len(self.mosaics), p=self.shares)
         mosaic, truth = self.mosaics[number], self.truths[number]
         *flips, start = self.symmetries[rng.integers(len(self.symmetries))]
@@ -181,7 +181,7 @@ class Bursts:
 
         Returns:
           (frames [B*F, C, H, W] in 0..1, brightened, burst after burst; clean packed mosaics
-          [B, C, H, W]; truths [B, 3, S*H, S*W] in 0..1), float32.
+          [B, C, H, W]; ground truths [B, 3, S*H, S*W] in 0..1), float32.
         """
         o, scale = self.options, self.layout.scale
         rng = np.random.default_rng([o.seed, step, self.process])
@@ -520,7 +520,7 @@ def arguments():
     """The command line; figures are those of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("prepare", help="photographs to clean mosaics and truths")
+    one = commands.add_parser("prepare", help="photographs to clean mosaics and ground truths")
     two = commands.add_parser("train", help="train a stage, or go on with it")
     three = commands.add_parser("save", help="weights in the project's own format")
     three.add_argument("arrays", type=pathlib.Path, metavar="WEIGHTS.npz")

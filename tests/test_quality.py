@@ -158,13 +158,13 @@ def test_the_table_and_its_verdicts_name_the_figures(quality):
         "26.00 / 0.500",
         "34.00",
         "35.00",
-        "2.00 x truth's",
+        "2.00 x ground truth's",
         "0.30 / 0.30",
     ]
     assert [cell.strip() for cell in rows["burst of 8"]][2:] == ["", "", "", "0.30 / 0.30"]
     assert [cell.strip() for cell in rows["coarse"]][2:] == [""] * 4
     assert "more are never worse (29.00 -> 29.00 -> 30.00 -> 30.00 dB at 100; 26.00" in text
-    assert "met: mesh at most 2 times the truth's (2.00 times)" in text
+    assert "met: mesh at most 2 times the ground truth's (2.00 times)" in text
     assert "loses at most 0.3 dB (0.30 dB)" in text
     without = quality.report(
         [line for line in lines_of() if line["row"] in quality.CLASSICAL], cameras.SONY, None

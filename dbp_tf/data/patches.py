@@ -1,4 +1,4 @@
-"""Training data: patches of bursts and truths, drawn from the cache and augmented.
+"""Training data: patches of bursts and ground truths, drawn from the cache and augmented.
 
 Every random choice follows from the seed and the number of the burst alone, so that nothing has
 to be saved for a run to go on where it stopped: step 1000 is the same, whether a run got there or
@@ -51,8 +51,8 @@ class Sources:
       ratio: by which the dark frames are brightened.
       frames: packed dark frames, `raw_cache.Entry` of [H, W, C].
       clean: the packed long exposure, [H, W, C].
-      developed: the truth, at least [S*H, S*W, 3] from the frames' offset on; None in the coarse
-        stage, which has no use for it.
+      developed: the ground truth, at least [S*H, S*W, 3] from the frames' offset on; None in the
+        coarse stage, which has no use for it.
       camera: `cameras.Camera`.
     """
 
@@ -78,7 +78,7 @@ def prepare(
     """Decodes what a stage needs of some bursts, unless it is in the cache already.
 
     Args:
-      bursts: each with a truth.
+      bursts: each with a ground truth.
       cache: folder of the cache, see `raw_cache.fill`.
       camera: of their files.
       stage: "coarse", "fine" or "burst".
@@ -87,8 +87,8 @@ def prepare(
       One for each burst.
 
     Raises:
-      InputError: a burst has no truth or one that is no brighter, its files are not of one size,
-        or see `raw_cache.fill`.
+      InputError: a burst has no ground truth or one that is no brighter, its files are not of one
+        size, or see `raw_cache.fill`.
     """
     wanted, truths = [], []
     for burst in bursts:
@@ -289,7 +289,8 @@ def load_patch(drawn: Draw, recipe: Recipe) -> dict[str, np.ndarray]:
     Returns:
       dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
       "clean_low" [p, p, C]; in the others "frames" [F, P, P, C], "low" [F, p, p, C], "clean_low"
-      [p, p, C] and "truth" [S*P, S*P, 3]. Linear and brightened in 0..1, the truth sRGB in 0..1.
+      [p, p, C] and "truth" [S*P, S*P, 3]. Linear and brightened in 0..1, the ground truth sRGB in
+      0..1.
     """
     frames, clean = _load_raw(drawn, recipe)
     if recipe.stage == "coarse":
@@ -305,7 +306,7 @@ def load_patch(drawn: Draw, recipe: Recipe) -> dict[str, np.ndarray]:
 def clean_patches(
     sources: Sequence[Sources], recipe: Recipe, seed: int, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Patches of long exposures, as a network sees frames without noise, and their truths.
+    """Patches of long exposures, as a network sees frames without noise, and their ground truths.
 
     Args:
       sources: to draw from.
@@ -400,7 +401,7 @@ def _table(black, white, ratio, cut, full):
 
 
 def _cut_truth(drawn, recipe):
-    """The patch of the truth before it is augmented, a uint16 view [S*P, S*P, 3]."""
+    """The patch of the ground truth before it is augmented, a uint16 view [S*P, S*P, 3]."""
     start, sources = (0, 0), drawn.sources
     if recipe.augment == "phase":
         start = start_of(drawn.augmentation, sources.layout)
@@ -408,7 +409,7 @@ def _cut_truth(drawn, recipe):
 
 
 def _truth(sources, top, left, shape, start=(0, 0)):
-    """uint16 view [S*H, S*W, 3] of the truth of packed pixels [H, W], from raw pixel `start` on."""
+    """uint16 view [S*H, S*W, 3] of the ground truth of packed pixels [H, W] from `start` on."""
     scale, offset = sources.camera.scale, sources.frames[0].offset
     row, column = np.add(np.add(offset, start), np.multiply((top, left), scale))
     rows, columns = np.multiply(shape, scale)
@@ -554,15 +555,15 @@ def _signature(recipe, camera):
 def load_burst(
     sources: Sources, trained: Multipliers | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A whole burst and its truth from the cache, for validation.
+    """A whole burst and its ground truth from the cache, for validation.
 
     Args:
-      sources: of the burst, with a truth.
+      sources: of the burst, with a ground truth.
       trained: multipliers (R, G, B) to which frames are scaled, `Enhancer.white_balance`.
 
     Returns:
-      (packed frames [F, H, W, C], truth [S*H, S*W, 3]), both float32: linear, brightened and cut
-      at 1; sRGB in 0..1.
+      (packed frames [F, H, W, C], ground truth [S*H, S*W, 3]), both float32: linear, brightened and
+      cut at 1; sRGB in 0..1.
     """
     first = sources.frames[0]
     ratio: float | np.ndarray = sources.ratio

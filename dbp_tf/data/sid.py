@@ -63,9 +63,9 @@ class Burst:
       exposure: of each dark frame, in seconds.
       ratio: by which the frames are brightened: long over short exposure, at most 300.
       frames: the raw files, frame 00 first.
-      truth: the raw file of the long exposure, or None.
+      truth: the raw file of the long exposure, of which the ground truth is made, or None.
       scored: whether the burst counts in averages (misaligned scenes and those without a
-        truth do not).
+        ground truth do not).
     """
 
     scene: str
@@ -180,7 +180,7 @@ def find_bursts(
     """
     if ratio is not None and not ratio > 1:
         raise InputError(
-            f"--ratio={ratio:g} says that the frames are no darker than the truth: give the "
+            f"--ratio={ratio:g} says that the frames are no darker than the ground truth: give the "
             f"exposure ratio, which is above 1"
         )
     shots: dict[tuple[str, float], list[RawName]] = {}
@@ -260,7 +260,7 @@ def check_files(bursts: Sequence[Burst], camera: cameras.Camera) -> None:
     """Looks at raw files before anything slow is begun or anything is written.
 
     The headers of all of them are read, which takes less than a millisecond each, and the pixels
-    of the first burst's frame 00 and of its truth.
+    of the first burst's frame 00 and of its ground truth.
 
     Args:
       bursts: of the dataset.
@@ -291,7 +291,7 @@ def check_brightness(
     Args:
       burst: the burst.
       dark: [rows, columns, ...] raw samples of its first frame, in DN.
-      bright: those of its truth, the same pixels.
+      bright: those of its ground truth, the same pixels.
       black: level of no light, in DN.
       white: level of saturation, in DN.
 

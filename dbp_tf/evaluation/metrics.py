@@ -51,7 +51,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, *, data_range: float) -> floa
 
     Args:
       image: [rows, columns, channels] float, usually clipped to 0..1.
-      reference: the same, the truth.
+      reference: the same, the ground truth.
       data_range: distance between the least and the greatest possible value (1 for 0..1).
 
     Returns:
@@ -78,7 +78,7 @@ def ssim(image: np.ndarray, reference: np.ndarray, *, data_range: float | tuple[
 
     Args:
       image: [rows, columns, channels] float, at least 7x7 pixels.
-      reference: the same, the truth.
+      reference: the same, the ground truth.
       data_range: distance between the least and the greatest possible value, or a tuple of
         several: all are then computed from one pass over the pictures.
 

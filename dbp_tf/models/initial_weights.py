@@ -88,7 +88,8 @@ def develop_weights(
 
     Args:
       fine: see `networks.fine_net` and `networks.fine_res_net`; changed in place.
-      patches: iterable of (clean [P, P, C] linear in 0..1, truth [S*P, S*P, 3] sRGB in 0..1).
+      patches: iterable of (clean [P, P, C] linear in 0..1, ground truth [S*P, S*P, 3] sRGB in
+      0..1).
       seed: of the packed pixels that are taken.
       pixels: how many of each patch are taken.
 
@@ -142,7 +143,7 @@ def develop_weights(
 
 
 def _neighbourhoods(clean, truth, places):
-    """(Parts of the 3 x 3 packed pixels about some places and a 1, their pixels of the truth)."""
+    """(Parts of the 3 x 3 packed pixels about some places and a 1, their ground truth)."""
     slope = layers.LEAKY_SLOPE**2  # After two convolutions.
     above = [clean - np.float32(knot) for knot in _KNOTS]
     parts = [np.where(part > 0, part, slope * part) for part in above]

@@ -7,8 +7,8 @@ other than grey still differ by the two sensors' colour matrices.
 
 Simulated sensors of three other makers and the training camera itself, in daylight and tungsten
 light, restored by an ideal network (benchmarks/white_balance.py, four photographs that scikit-image
-brings): colours as they are come within 14 to 27 dB of the truth, scaled ones within 31 to 34 dB;
-the training camera in its own light comes within 34 dB either way. Hence the default.
+brings): colours as they are come within 14 to 27 dB of the ground truth, scaled ones within 31 to
+34 dB; the training camera in its own light comes within 34 dB either way. Hence the default.
 
 Weights of this project may say for which multipliers they were trained (`trained_for`); the
 published ones do not. `channel_scales_for` decides for evaluation, training and Python alike;

@@ -125,7 +125,7 @@ def restore(
 
     Returns:
       [S*H, S*(W + padded_columns), 3] float32 sRGB, not clipped (the means' are). The columns
-      that padding adds are for the caller to crop: the Fuji truth is two pixels wider than
+      that padding adds are for the caller to crop: the Fuji ground truth is two pixels wider than
       the packed mosaic, and the published evaluation fills these from the padding.
     """
     reference = reference_index(reference_frame or model.reference_frame, len(frames))

@@ -22,13 +22,13 @@ from dbp_tf.simulate.unprocess import shifted, soften, unprocess
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A simulated burst and its truth.
+    """A simulated burst and its ground truth.
 
     Attributes:
       truth: [rows, columns] uint16, the long exposure without noise, in DN.
       frames: [F, rows, columns] uint16, the dark burst, in DN.
       shifts: [F, 2] rows and columns in raw pixels by which each frame's content lies further
-        down and right than the truth's; the first is (0, 0).
+        down and right than the ground truth's; the first is (0, 0).
       offset: [3] error of the black level of this burst (R, G, B), in DN.
     """
 
@@ -47,7 +47,7 @@ def simulate_scene(
     shake: int = 0,
     noise: Noise | None = None,
 ) -> Scene:
-    """A dark burst and its truth from a photograph.
+    """A dark burst and its ground truth from a photograph.
 
     Frames come out of `rng` one after another, so that a burst of two frames is the start of a
     burst of eight.
@@ -110,7 +110,7 @@ def write_scene(
         them are.
 
     Returns:
-      list of the frames' paths, and the truth's path.
+      list of the frames' paths, and the ground truth's path.
 
     Raises:
       InputError: the scene is there already, or a file cannot be written.

@@ -28,9 +28,9 @@ def l1(truth: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference over all axes.
 
     Args:
-      truth: any shape that broadcasts with output; a truth [1, H, W, C] against frames
+      truth: any shape that broadcasts with output; a ground truth [1, H, W, C] against frames
         [F, H, W, C] gives the mean over the frames.
-      output: any shape, in the unit of truth.
+      output: any shape, in the unit of the ground truth.
 
     Returns:
       A float32 scalar in the unit of the inputs.
@@ -46,17 +46,17 @@ def contextual(
     bandwidth: float = 0.5,
     max_positions: int = MAX_POSITIONS,
 ) -> tf.Tensor:
-    """Contextual loss of one layer: how poorly output's features stand in for truth's.
+    """Contextual loss of one layer: how poorly the output's features stand in for the truth's.
 
     Positions are compared without regard to where they lie, so the loss tolerates small
-    misalignment. No gradient reaches truth. Zero feature vectors are as far from every
+    misalignment. No gradient reaches `truth`. Zero feature vectors are as far from every
     other as orthogonal ones, and have gradient zero. Every picture is taken by itself.
 
     Args:
       truth: features [N, H, W, C], any finite values.
       output: features of the same shape.
       seed: two integers, the only source of randomness: they pick the max_positions
-        positions that are compared, the same of truth and output, where H * W is more.
+        positions that are compared, the same of `truth` and `output`, where H * W is more.
       bandwidth: how much further than the nearest a position may be and still count.
       max_positions: largest number of positions compared. Memory grows with its square:
         a picture's matrix has 71 MB at the default, value and gradient take seven of them.
@@ -84,7 +84,7 @@ def contextual_loss(
     """Contextual loss of two pictures: the sum over VGG-19's layers, divided by 255.
 
     Args:
-      truth: sRGB pictures [N, H, W, 3], 0..1.
+      truth: ground truth, sRGB pictures [N, H, W, 3] in 0..1.
       output: pictures of the same shape; values outside 0..1 are allowed.
       features: the model of `vgg.vgg_features`.
       seed: two integers, see `contextual`; the layers draw their positions apart.
@@ -102,7 +102,7 @@ def perceptual_loss(truth: tf.Tensor, output: tf.Tensor, *, features: keras.Mode
     """Perceptual loss of two pictures: mean over VGG-19's layers of their L1, over 255.
 
     Args:
-      truth: sRGB pictures [N, H, W, 3], 0..1.
+      truth: ground truth, sRGB pictures [N, H, W, 3] in 0..1.
       output: pictures of the same shape; values outside 0..1 are allowed.
       features: the model of `vgg.vgg_features`.
 
@@ -155,7 +155,7 @@ def _directions(vectors):
 
 
 def _mean_best_similarity(truth, output, bandwidth):
-    """For each truth direction the similarity of the output that fits best, averaged.
+    """For each direction of `truth` the similarity of the output that fits best, averaged.
 
     Args:
       truth: unit or zero vectors [N, P, C].

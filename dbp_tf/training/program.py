@@ -152,8 +152,8 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
         )
     if not spec.depth_to_space:
         raise InputError(
-            f"--{flag}: {path} is of the video variant, whose pictures are smaller than the truth: "
-            f"give weights that keep full resolution"
+            f"--{flag}: {path} is of the video variant, whose pictures are smaller than the "
+            f"ground truth: give weights that keep full resolution"
         )
     if spec.channels != camera.channels or (flag == "fine" and spec.scale != camera.scale):
         raise InputError(
