@@ -58,17 +58,6 @@ _NOTE = (
 )
 
 
-def check(folder: str | os.PathLike[str]) -> None:
-    """Raises InputError unless the folder holds results to report on."""
-    folder = pathlib.Path(folder)
-    for name in (results.METRICS, results.SETTINGS):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder} holds no {name}, so it is not a folder of results: run test_burst.py "
-                f"--result_dir {folder} first"
-            )
-
-
 def write(
     folder: str | os.PathLike[str],
     bursts: Sequence[sid.Burst] = (),
@@ -82,13 +71,18 @@ def write(
       camera: of the bursts.
 
     Returns:
-      path of the page.
+      The path of the page.
 
     Raises:
       InputError: the folder holds no results, or a file in it is damaged.
     """
     folder = pathlib.Path(folder)
-    check(folder)
+    for name in (results.METRICS, results.SETTINGS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} holds no {name}, so it is not a folder of results: run test_burst.py "
+                f"--result_dir {folder} first"
+            )
     rows = results.read(folder / results.METRICS)
     if not rows:
         raise InputError(f"{folder / results.METRICS} has no rows yet: nothing to report on")
@@ -105,10 +99,7 @@ def write(
     looks = {
         row.key: _looks(folder, name_of(row)) for row in _counted(rows, "bursts looked through")
     }
-    growth = figures.growth_of(results.read(folder / figures.FRAMES_CSV))
-    missing = _draw_ratio_plot(folder, rows)
-    plots = _plots(folder, growth, missing)
-    page = _page(folder.resolve().name, settings, rows, looks, plots)
+    page = _page(folder.resolve().name, settings, rows, looks, _plots(folder, rows))
     files.write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 
@@ -252,13 +243,10 @@ def _summary(settings, rows):
         f"camera {flags.get('camera')}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
-        *(
-            [f"reference frame {flags.get('reference_frame')}"]
-            if settings.get("network", {}).get("fusion") != "max"
-            else []
-        ),
-        f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}",
     ]
+    if settings["network"].get("fusion") != "max":
+        words.append(f"reference frame {flags.get('reference_frame')}")
+    words.append(f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}")
     return _text("; ".join(words)) + "."
 
 
@@ -279,19 +267,16 @@ def _averages(rows):
         return "<p>No burst is scored: there was no ground truth to compare with.</p>"
     columns = [c for c in _columns(rows) if c[1] in _AVERAGED]
     heads = "".join(_cell(title, wide, "th scope=col") for title, _, _, wide in columns)
-    lines = [
-        f"<tr><th scope=row>{_text(title)}</th><td>{len(group)}</td>"
-        + "".join(
+    lines = []
+    for title, group in groups.items():
+        cells = "".join(
             _cell(_number(results.mean(group, name), form), wide) for _, name, form, wide in columns
         )
-        + "</tr>"
-        for title, group in groups.items()
-    ]
+        lines.append(f"<tr><th scope=row>{_text(title)}</th><td>{len(group)}</td>{cells}</tr>")
+    body = "\n".join(lines)
     return (
         f'<div class="scroll"><table id="averages"><thead><tr><th scope=col>Average of</th>'
-        f"<th scope=col>Bursts</th>{heads}</tr></thead><tbody>\n"
-        + "\n".join(lines)
-        + "\n</tbody></table></div>"
+        f"<th scope=col>Bursts</th>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )
 
 
@@ -367,40 +352,26 @@ def _links(looks):
 # Plots
 
 
-def _draw_ratio_plot(folder, rows):
-    """Writes the plot of the scores by exposure ratio; returns what to say if it cannot be."""
+def _plots(folder, rows):
+    """The plots of the folder, with that by exposure ratio, which is drawn here if it can be."""
+    note = ""
     try:
-        plot = figures.plot_ratios(rows)
+        if plot := figures.plot_ratios(rows):
+            files.write_whole(folder / SMALL / _RATIO_PLOT, plot)
     except InputError as error:
-        return str(error)
-    if plot:
-        files.write_whole(folder / SMALL / _RATIO_PLOT, plot)
-    return ""
-
-
-def _plots(folder, growth, missing):
-    shown = [
-        (name, f"{title}. {caption}")
-        for name, title, caption in (
-            (
-                figures.FRAMES_PLOT,
-                "Quality against the number of frames",
-                figures.caption_of(growth[0]) if growth else "",
-            ),
-            (
-                f"{SMALL}/{_RATIO_PLOT}",
-                "Quality by exposure ratio",
-                "A dot is a burst, a line the mean.",
-            ),
-        )
-        if (folder / name).is_file()
-    ]
+        note = f'<p class="soft">{_text(error)}</p>'
+    growth = figures.growth_of(results.read(folder / figures.FRAMES_CSV))
+    caption = figures.caption_of(growth[0]) if growth else ""
+    captions = {
+        figures.FRAMES_PLOT: f"Quality against the number of frames. {caption}",
+        f"{SMALL}/{_RATIO_PLOT}": "Quality by exposure ratio. A dot is a burst, a line the mean.",
+    }
     plots = "\n".join(
         f'<figure><a href="{_url(name)}"><img src="{_url(name)}" alt="{_text(text)}"></a>'
         f"<figcaption>{_text(text)}</figcaption></figure>"
-        for name, text in shown
+        for name, text in captions.items()
+        if (folder / name).is_file()
     )
-    note = f'<p class="soft">{_text(missing)}</p>' if missing else ""
     return f'<h2>Plots</h2>\n<div class="plots">\n{plots}\n</div>{note}' if plots or note else ""
 
 
