@@ -98,11 +98,6 @@ def check_box(box: Box | None, shape: tuple[int, ...]) -> None:
         )
 
 
-def enlarged(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Every pixel `factor` times along rows and along columns."""
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
 @dataclasses.dataclass(frozen=True)
 class View:
     """A picture of a figure: its name, its 8-bit pixels and its line of text, perhaps empty."""
@@ -110,11 +105,6 @@ class View:
     name: str
     picture: np.ndarray
     text: str = ""
-
-
-def _size_of(text, size):
-    font = ImageFont.load_default(size)
-    return font, font.getbbox(text)[2]
 
 
 class _Sheet:
@@ -129,10 +119,11 @@ class _Sheet:
 
     def text(self, row, column, width, text, size=_TEXT_SIZE, colour=_INK):
         """A line of text in the middle of `width` pixels, smaller if it is too long for them."""
-        while (measured := _size_of(text, size))[1] > width and size > 8:
-            size -= 1
-        font, used = measured
-        self._draw.text((column + (width - used) // 2, row), text, fill=colour, font=font)
+        font = ImageFont.load_default(size)
+        while font.getbbox(text)[2] > width and font.size > 8:
+            font = ImageFont.load_default(font.size - 1)
+        left = column + (width - font.getbbox(text)[2]) // 2
+        self._draw.text((left, row), text, fill=colour, font=font)
 
     def frame(self, row, column, rows, columns, width=4):
         """A coloured line around a place, with a dark one around it to show on any ground."""
@@ -166,7 +157,8 @@ def _put_whole(sheet, row, column, picture, columns, box):
 
 
 def _put_detail(sheet, row, column, picture, box, factor):
-    sheet.picture(row, column, enlarged(picture[box.slices], factor))
+    detail = picture[box.slices].repeat(factor, axis=0).repeat(factor, axis=1)
+    sheet.picture(row, column, detail)
     sheet.frame(row, column, box.rows * factor, box.columns * factor, width=1)
 
 
