@@ -11,20 +11,17 @@ over the object's path, writes hand_held.csv and a picture of every restoration,
 by how much the worst burst falls below its single frame.
 """
 
-import csv
 import functools
-import io
 import math
 import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import numpy as np
+from absl import flags
+from common import write_table
 
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-
-from dbp_tf import cli, files, pictures, simulate
+from dbp_tf import cli, pictures, simulate
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.photos import alignment
 from dbp_tf.raw import cameras, packing, reading
@@ -202,11 +199,7 @@ def main(photos):
                 f"{row['frames']} frames, {row['psnr']} dB, {row['gain']}",
                 flush=True,
             )
-    table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_whole(folder / "hand_held.csv", table.getvalue().encode())
+    write_table(folder / "hand_held.csv", rows)
     print(*averages(rows), verdict(rows), f"table and pictures are in {folder}/", sep="\n")
 
 

@@ -9,7 +9,6 @@ filled from nothing. Compare the patches a second with benchmarks/training_step.
 is that of the whole process, TensorFlow's own some 600 MB included, but for mapped files.
 """
 
-import csv
 import itertools
 import os
 import pathlib
@@ -19,15 +18,13 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import numpy as np
+from absl import flags
+from common import processors, write_table
 
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-from machine import processors  # noqa: E402
-
-from dbp_tf import cli, progress, simulate  # noqa: E402
+from dbp_tf import cli, progress, simulate
 from dbp_tf.data import sid
-from dbp_tf.errors import InputError  # noqa: E402
+from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
 
 # Rows and columns of the visible areas, see `cameras`.
@@ -61,8 +58,7 @@ def main():
     for _, what, rate, seconds, peak in rows:
         progress.say(f"{what:<46}{rate:>10.2f}{seconds:>8.3f} s{peak / 1000:>11.2f} GB")
     if FLAGS.csv:
-        with open(FLAGS.csv, "w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+        write_table(FLAGS.csv, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 def write_noise(folder, camera):

@@ -31,7 +31,6 @@ import csv
 import dataclasses
 import functools
 import importlib.util
-import io
 import itertools
 import math
 import pathlib
@@ -41,15 +40,14 @@ import time
 import zlib
 from concurrent import futures
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
-import imageio.v3 as iio  # noqa: E402
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
+import imageio.v3 as iio
+import numpy as np
+from absl import flags
+from common import write_table
 
 from dbp_tf import cli, files, pictures, progress, simulate
 from dbp_tf.data import sid
-from dbp_tf.errors import InputError  # noqa: E402
+from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, metrics, protocol, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, packing, reading
@@ -225,15 +223,6 @@ def read_table(path):
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def write_table(path, rows):
-    """Writes dicts with the same keys as a CSV file."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_whole(path, table.getvalue().encode())
 
 
 def simulated(scenes, camera, folder):

@@ -11,21 +11,18 @@ batches' included, is that of the GPU if there is one, else of the process with 
 
 import functools
 import json
-import pathlib
 import resource
 import statistics
 import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
-from absl import flags  # noqa: E402
-from machine import processors  # noqa: E402
+from absl import flags
+from common import processors
 
 from dbp_tf import cli, progress
-from dbp_tf.errors import InputError  # noqa: E402
-from dbp_tf.raw import cameras  # noqa: E402
+from dbp_tf.errors import InputError
+from dbp_tf.raw import cameras
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("camera", "sony", list(cameras.CAMERAS), "Camera.", flag_values=FLAGS)

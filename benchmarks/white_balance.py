@@ -16,12 +16,11 @@ import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import common  # noqa: F401 (finds dbp_tf beside this folder)
+import numpy as np
+from absl import flags
 
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
-
-from dbp_tf import cli, simulate  # noqa: E402
+from dbp_tf import cli, simulate
 from dbp_tf.photos import brightness
 from dbp_tf.raw import cameras, packing, reading, white_balance
 

@@ -15,7 +15,9 @@ SCRIPT = pathlib.Path(__file__).parent.parent / "benchmarks" / "quality.py"
 def quality():
     spec = importlib.util.spec_from_file_location("quality", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        spec.loader.exec_module(module)
     return module
 
 
