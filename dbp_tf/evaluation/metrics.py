@@ -49,13 +49,12 @@ def _tiles(rows, columns, overlap=0):
 def psnr(image: np.ndarray, reference: np.ndarray, *, data_range: float) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels.
 
+    Infinite for equal pictures.
+
     Args:
       image: [rows, columns, channels] float, usually clipped to 0..1.
       reference: the same, the ground truth.
       data_range: distance between the least and the greatest possible value (1 for 0..1).
-
-    Returns:
-      float; infinite for equal pictures.
 
     Raises:
       InputError: sizes differ.
@@ -83,7 +82,7 @@ def ssim(image: np.ndarray, reference: np.ndarray, *, data_range: float | tuple[
         several: all are then computed from one pass over the pictures.
 
     Returns:
-      float, or a tuple of floats, one for each range.
+      A float, or a tuple of them, one for each range.
 
     Raises:
       InputError: sizes differ or are below 7x7.

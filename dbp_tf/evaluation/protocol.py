@@ -78,9 +78,7 @@ def sample_bursts(
 def settings_of(flags: dict[str, Any], model: "Enhancer") -> dict[str, Any]:
     """The content of settings.json: flags, versions, and the network with its weights' checksum.
 
-    Args:
-      flags: {name: value} as they took effect, see `config.as_json`.
-      model: the networks.
+    The flags are {name: value} as they took effect, see `config.as_json`.
     """
     checksum = 0
     for network in model.models.values():
@@ -209,7 +207,7 @@ def evaluate(
     """Restores, writes, scores, draws and notes down bursts, one after another.
 
     Args:
-      model: the networks.
+      model: it fits the camera and the mode.
       bursts: of the dataset.
       camera: of their files.
       folder: a result folder that `results.begin` has prepared.

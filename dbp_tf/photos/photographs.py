@@ -164,10 +164,10 @@ def check(found: list[bursts.Burst], settings: Settings) -> None:
             raise InputError(f"{path} exists already: give --overwrite to replace it")
     if not settings.keep_going:
         for burst in found:
-            check_headers(burst, settings)
+            _check_headers(burst, settings)
 
 
-def check_headers(burst: bursts.Burst, settings: Settings) -> None:
+def _check_headers(burst, settings):
     """Raises InputError if the picture cannot be named, or a file's header is not a raw file's."""
     if _is_too_long(picture_path(burst, settings)):
         raise InputError(
@@ -315,7 +315,7 @@ def restore_all(
     for number, burst in enumerate(found, 1):
         place = f"[{number}/{len(found)}] {burst.name}"
         try:
-            check_headers(burst, settings)
+            _check_headers(burst, settings)
             seen = look(burst, settings)
         except mendable as error:
             skip(place, error)

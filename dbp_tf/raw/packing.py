@@ -121,11 +121,8 @@ def unpack(packed: np.ndarray, layout: Layout, out: np.ndarray | None = None) ->
     Args:
       packed: [H, W, C] array.
       layout: `BAYER` or `XTRANS`.
-      out: [rows, columns] array to write into, at least S*H by S*W; what exceeds that keeps
-        its values. New by default.
-
-    Returns:
-      `out`.
+      out: [rows, columns] array to write into and to return, at least S*H by S*W; what exceeds
+        that keeps its values. New by default.
     """
     rows, columns = packed.shape[0] * layout.scale, packed.shape[1] * layout.scale
     if out is None:

@@ -49,13 +49,7 @@ _LEAST, _MOST = 0.4, 5.0
 
 
 def parse(text: str) -> str | Multipliers:
-    """Reads the value of `--white_balance`.
-
-    Args:
-      text: "none", "camera", "auto", or multipliers "R,G,B".
-
-    Returns:
-      One of `CHOICES`, or three multipliers, green 1.
+    """The value of `--white_balance`: one of `CHOICES`, or multipliers "R,G,B" with green 1.
 
     Raises:
       InputError: it is none of these.
@@ -67,9 +61,9 @@ def trained_for(text: str, camera: Camera) -> Multipliers | None:
     """Reads the value of the training programs' `--white_balance`.
 
     Args:
-      text: "none" (published: frames are left as they are), "camera" (the multipliers of the camera
-        table), or multipliers "R,G,B".
-      camera: `cameras.Camera`.
+      text: "none" (published: frames are left as they are), "camera" (the camera's multipliers),
+        or multipliers "R,G,B".
+      camera: of the training frames.
 
     Returns:
       Multipliers to which all training frames are scaled, green 1; None to leave them.
