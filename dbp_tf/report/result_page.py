@@ -1,4 +1,4 @@
-"""A result folder as one page: report.html, which opens from the disk in any browser.
+"""Makes one page of a result folder: report.html, which opens from the disk in any browser.
 
     python -m dbp_tf.report results/sony
 
