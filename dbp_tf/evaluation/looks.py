@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import.
 
 
 def restore(
-    figure: Any, model: "Enhancer", frames: DarkFrames, **how
+    figure: Any, model: "Enhancer", frames: DarkFrames, **how: Any
 ) -> tuple[np.ndarray, float, Any]:
     """Restores a burst and all that a figure shows of it.
 
