@@ -262,6 +262,12 @@ class TestMistakes:
             (train_burst, "--fine={data}/sony_v1_d2 --width=3", "--width is 3, .* have 2"),
             (train_coarse, "--width=2 --patch=64 --epochs=1", "give --patch 24 or less"),
             (train_coarse, "--patch=0", "--patch"),
+            (train_coarse, "--n_burst=0", "--n_burst"),
+            (train_coarse, "--shift=-1", "--shift"),
+            (train_coarse, "--bursts_per_step=0", "--bursts_per_step"),
+            (train_coarse, "--texture=1.5", "--texture"),
+            (train_coarse, "--augment=mirror", r"--augment.*published\|phase\|none"),
+            (train_coarse, "--noise=some", r"--noise.*recorded\|drawn"),
             (train_coarse, "--precision=mixed_bfloat16 --patch=8", "give --patch 9 or more"),
             (
                 train_burst,

@@ -5,6 +5,7 @@ run's settings.json, and must be the same when a run goes on, unless it says `ma
 """
 
 import dataclasses
+import functools
 import pathlib
 import typing
 
@@ -12,48 +13,43 @@ from dbp_tf.config import parameter
 from dbp_tf.data.recipe import Recipe
 from dbp_tf.raw import cameras
 
-_DATASET = "dataset"
-_RUN = "run"
-_OPTIMISATION = "optimisation"
-_NETWORKS = "networks"
-_LOSS = "loss"
+# A parameter under each heading of `--help`.
+_dataset_flag = functools.partial(parameter, topic="dataset")
+_run_flag = functools.partial(parameter, topic="run")
+_optimisation_flag = functools.partial(parameter, topic="optimisation")
+_networks_flag = functools.partial(parameter, topic="networks")
+_loss_flag = functools.partial(parameter, topic="loss")
 
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
     """The camera and the folders that all stages have."""
 
-    camera: str = parameter(
-        "sony", "Camera of the raw files.", topic=_DATASET, choices=tuple(cameras.CAMERAS)
-    )
-    short_dir: pathlib.Path = parameter(
+    camera: str = _dataset_flag("sony", "Camera of the raw files.", choices=tuple(cameras.CAMERAS))
+    short_dir: pathlib.Path = _dataset_flag(
         None,
         "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.",
-        topic=_DATASET,
         required=True,
         exists="folder",
         may_change=True,
     )
-    long_dir: pathlib.Path = parameter(
+    long_dir: pathlib.Path = _dataset_flag(
         None,
         "Folder of the long exposures, the ground truth.",
-        topic=_DATASET,
         required=True,
         exists="folder",
         may_change=True,
     )
-    cache_dir: pathlib.Path = parameter(
+    cache_dir: pathlib.Path = _dataset_flag(
         pathlib.Path("cache"),
         "Folder for the decoded raw files: 24 MB a Sony frame, 73 MB a ground truth. Any run may "
         "use it; it may be deleted at any time.",
-        topic=_DATASET,
         may_change=True,
     )
-    checkpoint_dir: pathlib.Path | None = parameter(
+    checkpoint_dir: pathlib.Path | None = _run_flag(
         None,
         "Folder of this run; the same command again goes on in it. By default "
         "checkpoints/<camera>_<stage>.",
-        topic=_RUN,
         may_change=True,
     )
 
@@ -62,50 +58,40 @@ class Folders:
 class Optimisation:
     """How weights are updated: Adam, with the published constants."""
 
-    learning_rate: float = parameter(
-        1e-4, "Learning rate of Adam, at first.", topic=_OPTIMISATION, low=0
+    learning_rate: float = _optimisation_flag(1e-4, "Learning rate of Adam, at first.", low=0)
+    final_learning_rate: float = _optimisation_flag(
+        1e-5, "Learning rate after the drop, or at the end of the cosine.", low=0
     )
-    final_learning_rate: float = parameter(
-        1e-5,
-        "Learning rate after the drop, or at the end of the cosine.",
-        topic=_OPTIMISATION,
-        low=0,
-    )
-    schedule: str = parameter(
+    schedule: str = _optimisation_flag(
         "step",
         "How the learning rate falls: step (published) drops once; cosine falls smoothly, which "
         "ends better where training is short.",
-        topic=_OPTIMISATION,
         choices=("step", "cosine"),
     )
-    drop_at: float = parameter(
+    drop_at: float = _optimisation_flag(
         0.5,
         "Fraction of all epochs after which --schedule step drops the learning rate.",
-        topic=_OPTIMISATION,
         low=0,
         high=1,
     )
-    warmup_steps: int = parameter(
+    warmup_steps: int = _optimisation_flag(
         0,
         "Steps over which the learning rate rises from 0 (published 0): lets a high rate start "
         "safely.",
-        topic=_OPTIMISATION,
         low=0,
     )
-    average: float = parameter(
+    average: float = _optimisation_flag(
         0.0,
         "Share that a moving average of the weights keeps of itself at a step, such as 0.999; "
         "validation, sample pictures and saved weights are then of the average, which is steadier. "
         "0: none (published).",
-        topic=_OPTIMISATION,
         low=0,
         high=0.99999,
     )
-    clip_norm: float = parameter(
+    clip_norm: float = _optimisation_flag(
         0.0,
         "Largest norm of all gradients together, 0 for no limit (published): keeps one odd burst "
         "from undoing the work of many.",
-        topic=_OPTIMISATION,
         low=0,
     )
 
@@ -115,97 +101,75 @@ class Training(Optimisation, Recipe, Folders):
     """The parameters that all stages have."""
 
     white_balance: str | None = None  # That of the weights to start from, else none.
-    epochs: int = parameter(
+    epochs: int = _run_flag(
         4000,
         "Epochs in all. May be raised to go on: the learning rate then stays as it is at the end "
         "of the epochs that the run began with.",
-        topic=_RUN,
         low=1,
         may_change=True,
     )
-    steps_per_epoch: int = parameter(
+    steps_per_epoch: int = _run_flag(
         0,
         "Updates of the weights in an epoch; 0: as many as show every training scene once.",
-        topic=_RUN,
         low=0,
     )
-    seed: int = parameter(
-        0,
-        "Every random choice follows from the seed and the step.",
-        topic=_RUN,
-        low=0,
-        high=2**31 - 1,
+    seed: int = _run_flag(
+        0, "Every random choice follows from the seed and the step.", low=0, high=2**31 - 1
     )
-    deterministic: bool = parameter(
+    deterministic: bool = _run_flag(
         False,
         "Use TensorFlow's deterministic operations, so that two runs end with equal weights; "
         "slower on a GPU.",
-        topic=_RUN,
         may_change=True,
     )
-    precision: str = parameter(
+    precision: str = _run_flag(
         "float32",
         "Type in which the networks compute; weights and losses are float32 in any case, and "
         "mixed_float16 scales the loss. The mixed ones are for GPUs: on a processor without "
         "bfloat16 instructions the gradients of convolutions take ten times as long.",
-        topic=_RUN,
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    strategy: str = parameter(
+    strategy: str = _run_flag(
         "none",
         "none: one device; mirrored: all GPUs of this machine; multi_worker: all machines that "
         "TF_CONFIG lists, with one --checkpoint_dir that all of them see. Each device takes a "
         "burst of its own.",
-        topic=_RUN,
         choices=("none", "mirrored", "multi_worker"),
         may_change=True,
     )
-    save_every: int = parameter(
+    save_every: int = _run_flag(
         50,
         "Epochs after which state and weights are saved; the end is always saved.",
-        topic=_RUN,
         low=0,
         may_change=True,
     )
-    pictures_every: int = parameter(
+    pictures_every: int = _run_flag(
         50,
         "Epochs after which input, output and ground truth of a patch are drawn; 0: never.",
-        topic=_RUN,
         low=0,
         may_change=True,
     )
-    validate_every: int = parameter(
+    validate_every: int = _run_flag(
         50,
         "Epochs after which PSNR and SSIM of the validation split are taken; 0: never.",
-        topic=_RUN,
         low=0,
         may_change=True,
     )
-    validation_limit: int | None = parameter(
-        None,
-        "Only the first so many bursts of the validation split.",
-        topic=_RUN,
-        low=1,
-        may_change=True,
+    validation_limit: int | None = _run_flag(
+        None, "Only the first so many bursts of the validation split.", low=1, may_change=True
     )
-    keep: int = parameter(
-        2,
-        "Saved states to keep, each three times the weights.",
-        topic=_RUN,
-        low=1,
-        may_change=True,
+    keep: int = _run_flag(
+        2, "Saved states to keep, each three times the weights.", low=1, may_change=True
     )
-    max_hours: float = parameter(
+    max_hours: float = _run_flag(
         0.0,
         "Stop after so many hours, saved; the same command goes on. 0: no limit.",
-        topic=_RUN,
         low=0,
         may_change=True,
     )
-    width: int | None = parameter(
+    width: int | None = _networks_flag(
         None,
         "Channels of the first level; by default 32, or that of the weights to start from.",
-        topic=_NETWORKS,
         low=1,
     )
 
@@ -214,13 +178,12 @@ class Training(Optimisation, Recipe, Folders):
 class NewNetworks(Training):
     """The parameters of stages in which a network starts from nothing."""
 
-    initial_weights: str = parameter(
+    initial_weights: str = _networks_flag(
         "published",
         "Weights of networks that start from nothing: published (Glorot, small up-convolutions); "
         "he, with which narrow networks get going at once; develop, with which the fine network "
         "also starts with the best colours, tones and detail that its first level alone can give "
         "(he for the coarse one).",
-        topic=_NETWORKS,
         choices=("published", "he", "develop"),
     )
 
@@ -229,40 +192,35 @@ class NewNetworks(Training):
 class PictureLoss(Training):
     """The parameters of stages whose output is a picture."""
 
-    residual_blocks: int | None = parameter(
+    residual_blocks: int | None = _networks_flag(
         None,
         "Residual blocks of the revised version's bottleneck; by default 16, or that of the "
         "weights to start from.",
-        topic=_NETWORKS,
         low=0,
     )
-    loss: str = parameter(
+    loss: str = _loss_flag(
         "contextual",
         "l1, or the loss that is added to it.",
-        topic=_LOSS,
         choices=("l1", "contextual", "perceptual"),
     )
-    feature_weight: float | None = parameter(
+    feature_weight: float | None = _loss_flag(
         None,
         "Weight of the loss that is added to L1; by default as published: contextual "
         + ", ".join(f"{c.name} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
         + ", perceptual 0.1.",
-        topic=_LOSS,
         low=0,
     )
-    vgg_weights: pathlib.Path | None = parameter(
+    vgg_weights: pathlib.Path | None = _loss_flag(
         None,
         "VGG-19 for the contextual and perceptual loss: Keras' .h5 or MatConvNet's .mat. By "
         "default Keras downloads its own.",
-        topic=_LOSS,
         may_change=True,
     )
-    vgg_channels: str | None = parameter(
+    vgg_channels: str | None = _loss_flag(
         None,
         "Order in which VGG-19 sees the colours: rgb, or bgr, in which the published scripts of "
         "the first version and of Fuji give them by mistake. By default as the script of what is "
         "trained: bgr with --camera fuji or fusion max, else rgb.",
-        topic=_LOSS,
         choices=("rgb", "bgr"),
     )
 
@@ -273,11 +231,10 @@ class Coarse(NewNetworks):
 
     stage: str = "coarse"
     patch: int = 256
-    coarse: pathlib.Path | None = parameter(
+    coarse: pathlib.Path | None = _networks_flag(
         None,
         "Weights to start from, released or this project's own, of any stage; without, from "
         "scratch.",
-        topic=_NETWORKS,
         may_change=True,
     )
 
@@ -289,37 +246,33 @@ class Fine(PictureLoss, NewNetworks):
     CAMERA_DEFAULTS: typing.ClassVar = {"fuji": {"loss": "l1"}}
 
     stage: str = "fine"
-    n_burst: int = parameter(1, "", flag=False)
+    n_burst: int = _networks_flag(1, "", flag=False)
     shift: int = parameter(0, "", flag=False)
     shuffle: bool = parameter(False, "", flag=False)
     coarse: pathlib.Path | None = parameter(
         None,
         "Weights whose coarse network is taken over, of train_coarse.py or released; the fine "
         "network starts from nothing.",
-        topic=_NETWORKS,
         may_change=True,
     )
-    fine: pathlib.Path | None = parameter(
+    fine: pathlib.Path | None = _networks_flag(
         None,
         "Instead of --coarse: weights of which both networks are taken over, to train on.",
-        topic=_NETWORKS,
         may_change=True,
     )
-    fusion: str | None = parameter(
+    fusion: str | None = _networks_flag(
         None,
         "How the fine network merges the finest level of a burst: reference takes that of one "
         "frame (the revised version, robust to motion); max takes the maximum over all frames (the "
         "first version, without residual blocks; more is gained from frames that lie still). By "
         "default as the weights to start from, else reference.",
-        topic=_NETWORKS,
         choices=("reference", "max"),
     )
-    noise_map: bool | None = parameter(
+    noise_map: bool | None = _networks_flag(
         None,
         "Whether the fine network also sees frame minus coarse output. By default as the weights "
         "to start from, else true: so has it the published evaluation and the final model, though "
         "the published training script leaves it out.",
-        topic=_NETWORKS,
     )
 
 
@@ -346,18 +299,13 @@ class Burst(PictureLoss):
     epochs: int = 1000
     learning_rate: float = 1e-5
     shift: int = 4
-    fine: pathlib.Path | None = parameter(
-        None,
-        "Weights to start from, of train_fine.py or released.",
-        topic=_NETWORKS,
-        required=True,
-        may_change=True,
+    fine: pathlib.Path | None = _networks_flag(
+        None, "Weights to start from, of train_fine.py or released.", required=True, may_change=True
     )
-    reference_frame: str | None = parameter(
+    reference_frame: str | None = _networks_flag(
         None,
         "Frame whose finest detail is kept: center, the middle one (published, the default), or "
         "first, the only one that --shift never moves against the ground truth.",
-        topic=_NETWORKS,
         choices=("first", "center"),
     )
 

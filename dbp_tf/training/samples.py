@@ -20,7 +20,7 @@ def sample_picture(
     Args:
       enhancer: `enhancer.Enhancer`.
       batch: dict as `patches.training_dataset` yields it.
-      stage: one of `recipe.STAGES`; the coarse one shows raw, coloured and brightened.
+      stage: "coarse", "fine" or "burst"; the coarse one shows raw, coloured and brightened.
       camera: `cameras.Camera`.
 
     Returns:
