@@ -8,7 +8,6 @@ train_coarse.py; its weights are for test_burst.py. Exit code 0: trained, or sto
 2: bad flags or input, or a loss that is not finite, said in one sentence.
 """
 
-import dataclasses
 import sys
 
 from absl import flags
@@ -26,14 +25,7 @@ def main() -> None:
     dataset = program.open_dataset(settings)
     strategy = program.start_tensorflow(settings)
     start = program.load_start(settings, "fine", dataset.camera)
-    program.check_fusion(settings, start.spec.fusion)
-    settings = program.follow(settings, start.spec, width=32, residual_blocks=16)
-    spec = start.spec
-    if spec.refers:
-        settings = dataclasses.replace(
-            settings, reference_frame=settings.reference_frame or "center"
-        )
-        spec = dataclasses.replace(spec, reference_frame=settings.reference_frame)
+    settings, spec = program.networks_to_train(settings, start, dataset.camera)
     program.train(settings, dataset, strategy, spec, start)
 
 

@@ -24,12 +24,8 @@ def main() -> None:
     settings = program.read_flags(FLAGS, Coarse)
     dataset = program.open_dataset(settings)
     strategy = program.start_tensorflow(settings)
-    from dbp_tf.models.network_spec import NetworkSpec
-
     start = program.load_start(settings, "coarse", dataset.camera)
-    settings = program.follow(settings, start and start.spec, width=32)
-    channels = dataset.camera.channels
-    spec = NetworkSpec(family="coarse", channels=channels, width=settings.width, scale=1)
+    settings, spec = program.networks_to_train(settings, start, dataset.camera)
     program.train(settings, dataset, strategy, spec, start)
 
 

@@ -30,30 +30,9 @@ def main() -> None:
         )
     dataset = program.open_dataset(settings)
     strategy = program.start_tensorflow(settings)
-    from dbp_tf.models.network_spec import NetworkSpec
-    from dbp_tf.restore.enhancer import Enhancer
-
-    camera = dataset.camera
-    if settings.fine:
-        start = program.load_start(settings, "fine", camera)
-        fine_spec = start.spec
-    else:
-        start = program.load_start(settings, "coarse", camera)
-        start = Enhancer(start.spec, {"coarse": start.coarse}, white_balance=start.white_balance)
-        fine_spec = None
-    settings = program.follow(settings, start.spec, width=32)
-    settings = program.follow(settings, fine_spec, fusion="reference", noise_map=True)
-    program.check_fusion(settings, settings.fusion)
-    blocks = 16 if settings.fusion == "reference" else 0
-    settings = program.follow(settings, fine_spec, residual_blocks=blocks)
-    spec = fine_spec or NetworkSpec(
-        channels=camera.channels,
-        scale=camera.scale,
-        width=settings.width,
-        fusion=settings.fusion,
-        noise_map=settings.noise_map,
-        residual_blocks=settings.residual_blocks,
-    )
+    flag = "fine" if settings.fine else "coarse"
+    start = program.load_start(settings, flag, dataset.camera)
+    settings, spec = program.networks_to_train(settings, start, dataset.camera)
     program.train(settings, dataset, strategy, spec, start)
 
 

@@ -48,7 +48,7 @@ COLUMNS = (
 
 def flops(spec, rows, columns, frames):
     """Floating-point operations of the convolutions for one burst of packed frames."""
-    from dbp_tf.models.network_spec import build
+    from dbp_tf.models.networks import build
 
     def area(rows, columns, level):
         for _ in range(level - 1):

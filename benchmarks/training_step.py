@@ -31,7 +31,9 @@ flags.DEFINE_integer("patch", 512, "Side in packed pixels, even.", 2, flag_value
 flags.DEFINE_integer("frames", 8, "Frames of the burst.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("width", 32, "Channels of the first level.", 1, flag_values=FLAGS)
 flags.DEFINE_enum("fusion", "reference", ["reference", "max"], "Version.", flag_values=FLAGS)
-flags.DEFINE_integer("residual_blocks", 16, "Residual blocks.", 0, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "residual_blocks", None, "Residual blocks; by default as published.", 0, flag_values=FLAGS
+)
 flags.DEFINE_list("bursts", ["1", "4"], "Bursts of a step, to compare.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "steps", 5, "Steps timed after the first; the median counts.", 1, flag_values=FLAGS
@@ -47,15 +49,13 @@ def measure(precision):
     from dbp_tf.training import config, training_step
 
     camera = cameras.camera_named(FLAGS.camera)
-    revised = FLAGS.fusion == "reference"
     spec = NetworkSpec(
         family="coarse" if FLAGS.stage == "coarse" else "fine",
         channels=camera.channels,
         width=FLAGS.width,
         scale=1 if FLAGS.stage == "coarse" else camera.scale,
         fusion=FLAGS.fusion,
-        residual_blocks=FLAGS.residual_blocks if revised else 0,
-        squeeze_excite=revised,
+        residual_blocks=FLAGS.residual_blocks,
     )
     models = training_step.build_models(spec, precision=precision)
     optimizer = training_step.build_optimizer(

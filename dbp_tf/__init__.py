@@ -29,8 +29,8 @@ The rooms; each imports from those before it alone (`photos` from the first thre
     training    the three stages: train_coarse.py, train_fine.py, train_burst.py
     photos      own photographs: python -m dbp_tf.photos
 
-A camera is added in `raw.cameras`, another fusion in `models.layers.FuseBurst`, a parameter of the
-training, which is a flag too, in `training.config`.
+A camera is added in `raw.cameras`, another fusion in `models.network_spec.FUSIONS` and
+`models.layers.FuseBurst`, a parameter of the training, which is a flag too, in `training.config`.
 """
 
 from dbp_tf import environment

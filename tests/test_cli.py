@@ -283,7 +283,8 @@ def test_the_environment_does_not_choose_for_keras(tmp_path):
     (tmp_path / ".keras" / "keras.json").write_text(settings)
     script = """
 import dbp_tf, numpy
-from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.models.networks import build
 from dbp_tf.restore.enhancer import Enhancer
 spec = NetworkSpec(width=1, residual_blocks=1)
 model = Enhancer(spec, build(spec, dtype="float32"))

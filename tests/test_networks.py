@@ -11,7 +11,8 @@ import tensorflow as tf
 import dbp_tf
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers, networks, released
-from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.models.networks import build
 from dbp_tf.restore import modes
 from dbp_tf.restore.pretrained import untrained
 
@@ -156,7 +157,7 @@ def test_odd_sizes_say_so():
     with pytest.raises(InputError, match="11 x 12 packed pixels, an odd number"):
         model.enhance(np.zeros((1, 11, 12, 4), np.float32))
     with pytest.raises(InputError, match="odd width of 13"):
-        networks.fine_net(width=2)([np.zeros((1, 12, 13, 4)), np.zeros((1, 6, 6, 4))])
+        small().fine([np.zeros((1, 12, 13, 4)), np.zeros((1, 6, 6, 4))])
 
 
 @pytest.mark.parametrize(

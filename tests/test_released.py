@@ -383,7 +383,7 @@ def test_a_spec_that_cannot_be_is_refused():
     wrong = [("family", "burst"), ("fusion", "mean"), ("width", 0), ("width", 2.5)]
     wrong += [("residual_blocks", -1), ("noise_map", "no"), ("reference_frame", "last")]
     for options in ({field: value} for field, value in wrong):
-        with pytest.raises(InputError, match=next(iter(options)).replace("_frame", " frame")):
+        with pytest.raises(InputError, match=next(iter(options))):
             NetworkSpec(**options)
     for field, value in (
         ("residual_blocks", 16),

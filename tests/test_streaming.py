@@ -12,7 +12,8 @@ import tensorflow as tf
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames
 from dbp_tf.models import networks
-from dbp_tf.models.network_spec import NetworkSpec, build
+from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.models.networks import build
 from dbp_tf.restore import modes, streaming
 from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.restore.pretrained import untrained

@@ -28,7 +28,7 @@ def test_two_bursts_give_the_pictures_losses_and_gradients_of_keras(channels, sc
         residual_blocks=0,
         squeeze_excite=False,
     )
-    models = network_spec.build(spec)
+    models = networks.build(spec)
     initial_weights.he_weights(models, 3)
     variables = released.published_variables(models)
     rng = np.random.default_rng(0)

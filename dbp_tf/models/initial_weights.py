@@ -35,7 +35,7 @@ def he_weights(models: dict[str, keras.Model], seed: int) -> None:
     and instance norms keep what they have.
 
     Args:
-      models: dict of `keras.Model`, see `network_spec.build`; changed in place.
+      models: dict of `keras.Model`, see `networks.build`; changed in place.
       seed: whole number; the same gives the same weights.
     """
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def develop_weights(
     on. All other channels stay as they are and do not yet reach the picture.
 
     Args:
-      fine: see `networks.fine_net` and `networks.fine_res_net`; changed in place.
+      fine: see `networks.fine_net`; changed in place.
       patches: iterable of (clean [P, P, C] linear in 0..1, ground truth [S*P, S*P, 3] sRGB in
       0..1).
       seed: of the packed pixels that are taken.

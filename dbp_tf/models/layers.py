@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dbp_tf.models.reference import reference_index
@@ -173,6 +174,7 @@ class FuseBurst(keras.layers.Layer):
     Maximum over the frames. With a reference frame the first level is that frame's alone:
     full-resolution detail of moving hands would not line up. Called with `lengths` [B], the frames
     are those of B bursts, one burst after another, and become B pictures, [B, ...].
+    `restore.streaming` sees one frame at a time, and fuses by `nothing` and `with_frame`.
     """
 
     def __init__(self, reference_frame: str | None = None, **kwargs):
@@ -196,6 +198,16 @@ class FuseBurst(keras.layers.Layer):
 
     def _maximum(self, level):
         return tf.reduce_max(level, 0, keepdims=True)
+
+    @staticmethod
+    def nothing(level: tf.TensorSpec) -> tf.Tensor:
+        """A level's maximum before the first frame, [1, 1, 1, C]: less than anything."""
+        return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
+
+    @staticmethod
+    def with_frame(levels: list[tf.Tensor], fused: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The maxima of the frames so far and of one more frame, whose levels are [1, ...]."""
+        return [tf.maximum(*pair) for pair in zip(levels, fused, strict=True)]
 
     def _reference(self, level):
         index = reference_index(self.reference_frame, tf.shape(level)[0])

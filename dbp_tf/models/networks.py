@@ -16,7 +16,32 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers
+from dbp_tf.models.network_spec import FUSIONS, NetworkSpec
 from dbp_tf.models.reference import DEFAULT
+
+
+def build(spec: NetworkSpec, dtype: str | None = None) -> dict[str, keras.Model]:
+    """Builds the networks of a spec with new weights.
+
+    Args:
+      spec: `NetworkSpec`.
+      dtype: Keras' dtype policy of what is not float32 in any case, such as "mixed_bfloat16";
+        None for the global one.
+
+    Returns:
+      {"coarse" | "fine" | "sid": network} of those that the spec has.
+    """
+    if dtype is not None:
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            return build(spec)
+        finally:
+            keras.config.set_dtype_policy(before)
+    if spec.family == "sid":
+        return {"sid": sid_net(spec.channels, spec.width, spec.scale)}
+    coarse = {"coarse": coarse_net(spec.channels, spec.width)}
+    return coarse if spec.family == "coarse" else {**coarse, "fine": fine_net(spec)}
 
 
 def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> tf.Tensor:
@@ -27,7 +52,7 @@ def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> 
 
     Args:
       coarse: see `coarse_net`.
-      fine: see `fine_net` and `fine_res_net`.
+      fine: see `fine_net`.
       frames: [F, H, W, C] float32: packed frames in 0..1, linear, brightened; H and W even.
 
     Returns:
@@ -81,61 +106,28 @@ def sid_net(channels: int = 4, width: int = 32, scale: int = 2) -> keras.Model:
     return keras.Model(frames, picture, name="sid_net")
 
 
-def fine_net(
-    channels: int = 4,
-    width: int = 32,
-    noise_map: bool = True,
-    scale: int = 2,
-    depth_to_space: bool = True,
-) -> keras.Model:
-    """First version of the fine and burst network: a maximum over frames at all five levels.
-
-    Args, inputs and output as `fine_res_net`; there is no bottleneck.
-    """
-    encoder = fine_encoder(channels, width, noise_map)
-    decoder = fine_decoder(width, scale, depth_to_space)
-    levels = layers.FuseBurst(name="fusion")(encoder(encoder.inputs))
-    return keras.Model(encoder.inputs, decoder(levels), name="fine_net")
-
-
-def fine_res_net(
-    channels: int = 4,
-    width: int = 32,
-    residual_blocks: int = 16,
-    squeeze_excite: bool = True,
-    noise_map: bool = True,
-    scale: int = 2,
-    depth_to_space: bool = True,
-    reference_frame: str = DEFAULT,
-) -> keras.Model:
-    """Revised fine and burst network: one reference frame at level 1, maximum below, a bottleneck.
+def fine_net(spec: NetworkSpec) -> keras.Model:
+    """The fine and burst network, of the first or the revised version, see `NetworkSpec.fusion`.
 
     Its parts are models of their own, `parts(model)`.
-
-    Args:
-      channels: packed channels C.
-      width: channels d of the first level.
-      residual_blocks: of the bottleneck at level 5.
-      squeeze_excite: whether the bottleneck weighs its channels.
-      noise_map: whether frame minus enlarged coarse output is an input too.
-      scale: S.
-      depth_to_space: False is the video variant: the picture has the packed frames' size, S = 1.
-      reference_frame: "center" (frame F // 2) or "first".
 
     Returns:
       `keras.Model` "fine_net": packed frames [F, H, W, C] in 0..1 and coarse outputs
       [F, H/2, W/2, C] to one picture [1, S*H, S*W, 3], sRGB with the camera's white balance, not
       clipped. Any F from 1, any even H and W.
     """
-    encoder = fine_encoder(channels, width, noise_map)
-    bottleneck = fine_bottleneck(width, residual_blocks, squeeze_excite)
-    decoder = fine_decoder(width, scale, depth_to_space)
-    *levels, deepest = layers.FuseBurst(reference_frame, name="fusion")(encoder(encoder.inputs))
-    return keras.Model(encoder.inputs, decoder([*levels, bottleneck(deepest)]), name="fine_net")
+    encoder = fine_encoder(spec.channels, spec.width, spec.noise_map)
+    reference = (spec.reference_frame or DEFAULT) if spec.refers else None
+    levels = layers.FuseBurst(reference, name="fusion")(encoder(encoder.inputs))
+    if FUSIONS[spec.fusion].bottleneck:
+        blocks, gates = spec.residual_blocks or 0, bool(spec.squeeze_excite)
+        levels = [*levels[:-1], fine_bottleneck(spec.width, blocks, gates)(levels[-1])]
+    decoder = fine_decoder(spec.width, spec.scale, spec.depth_to_space)
+    return keras.Model(encoder.inputs, decoder(levels), name="fine_net")
 
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model | None, keras.Model]:
-    """(encoder, bottleneck, decoder) of a fine network; `fine_net` has no bottleneck: None."""
+    """(encoder, bottleneck, decoder) of a fine network; the first version has no bottleneck."""
     by_name = {layer.name: layer for layer in model.layers}
     return by_name["encoder"], by_name.get("bottleneck"), by_name["decoder"]
 
@@ -148,13 +140,13 @@ def fine_pictures(
     A larger batch keeps a processor busier than small bursts one after another.
 
     Args:
-      model: of `fine_net` or `fine_res_net`.
+      model: see `fine_net`.
       frames: [N, H, W, C], the packed frames of B bursts, one burst after another.
       coarse: [N, H/2, W/2, C], their coarse outputs.
       lengths: [B] integers, the number of frames of each burst; their sum is N.
 
     Returns:
-      [B, S*H, S*W, 3], see `fine_res_net`.
+      [B, S*H, S*W, 3], see `fine_net`.
     """
     encoder, bottleneck, decoder = parts(model)
     levels = model.get_layer("fusion")(encoder([frames, coarse]), lengths=lengths)

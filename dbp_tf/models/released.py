@@ -71,7 +71,7 @@ def published_name(layer: str, weight: str) -> str:
 
 
 def published_variables(models: dict[str, keras.Model]) -> dict[str, keras.Variable]:
-    """{published name: Keras variable} of the networks that `network_spec.build` returns."""
+    """{published name: Keras variable} of the networks that `networks.build` returns."""
     table = {}
     for model in models.values():
         for layer in _weighted_layers(model):

@@ -11,7 +11,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from dbp_tf.errors import InputError
-from dbp_tf.models import layers, network_spec, reference
+from dbp_tf.models import layers, networks, reference
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.models.reference import reference_index
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.white_balance import Multipliers
@@ -24,9 +25,9 @@ class Enhancer:
     """Networks with weights, ready to restore.
 
     Attributes:
-      spec: `network_spec.NetworkSpec`.
+      spec: `NetworkSpec`.
       coarse: `keras.Model` or None, see `networks.coarse_net`.
-      fine: `keras.Model` or None, see `networks.fine_res_net`.
+      fine: `keras.Model` or None, see `networks.fine_net`.
       sid: `keras.Model` or None, see `networks.sid_net`.
       precision: "float32" or "bfloat16", what these models compute in.
       white_balance: multipliers (R, G, B), green 1, that the weights were trained for, or None if
@@ -36,7 +37,7 @@ class Enhancer:
 
     def __init__(
         self,
-        spec: network_spec.NetworkSpec,
+        spec: NetworkSpec,
         models: dict[str, keras.Model],
         precision: str = "float32",
         white_balance: Multipliers | None = None,
@@ -198,11 +199,11 @@ class Enhancer:
         return copies
 
 
-def empty(description: network_spec.NetworkSpec, precision: str = "float32") -> Enhancer:
+def empty(description: NetworkSpec, precision: str = "float32") -> Enhancer:
     """An `Enhancer` whose kernels are undefined, to be filled.
 
     Args:
-      description: `network_spec.NetworkSpec`.
+      description: `NetworkSpec`.
       precision: see `Enhancer`.
 
     Raises:
@@ -211,4 +212,4 @@ def empty(description: network_spec.NetworkSpec, precision: str = "float32") -> 
     if precision not in PRECISIONS:
         raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     with layers.empty_weights():
-        return Enhancer(description, network_spec.build(description, dtype=precision), precision)
+        return Enhancer(description, networks.build(description, dtype=precision), precision)

@@ -19,7 +19,8 @@ import numpy as np
 
 from dbp_tf import files
 from dbp_tf.errors import InputError
-from dbp_tf.models import network_spec, released
+from dbp_tf.models import networks, released
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import white_balance
 from dbp_tf.restore.enhancer import Enhancer, empty
 
@@ -74,10 +75,10 @@ def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enha
     )
 
 
-def untrained(spec: network_spec.NetworkSpec, seed: int = 0) -> Enhancer:
+def untrained(spec: NetworkSpec, seed: int = 0) -> Enhancer:
     """An `Enhancer` with new random weights; what it restores shows nothing."""
     keras.utils.set_random_seed(seed)
-    return Enhancer(spec, network_spec.build(spec))
+    return Enhancer(spec, networks.build(spec))
 
 
 def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 32) -> None:
@@ -156,7 +157,7 @@ def _read_description(path):
         if network["fusion"] == "max":
             # Format 1 could describe a bottleneck that is not there.
             network = {k: v for k, v in network.items() if k not in _REVISED_ONLY}
-        spec = network_spec.NetworkSpec(**network)
+        spec = NetworkSpec(**network)
         trained = description.get("white_balance")
         return spec, None if trained is None else white_balance.checked(trained, path)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:

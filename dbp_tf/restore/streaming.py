@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
+from dbp_tf.models.layers import FuseBurst
 from dbp_tf.models.network_spec import NetworkSpec
 
 # Columns of level 1 that a stripe's border may spoil. In the encoder: the enlarged coarse output
@@ -88,8 +89,8 @@ class Steps:
             first, second, pooled = above(
                 [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
             )
-            raised = _raised(maxima, [second] if refers else [second, first])
-            return raised, _cut(pooled, cuts.own[3])
+            levels = [second] if refers else [second, first]
+            return FuseBurst.with_frame(levels, maxima), _cut(pooled, cuts.own[3])
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
@@ -97,7 +98,7 @@ class Steps:
             # Not before the last level is done: then nothing reads the others, and their memory can
             # be written over.
             with tf.control_dependencies(levels[-1:]):
-                return _raised(maxima, levels)
+                return FuseBurst.with_frame(levels, maxima)
 
         @compiled(deeper)
         def decode_below(levels):
@@ -125,9 +126,8 @@ class Steps:
         self.encode_below = encode_below
         self.decode_below = decode_below
         self.decode_stripe = decode_stripe
-        # The maxima before the first frame: less than anything, of any size.
-        self.no_upper = [_lowest(level) for level in upper_levels]
-        self.no_deeper = [_lowest(level) for level in deeper]
+        self.no_upper = [FuseBurst.nothing(level) for level in upper_levels]
+        self.no_deeper = [FuseBurst.nothing(level) for level in deeper]
 
     def denoise(self, frame: tf.Tensor, stripe_columns: int | None = STRIPE_COLUMNS) -> tf.Tensor:
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
@@ -155,10 +155,6 @@ def _signature(tensors):
     return [tf.TensorSpec((1, None, None, t.shape[-1]), t.dtype) for t in tensors]
 
 
-def _lowest(level):
-    return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
-
-
 def _cut(features, cut):
     begin, end = tf.unstack(cut)
     # Not `tf.slice`, which oneDNN does in its own way, and slowly.
@@ -169,10 +165,6 @@ def _cut(features, cut):
 def _joined(three, cuts):
     """A stripe with its halo, cut out of the stripe before it, itself and the one after it."""
     return tf.concat([_cut(*each) for each in zip(three, cuts, strict=True)], 2)
-
-
-def _raised(maxima, levels):
-    return [tf.maximum(level, before) for level, before in zip(levels, maxima, strict=True)]
 
 
 def _split_coarse(network):

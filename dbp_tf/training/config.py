@@ -11,6 +11,8 @@ import typing
 
 from dbp_tf.config import parameter
 from dbp_tf.data.recipe import Recipe
+from dbp_tf.models.network_spec import FUSIONS
+from dbp_tf.models.reference import REFERENCE_FRAMES
 from dbp_tf.raw import cameras
 
 # A parameter under each heading of `--help`.
@@ -262,11 +264,10 @@ class Fine(PictureLoss, NewNetworks):
     )
     fusion: str | None = _networks_flag(
         None,
-        "How the fine network merges the finest level of a burst: reference takes that of one "
-        "frame (the revised version, robust to motion); max takes the maximum over all frames (the "
-        "first version, without residual blocks; more is gained from frames that lie still). By "
-        "default as the weights to start from, else reference.",
-        choices=("reference", "max"),
+        "How the fine network merges the finest level of a burst: "
+        + "; ".join(f"{name} {fusion.help}" for name, fusion in FUSIONS.items())
+        + ". By default as the weights to start from, else reference.",
+        choices=tuple(FUSIONS),
     )
     noise_map: bool | None = _networks_flag(
         None,
@@ -306,7 +307,7 @@ class Burst(PictureLoss):
         None,
         "Frame whose finest detail is kept: center, the middle one (published, the default), or "
         "first, the only one that --shift never moves against the ground truth.",
-        choices=("first", "center"),
+        choices=REFERENCE_FRAMES,
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dbp_tf.models import network_spec
+from dbp_tf.models import networks
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.training import distribution, training_step
@@ -18,7 +19,7 @@ class Learner:
 
     Args:
       settings: a stage of `training.config`.
-      spec: `network_spec.NetworkSpec`.
+      spec: `NetworkSpec`.
       start: `enhancer.Enhancer` whose networks are taken over; None to start from nothing.
       objective: `training_step.Objective`.
       strategy: see `distribution.make_strategy`.
@@ -29,7 +30,7 @@ class Learner:
     def __init__(
         self,
         settings: Training,
-        spec: network_spec.NetworkSpec,
+        spec: NetworkSpec,
         start: Enhancer | None,
         objective: training_step.Objective,
         strategy: tf.distribute.Strategy,
@@ -61,7 +62,7 @@ class Learner:
             or settings.average > 0
             or distribution.spreads(strategy)
         )
-        plain = network_spec.build(spec) if self._copied else self._models
+        plain = networks.build(spec) if self._copied else self._models
         self._plain = Enhancer(spec, plain, white_balance=white_balance)
 
     @property

@@ -4,20 +4,20 @@ import contextlib
 import dataclasses
 import pathlib
 import zlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from absl import flags
 
 from dbp_tf import cli, config, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, white_balance
-from dbp_tf.training.config import PictureLoss, Training
+from dbp_tf.training.config import Burst, PictureLoss, Training
 
 if TYPE_CHECKING:  # They take seconds to import, and flags are looked at before.
     import tensorflow as tf
 
-    from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.restore.enhancer import Enhancer
     from dbp_tf.training.training_step import Objective
 
@@ -129,7 +129,7 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
       camera: that they must fit.
 
     Returns:
-      None where the parameter is None.
+      The networks that are taken over; None where the parameter is None.
 
     Raises:
       InputError: nothing there, or of another camera or kind.
@@ -137,7 +137,7 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
     path = getattr(settings, flag)
     if path is None:
         return None
-    from dbp_tf.restore import pretrained
+    from dbp_tf.restore import enhancer, pretrained
 
     start = pretrained.load_pretrained(path)
     spec = start.spec
@@ -160,58 +160,59 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
             f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
             f"{camera.name} has {camera.channels}: give weights of that camera"
         )
+    if settings.stage == "fine" and flag == "coarse":  # The fine network starts from nothing.
+        coarse = {"coarse": start.models["coarse"]}
+        return enhancer.Enhancer(spec, coarse, white_balance=start.white_balance)
     return start
 
 
-def follow(settings: Stage, spec: "NetworkSpec | None", **defaults: Any) -> Stage:
-    """Fills in the parameters that follow the weights to start from.
+def networks_to_train(
+    settings: Stage, start: "Enhancer | None", camera: cameras.Camera
+) -> tuple[Stage, NetworkSpec]:
+    """The networks of a stage: as its flags say, else as the weights to start from, else published.
 
     Args:
       settings: a stage of `training.config`.
-      spec: `network_spec.NetworkSpec` of the weights; None without any.
-      **defaults: the parameters to fill in, and their values without weights and flag.
+      start: weights to start from, or None.
+      camera: of the dataset.
 
     Returns:
-      The settings with the parameters filled in.
+      (settings with the parameters of the networks filled in, `NetworkSpec`).
 
     Raises:
-      InputError: a flag says something else than the weights have.
+      InputError: a flag says something else than the weights have, or the fusion has no such part.
     """
-    values = {}
-    for name, default in defaults.items():
-        wanted, given = getattr(settings, name), getattr(spec, name, default)
-        if spec is not None and wanted not in (None, given):
+    names = ("width", "fusion", "noise_map", "residual_blocks")
+    asked = {name: getattr(settings, name, None) for name in names}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    coarse = settings.stage == "coarse"
+    taken_over = bool(start and start.fine and not coarse)
+    known = {}
+    if start:
+        known = {name: getattr(start.spec, name) for name in (names if taken_over else ["width"])}
+    for name, value in asked.items():
+        if value != known.get(name, value):
             raise InputError(
-                f"--{name} is {wanted}, but the weights to start from have {given}: leave the flag "
-                f"out"
+                f"--{name} is {value}, but the weights to start from have {known[name]}: leave the "
+                f"flag out"
             )
-        values[name] = given if wanted is None else wanted
-    return dataclasses.replace(settings, **values)
-
-
-def check_fusion(settings: Training, fusion: str) -> None:
-    """Refuses parameters of the revised version beside networks of the first one.
-
-    Args:
-      settings: a stage of `training.config`, as the flags gave it.
-      fusion: of the networks, see `network_spec.NetworkSpec`.
-
-    Raises:
-      InputError: such a flag was given.
-    """
-    for name in ("residual_blocks", "reference_frame"):
-        if fusion == "max" and getattr(settings, name, None) is not None:
-            raise InputError(
-                f"--{name} is for the revised version, but these networks are of the first one "
-                f"(fusion max), which has no such part: leave it out"
-            )
+    if start and taken_over:
+        spec = start.spec
+    else:
+        family, scale = ("coarse", 1) if coarse else ("fine", camera.scale)
+        spec = NetworkSpec(family, camera.channels, scale=scale, **known | asked)
+    if isinstance(settings, Burst):
+        reference_frame = settings.reference_frame or ("center" if spec.refers else None)
+        spec = dataclasses.replace(spec, reference_frame=reference_frame)
+    fields = {field.name for field in dataclasses.fields(settings)} & {*names, "reference_frame"}
+    return dataclasses.replace(settings, **{name: getattr(spec, name) for name in fields}), spec
 
 
 def train(
     settings: Training,
     dataset: Dataset,
     strategy: "tf.distribute.Strategy",
-    spec: "NetworkSpec",
+    spec: NetworkSpec,
     start: "Enhancer | None",
 ) -> None:
     """Trains a stage, or goes on with it.
@@ -228,7 +229,7 @@ def train(
     """
     from dbp_tf.data import patches
     from dbp_tf.evaluation import protocol
-    from dbp_tf.models import network_spec
+    from dbp_tf.models import networks
     from dbp_tf.training import distribution, loop, run_folder, validation
 
     camera, chief = dataset.camera, distribution.is_chief(strategy)
@@ -263,8 +264,8 @@ def train(
                 f"with; to have it fall anew, start another folder from these weights."
             )
         if chief:  # Before hours of decoding.
-            networks = network_spec.build(spec).values()
-            parameters = sum(model.count_params() for model in networks)
+            models = networks.build(spec).values()
+            parameters = sum(model.count_params() for model in models)
             run_folder.check_space(folder, parameters, settings.keep)
         patches.check_patch(dataset.bursts[0].frames[0], settings, camera)
         every = patches.prepare(
@@ -336,7 +337,7 @@ def _stays(name, about):
 
 
 def with_objective(
-    settings: Training, spec: "NetworkSpec", camera: cameras.Camera
+    settings: Training, spec: NetworkSpec, camera: cameras.Camera
 ) -> "tuple[Training, Objective]":
     """The loss of a stage.
 

@@ -13,7 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dbp_tf.models import initial_weights, network_spec, networks
+from dbp_tf.models import initial_weights, networks
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.training import losses
 from dbp_tf.training.config import Optimisation
 
@@ -80,7 +81,7 @@ class _Adam(keras.optimizers.Adam):
 
 
 def build_models(
-    spec: network_spec.NetworkSpec,
+    spec: NetworkSpec,
     *,
     precision: str = "float32",
     initial: str = "published",
@@ -97,13 +98,8 @@ def build_models(
     Returns:
       {"coarse" | "fine": network} of those that the spec has.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
-    try:
-        models = network_spec.build(spec)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    models = networks.build(spec, precision)
     if initial != "published":
         initial_weights.he_weights(models, seed)
     return models
