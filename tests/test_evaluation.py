@@ -271,7 +271,7 @@ def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
 
 def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
     model = pretrained.untrained(network_spec.NetworkSpec(width=2, residual_blocks=1))
-    steps, calls = model._steps("float32"), {}
+    steps, calls = model.steps, {}
 
     def counted(name):
         real = getattr(steps, name)
@@ -301,7 +301,7 @@ def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
     assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=2", "--precision=bfloat16") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
     model = models[weights["sony"]]
-    half = model.enhance(frames, precision="bfloat16")
+    half = pretrained.load_pretrained(weights["sony"], "bfloat16").enhance(frames)
     assert np.abs(half - model.enhance(frames)).max() > 1e-4
     check_figures(
         rows_of(tmp_path / "results")[0],

@@ -190,7 +190,7 @@ def test_a_growing_burst_is_the_burst_of_each_length(tree, model, reference, pad
 def counted(model, monkeypatch):
     """{"encoded": frames through the encoder, "decoded": pictures}, counted as they happen."""
     counts = {"encoded": 0, "decoded": 0}
-    steps = model._steps("float32")
+    steps = model.steps
     for name, what in (("encode_below", "encoded"), ("decode_below", "decoded")):
         step = getattr(steps, name)
 

@@ -169,7 +169,7 @@ class Work:
       lpips: function of two pictures or None.
       bits: of the pictures, 8 or 16.
       figure: drawn of each burst as well, see `figures`; the mode is "burst".
-      compute: `precision` and `stripe_columns` of the model's `enhance`.
+      compute: `stripe_columns` of the model's `enhance`, if it is not the default.
     """
 
     mode: str = "burst"

@@ -1,9 +1,9 @@
 """Networks with weights, ready to restore a burst."""
 
+import functools
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -26,10 +26,8 @@ class Enhancer:
 
     Attributes:
       spec: `NetworkSpec`.
-      coarse: `keras.Model` or None, see `networks.coarse_net`.
-      fine: `keras.Model` or None, see `networks.fine_net`.
-      sid: `keras.Model` or None, see `networks.sid_net`.
-      precision: "float32" or "bfloat16", what these models compute in.
+      models: {"coarse" | "fine" | "sid": network} of those that are there.
+      coarse, fine, sid: each of them or None, see `networks.coarse_net`, `fine_net`, `sid_net`.
       white_balance: multipliers (R, G, B), green 1, that the weights were trained for, or None if
         they do not say (the published ones). Frames must be scaled to them:
         `read_raw(path).packed(ratio, model.white_balance)` does.
@@ -39,16 +37,12 @@ class Enhancer:
         self,
         spec: NetworkSpec,
         models: dict[str, keras.Model],
-        precision: str = "float32",
         white_balance: Multipliers | None = None,
     ):
-        self.spec = spec
-        self.precision = precision
-        self.white_balance = white_balance
+        self.spec, self.models, self.white_balance = spec, models, white_balance
         self.coarse = models.get("coarse")
         self.fine = models.get("fine")
         self.sid = models.get("sid")
-        self._compiled: dict[str, Any] = {}
 
     @property
     def reference_frame(self) -> str:
@@ -59,17 +53,10 @@ class Enhancer:
         """The weights' reference frame, else that of the camera's published evaluation."""
         return self.spec.reference_frame or camera.reference_frame
 
-    @property
-    def models(self) -> dict[str, keras.Model]:
-        """{"coarse" | "fine" | "sid": model} of those that are there."""
-        named = {"coarse": self.coarse, "fine": self.fine, "sid": self.sid}
-        return {name: model for name, model in named.items() if model is not None}
-
     def enhance(
         self,
         frames: Iterable[ArrayLike],
         reference_frame: str | int | None = None,
-        precision: str | None = None,
         stripe_columns: int | None = streaming.STRIPE_COLUMNS,
     ) -> np.ndarray:
         """Restores one burst.
@@ -81,8 +68,6 @@ class Enhancer:
           reference_frame: "first", "center" or an index; the frame whose full-resolution detail
             is kept; None for that of the weights (`Enhancer.reference_frame`). Without effect in
             the first version and the SID baseline. "center" needs `len(frames)`.
-          precision: "float32" or "bfloat16", what the networks compute in; None for that
-            in which they were loaded.
           stripe_columns: the most packed columns that the two large levels compute at once, at
             least 8 and a multiple of 4; None for the whole picture, which takes more memory for
             the same result.
@@ -96,8 +81,8 @@ class Enhancer:
         """
         index = self._reference_index(reference_frame, frames)
         if self.sid is not None:
-            return self._enhance_sid(frames, precision)
-        stream = self.stream(precision, keep=(index,), stripe_columns=stripe_columns)
+            return self._enhance_sid(frames)
+        stream = self.stream(keep=(index,), stripe_columns=stripe_columns)
         stream.extend(self.checked(frames))
         return stream.picture(index, last=True)
 
@@ -105,16 +90,13 @@ class Enhancer:
         if reference_frame is None:
             reference_frame = self.reference_frame
         if isinstance(reference_frame, str):
-            if not self.spec.refers:
-                reference_index(reference_frame, 1)
-                return 0
-            if reference_frame == "center" and not hasattr(frames, "__len__"):
+            counted = hasattr(frames, "__len__")
+            if reference_frame == "center" and self.spec.refers and not counted:
                 raise InputError(
                     'reference_frame="center" needs to know how many frames there are: give '
                     "a list, or the index itself"
                 )
-            count = len(frames) if hasattr(frames, "__len__") else 1
-            return reference_index(reference_frame, count)
+            return reference_index(reference_frame, len(frames) if counted else 1)
         try:
             return operator.index(reference_frame)
         except TypeError:
@@ -124,7 +106,6 @@ class Enhancer:
 
     def stream(
         self,
-        precision: str | None = None,
         keep: Iterable[int] | None = (0,),
         stripe_columns: int | None = streaming.STRIPE_COLUMNS,
     ) -> streaming.BurstStream:
@@ -136,7 +117,7 @@ class Enhancer:
                 if self.coarse
                 else "the SID baseline restores one frame at a time, not a burst"
             )
-        return streaming.BurstStream(self._steps(precision), keep, stripe_columns)
+        return streaming.BurstStream(self.steps, keep, stripe_columns)
 
     def coarse_output(self, frame: ArrayLike) -> np.ndarray:
         """The coarse network's output for a packed frame [H, W, C]: [H/2, W/2, C] float32.
@@ -144,15 +125,12 @@ class Enhancer:
         It is linear and brightened as the frame, not clipped. The model has a fine network, too.
         """
         (checked,) = self.checked([frame])
-        return self._steps(self.precision).denoise(checked)[0].numpy()
+        return self.steps.denoise(checked)[0].numpy()
 
-    def _steps(self, precision):
-        precision = precision or self.precision
-        if precision not in self._compiled:
-            models = self._in_precision(precision)
-            steps = streaming.Steps(models["coarse"], models["fine"], self.spec)
-            self._compiled[precision] = steps
-        return self._compiled[precision]
+    @functools.cached_property
+    def steps(self) -> streaming.Steps:
+        """The compiled steps of coarse and fine network."""
+        return streaming.Steps(self.models["coarse"], self.models["fine"], self.spec)
 
     def checked(self, frames: Iterable[ArrayLike]) -> Iterator[tf.Tensor]:
         """The frames as [1, H, W, C] float32 tensors, one by one; InputError on a bad one."""
@@ -175,36 +153,26 @@ class Enhancer:
         # Not a generator, whose variables would hold frames while the networks work.
         return map(tensor, frames)
 
-    def _enhance_sid(self, frames, precision):
-        precision = precision or self.precision
-        if precision not in self._compiled:
-            signature = [tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)]
-            network = self._in_precision(precision)["sid"]
-            self._compiled[precision] = tf.function(network, input_signature=signature)
+    def _enhance_sid(self, frames):
         first, *others = [*self.checked(frames)] or [None]
         if first is None:
             raise InputError("a burst needs at least one frame")
         if others:
             raise InputError("the SID baseline restores one frame at a time, not a burst")
-        return self._compiled[precision](first)[0].numpy()
+        return self._sid_step(first)[0].numpy()
 
-    def _in_precision(self, precision):
-        """The networks, or a copy of them that computes in another precision."""
-        if precision == self.precision:
-            return self.models
-        copies = empty(self.spec, precision).models
-        for name, copy in copies.items():
-            for ours, theirs in zip(copy.weights, self.models[name].weights, strict=True):
-                ours.assign(theirs)
-        return copies
+    @functools.cached_property
+    def _sid_step(self):
+        signature = [tf.TensorSpec((1, None, None, self.spec.channels), tf.float32)]
+        return tf.function(self.sid, input_signature=signature)
 
 
-def empty(description: NetworkSpec, precision: str = "float32") -> Enhancer:
+def empty(spec: NetworkSpec, precision: str = "float32") -> Enhancer:
     """An `Enhancer` whose kernels are undefined, to be filled.
 
     Args:
-      description: `NetworkSpec`.
-      precision: see `Enhancer`.
+      spec: of its networks.
+      precision: "float32" or "bfloat16", in which they hold their weights and compute.
 
     Raises:
       InputError: there is no such precision.
@@ -212,4 +180,4 @@ def empty(description: NetworkSpec, precision: str = "float32") -> Enhancer:
     if precision not in PRECISIONS:
         raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     with layers.empty_weights():
-        return Enhancer(description, networks.build(description, dtype=precision), precision)
+        return Enhancer(spec, networks.build(spec, precision))

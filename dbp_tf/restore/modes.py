@@ -121,7 +121,7 @@ def restore(
         mode or the network has none.
       padded_columns: how many of the last columns are appended once more at the right, as the
         published evaluation does for the Fuji camera (`Camera.padded_columns`).
-      **compute: `precision` and `stripe_columns` of the model's `enhance`.
+      **compute: `stripe_columns` of the model's `enhance`, if it is not the default.
 
     Returns:
       [S*H, S*(W + padded_columns), 3] float32 sRGB, not clipped (the means' are). The columns

@@ -45,8 +45,7 @@ def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enha
     Args:
       path: a folder with a TensorFlow 1 checkpoint, the published frozen graph or the project's own
         weights; or the prefix of a checkpoint, or a file of any of them.
-      precision: "float32" or "bfloat16", in which the weights are held, rounded to it for good,
-        and which the networks compute in unless they are asked for the other one.
+      precision: "float32" or "bfloat16", in which the networks hold their weights and compute.
 
     Returns:
       `Enhancer`; what the network is is read off the files.
