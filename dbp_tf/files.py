@@ -77,7 +77,7 @@ def plain_alias(folder: str | os.PathLike) -> str:
 _aliases: list[tempfile.TemporaryDirectory] = []
 
 
-def check_writable(folder: str | os.PathLike) -> None:
+def check_writable(folder: str | os.PathLike, flag: str = "--result_dir") -> None:
     """Raises InputError unless files can be written in the folder, which need not exist yet."""
     # A mistaken name leaves no folder behind, so the nearest one that exists is tried.
     there = pathlib.Path(folder).absolute()
@@ -89,7 +89,7 @@ def check_writable(folder: str | os.PathLike) -> None:
                 return
     except OSError as error:
         raise InputError(
-            f"--result_dir: nothing can be written to {folder} ({error.strerror or error}): give "
+            f"{flag}: nothing can be written to {folder} ({error.strerror or error}): give "
             f"another folder"
         ) from None
-    raise InputError(f"--result_dir: {there} is a file: give a folder")
+    raise InputError(f"{flag}: {there} is a file: give a folder")

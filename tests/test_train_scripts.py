@@ -280,7 +280,7 @@ class TestMistakes:
                 "--patch 16 leaves a single pixel .* give --patch 18 or more",
             ),
             (train_coarse, "--strategy=multi_worker", "TF_CONFIG, which is not set"),
-            (train_coarse, "--checkpoint_dir={data}/README.md", "cannot be written to"),
+            (train_coarse, "--checkpoint_dir={data}/README.md", "README.md is a file"),
             (
                 train_coarse,
                 "--camera=fuji",

@@ -561,7 +561,7 @@ class TestLoop:
                 np.testing.assert_array_equal(a, b)
                 assert np.isfinite(a).all()
         assert any(np.any(a != b) for a, b in zip(seen[1], seen[3], strict=True))
-        assert run_folder.Best(folder).score("two bursts")["epoch"] == 2
+        assert run_folder.best_score(folder, "two bursts")["epoch"] == 2
 
     def test_history(self, run):
         lines = (run[0] / "history.csv").read_text().splitlines()
@@ -610,8 +610,8 @@ def test_ruined_weights_are_never_saved(tmp_path):
     for a, b in zip(load_pretrained(tmp_path).coarse.get_weights(), seen[1], strict=True):
         np.testing.assert_array_equal(a, b)
     # The third figure is lower, but of something else; the first was none.
-    assert run_folder.Best(tmp_path).score("two bursts") is None
-    assert run_folder.Best(tmp_path).score("one")["epoch"] == 3
+    assert run_folder.best_score(tmp_path, "two bursts") is None
+    assert run_folder.best_score(tmp_path, "one")["epoch"] == 3
     # The second picture was drawn after the last save.
     events = b"".join(p.read_bytes() for p in (tmp_path / "events").iterdir())
     assert events.count(b"\xff\xd8\xff") == 2
@@ -620,7 +620,7 @@ def test_ruined_weights_are_never_saved(tmp_path):
 class TestFolder:
     def test_a_file_in_the_way(self, tmp_path):
         (tmp_path / "run").write_text("")
-        with pytest.raises(InputError, match="--checkpoint_dir: .*run cannot be written to"):
+        with pytest.raises(InputError, match="--checkpoint_dir: .*run is a file"):
             with run_folder.locked(tmp_path / "run"):
                 pass
 
@@ -646,12 +646,11 @@ class TestFolder:
         [(25.0, "a", True), (25.0, "b", False), (math.nan, "a", False), (math.inf, "a", True)],
     )
     def test_a_score_counts_only_against_its_like(self, tmp_path, psnr, scored, kept):
-        best = run_folder.Best(tmp_path)
-        assert best.score("a") is None
+        assert run_folder.best_score(tmp_path, "a") is None
         (tmp_path / "best").mkdir()
         score = {"epoch": 3, "scored": scored, "psnr": psnr}
         (tmp_path / "best" / "score.json").write_text(json.dumps(score))
-        assert best.score("a") == (score if kept else None)
+        assert run_folder.best_score(tmp_path, "a") == (score if kept else None)
 
     def test_a_damaged_history_is_named(self, tmp_path):
         (tmp_path / "history.csv").write_text("a,b\n1\n")
@@ -680,7 +679,8 @@ class TestSettings:
         settings = run_folder.Settings(folder)
         parameters = {"stage": "burst", "patch": patch, "shuffle": False, "pair": (1, 2)}
         run = {"number_of_devices": 1, "scheduled_epochs": 7}
-        settings.write(parameters, run, {"width": 8}, {"numpy": "2"})
+        network, versions = {"width": 8}, {"numpy": "2"}
+        settings.write(parameters=parameters, run=run, network=network, versions=versions)
         return {**parameters, "number_of_devices": 1, "width": 8}
 
     def test_other_settings_are_named(self, tmp_path):

@@ -9,7 +9,6 @@ nothing that cannot be made again: it may be deleted at any time.
 import concurrent.futures
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import io
@@ -104,14 +103,14 @@ def fill(
     Raises:
       InputError: a raw file is missing, damaged or of another camera; the folder cannot be
         written, or its disk has too little space.
+      OSError: the disk got full or failed all the same.
     """
     folder = pathlib.Path(folder)
     entries = {key: _find(folder, *key, camera) for key in wanted}
     missing = [key for key, entry in entries.items() if entry is None]
     if missing:
-        with _clear_errors(folder):
-            _prepare(folder)
-            _check_space(folder, missing, camera)
+        _prepare(folder)
+        _check_space(folder, missing, camera)
         entries |= _make_all(folder, missing, camera, out)
     _say_notes(entries.values(), out)
     return entries
@@ -130,13 +129,10 @@ def _say_notes(entries, out):
         progress.say(f"note: {source.name}{others}: {note}", out)
 
 
-def _name(kind, source, camera):
-    origin = f"{os.path.abspath(source)} {kind} {camera.name if camera else 'levels of the file'}"
-    return f"{source.stem}.{kind}.{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
-
-
 def _array_file(folder, kind, source, camera):
-    return folder / f"{_name(kind, source, camera)}.npy"
+    origin = f"{os.path.abspath(source)} {kind} {camera.name if camera else 'levels of the file'}"
+    digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
+    return folder / f"{source.stem}.{kind}.{digest}.npy"
 
 
 def _origin(kind, source, camera):
@@ -156,26 +152,28 @@ def _origin(kind, source, camera):
     }
 
 
+def _entry(source, array_file, record):
+    return Entry(
+        source=source,
+        array_file=array_file,
+        shape=tuple(record["shape"]),
+        offset=tuple(record["offset"]),
+        black=tuple(record["black"]),
+        white=record["white"],
+        notes=tuple(record["notes"]),
+    )
+
+
 def _find(folder, kind, source, camera):
     """The `Entry` of a raw file, or None if there is none that can be trusted."""
-    source = pathlib.Path(source)
-    array_file = _array_file(folder, kind, source, camera)
-    origin = _origin(kind, source, camera)
+    array_file, origin = _array_file(folder, kind, source, camera), _origin(kind, source, camera)
     try:
         record = json.loads(array_file.with_suffix(".json").read_bytes())
-        if record["origin"] != origin or record["bytes"] != array_file.stat().st_size:
-            return None
-        return Entry(
-            source=source,
-            array_file=array_file,
-            shape=tuple(record["shape"]),
-            offset=tuple(record["offset"]),
-            black=tuple(record["black"]),
-            white=record["white"],
-            notes=tuple(record["notes"]),
-        )
+        if record["origin"] == origin and record["bytes"] == array_file.stat().st_size:
+            return _entry(source, array_file, record)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    return None
 
 
 def _make(folder, kind, source, camera):
@@ -183,32 +181,22 @@ def _make(folder, kind, source, camera):
     found = _find(folder, kind, source, camera)
     if found:
         return found
-    source = pathlib.Path(source)
     # Noted before the file is read: a change meanwhile makes the entry stale.
-    origin = _origin(kind, source, camera)
+    record = {"origin": _origin(kind, source, camera)}
     if kind == PACKED:
         frame = reading.read_raw(source, camera)
         array = packing.pack(frame.mosaic, frame.layout)
-        offset, black, white, notes = frame.offset, frame.black, frame.white, frame.notes
+        levels = {name: getattr(frame, name) for name in ("offset", "black", "white", "notes")}
     else:
         array = reading.read_truth_16bit(source)
-        offset, black, white, notes = (0, 0), (0.0, 0.0, 0.0), 65535.0, ()
+        levels = {"offset": (0, 0), "black": (0.0, 0.0, 0.0), "white": 65535.0, "notes": ()}
     file = io.BytesIO()
     np.save(file, array)
     array_file = _array_file(folder, kind, source, camera)
-    with _clear_errors(folder):
-        files.write_whole(array_file, file.getbuffer())
-        record = {
-            "origin": origin,
-            "bytes": array_file.stat().st_size,
-            "shape": array.shape,
-            "offset": offset,
-            "black": black,
-            "white": white,
-            "notes": notes,
-        }
-        files.write_whole(array_file.with_suffix(".json"), json.dumps(record, indent=1).encode())
-    return Entry(source, array_file, array.shape, tuple(offset), tuple(black), white, notes)
+    files.write_whole(array_file, file.getbuffer())
+    record |= {"bytes": file.tell(), "shape": array.shape, **levels}
+    files.write_whole(array_file.with_suffix(".json"), json.dumps(record, indent=1).encode())
+    return _entry(source, array_file, record)
 
 
 def _make_all(folder, missing, camera, out):
@@ -235,10 +223,8 @@ def _make_all(folder, missing, camera, out):
 
 def _prepare(folder):
     """Makes the folder, checks that it can be written, removes what killed processes left."""
+    files.check_writable(folder, "--cache_dir")
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{os.getpid()}.part"
-    files.write_whole(probe, b"")
-    probe.unlink()
     for scratch in folder.glob(".*.part"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - scratch.stat().st_mtime > _SECONDS_UNTIL_ABANDONED:
@@ -254,7 +240,7 @@ def _check_space(folder, missing, camera):
     for kind, source in missing:
         with contextlib.suppress(FileNotFoundError):
             # A stale entry gives its place to the new one.
-            space += _array_file(folder, kind, pathlib.Path(source), camera).stat().st_size
+            space += _array_file(folder, kind, source, camera).stat().st_size
     if need > space:
         raise InputError(
             f"--cache_dir: {len(missing)} decoded raw files take about {_size(need)}, but "
@@ -264,19 +250,3 @@ def _check_space(folder, missing, camera):
 
 def _size(count):
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-@contextlib.contextmanager
-def _clear_errors(folder):
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"--cache_dir: the disk of {folder} is full: free some space and run the same "
-                f"command again, it goes on where it stopped"
-            ) from None
-        raise InputError(
-            f"--cache_dir: {folder} cannot be written ({error.strerror or error}): give another "
-            f"folder"
-        ) from None

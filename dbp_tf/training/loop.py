@@ -141,7 +141,7 @@ def _is_due(every, epoch, settings):
 def _validated(validate, enhancer, run, epoch, step):
     """Scores the validation split, keeps the best weights; returns the columns of the history."""
     scores = validate(enhancer)
-    run.best.offer(enhancer, {"epoch": epoch, "step": step, **scores})
+    run.offer(enhancer, {"epoch": epoch, "step": step, **scores})
     figures = f"PSNR {scores['psnr']:.2f}, SSIM {scores['ssim_range2']:.4f}"
     progress.say(f"Epoch {epoch}, validation: {figures}.")
     return {f"val_{name}": value for name, value in scores.items() if name != "scored"}

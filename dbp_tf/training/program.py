@@ -276,10 +276,10 @@ def train(
             start = _developing(settings, spec, start, sources)
         if chief:
             before.write(
-                config.as_json(settings),
-                {**run, "scheduled_epochs": scheduled_epochs},
-                dataclasses.asdict(spec),
-                protocol.versions(),
+                parameters=config.as_json(settings),
+                run={**run, "scheduled_epochs": scheduled_epochs},
+                network=dataclasses.asdict(spec),
+                versions=protocol.versions(),
             )
         loop.train(
             settings,

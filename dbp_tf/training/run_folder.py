@@ -42,26 +42,15 @@ _PICTURE_QUALITY = 92
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Makes the folder, checks that it can be written to, and keeps other runs out of it.
-
-    Args:
-      folder: made if missing.
+    """Makes the folder and keeps other runs out of it.
 
     Raises:
       InputError: it cannot be written to, or another run is using it.
     """
+    files.check_writable(folder, "--checkpoint_dir")
     folder = pathlib.Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_whole(folder / ".probe", b"dbp_tf")
-        (folder / ".probe").unlink()
-        lock = (folder / _LOCK).open("a")
-    except OSError as error:
-        raise InputError(
-            f"--checkpoint_dir: {folder} cannot be written to ({error.strerror}): give another "
-            f"folder"
-        ) from None
-    with lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a") as lock:
         if not _is_mine(lock):
             raise InputError(
                 f"--checkpoint_dir: another run is training in {folder}: wait for it, stop it, or "
@@ -163,27 +152,13 @@ class Settings:
             return self._before["scheduled_epochs"]
         return epochs
 
-    def write(
-        self,
-        parameters: dict[str, Any],
-        run: dict[str, Any],
-        network: dict[str, Any],
-        versions: dict[str, str],
-    ) -> None:
+    def write(self, **content: dict[str, Any]) -> None:
         """Writes settings.json.
 
         Args:
-          parameters: {name: value}, see `config.as_json`.
-          run: {name: value} of what else must stay as it is, and "scheduled_epochs".
-          network: fields of the `NetworkSpec`.
-          versions: {package: version}.
+          **content: "parameters", see `config.as_json`; "run", what else must stay as it is and
+            "scheduled_epochs"; "network", the fields of the `NetworkSpec`; "versions".
         """
-        content = {
-            "parameters": parameters,
-            "run": run,
-            "network": network,
-            "versions": versions,
-        }
         files.write_whole(self.path, json.dumps(content, indent=2).encode() + b"\n")
 
 
@@ -286,15 +261,13 @@ class State:
             )
         if chief and known:
             self._sweep({pathlib.Path(path).name for path in known.all_model_checkpoint_paths})
-        self._checkpoint = tf.train.Checkpoint(
-            **{name: list(values) for name, values in variables.items()}
-        )
+        self._checkpoint = tf.train.Checkpoint(**variables)
         self._manager = tf.train.CheckpointManager(self._checkpoint, self._path, max_to_keep=keep)
 
     @property
     def latest(self) -> pathlib.Path | None:
         """Path of the last good checkpoint, or None."""
-        # The manager only knows what it saved itself.
+        # The manager only knows what it saved itself, but still does when the disk is gone.
         known = self._manager if self.chief else tf.train.get_checkpoint_state(self._path)
         path = known and (known.latest_checkpoint if self.chief else known.model_checkpoint_path)
         return self.folder / pathlib.Path(path).name if path else None
@@ -349,40 +322,19 @@ class State:
                 path.unlink()
 
 
-class Best:
-    """best/: the weights with the highest validation PSNR, and their figures in score.json.
+def best_score(folder: str | os.PathLike, scored: str) -> dict[str, Any] | None:
+    """The figures of the weights in best/; None if there are none, or of other frames.
 
     Args:
       folder: of the run.
+      scored: the frames that are scored, see `validation.validate`.
     """
-
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = pathlib.Path(folder) / BEST
-
-    def score(self, scored: str) -> dict[str, Any] | None:
-        """The figures of the weights, see `offer`; None without any of the same frames.
-
-        Args:
-          scored: the frames that are scored, see `validation.validate`.
-        """
-        try:
-            score = json.loads((self.folder / _SCORE).read_text())
-            comparable = not math.isnan(score["psnr"]) and score["scored"] == scored
-            return score if comparable else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-
-    def offer(self, enhancer: Enhancer, score: dict[str, Any]) -> None:
-        """Keeps the weights if they are better than those that are there.
-
-        Args:
-          enhancer: `enhancer.Enhancer`.
-          score: dict with "psnr" and "scored" at least.
-        """
-        best = self.score(score["scored"])
-        if score["psnr"] > (best["psnr"] if best else -math.inf):
-            save_pretrained(enhancer, self.folder)
-            files.write_whole(self.folder / _SCORE, json.dumps(score, indent=2).encode() + b"\n")
+    try:
+        score = json.loads((pathlib.Path(folder) / BEST / _SCORE).read_text())
+        comparable = not math.isnan(score["psnr"]) and score["scored"] == scored
+        return score if comparable else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Events:
@@ -456,7 +408,6 @@ class RunFolder:
         self.step, self.sums = int(self._step), self._sums.numpy()
         self.history = History(folder, columns, self.step, write=chief)
         self.seconds_before = float(self.history.rows[-1]["seconds"]) if self.history.rows else 0.0
-        self.best = Best(folder)
         self._exported_step: int | None = None
         self._events = Events(folder) if chief else None
 
@@ -482,6 +433,18 @@ class RunFolder:
             save_pretrained(enhancer, self.folder)
             self.flush()
         self._exported_step = self.step
+
+    def offer(self, enhancer: Enhancer, score: dict[str, Any]) -> None:
+        """Keeps the weights in best/ if their validation PSNR is the highest so far.
+
+        Args:
+          enhancer: of the weights.
+          score: figures, "psnr" and "scored" at least, for score.json.
+        """
+        best, folder = best_score(self.folder, score["scored"]), self.folder / BEST
+        if score["psnr"] > (best["psnr"] if best else -math.inf):
+            save_pretrained(enhancer, folder)
+            files.write_whole(folder / _SCORE, json.dumps(score, indent=2).encode() + b"\n")
 
     def add_row(self, **row: Any) -> None:
         """Adds an epoch to history.csv and to the curves."""
