@@ -14,6 +14,7 @@ from dbp_tf.evaluation import dark_frames
 from dbp_tf.models import networks
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.models.networks import build
+from dbp_tf.raw import packing, reading
 from dbp_tf.restore import enhancer, modes, streaming
 from dbp_tf.restore.pretrained import untrained
 
@@ -162,17 +163,13 @@ def test_a_frame_is_let_go_before_the_networks_are_done_with_it(models, monkeypa
 
 
 def test_the_dataset_s_frames_are_let_go(monkeypatch):
-    class Raw:
-        offset, black = (0, 0), (0.0,)
+    def raw(path, camera):
+        mosaic = np.full((8, 8), ord(path), np.uint16)
+        return reading.RawFrame(
+            path, mosaic, packing.BAYER, (0, 0), (0.0,) * 4, 65535.0, "made up", None, (8, 8)
+        )
 
-        def __init__(self, path):
-            self.path = path
-            self.mosaic = np.full((8, 8), ord(path), np.uint16)
-
-        def packed(self, ratio):
-            return np.full((4, 4, 4), ratio, np.float32)
-
-    monkeypatch.setattr(dark_frames.reading, "read_raw", lambda path, camera: Raw(path))
+    monkeypatch.setattr(dark_frames.reading, "read_raw", raw)
     burst = types.SimpleNamespace(frames=["a", "b", "c"], ratio=100, truth=None)
     with concurrent.futures.ThreadPoolExecutor(1) as background:
         frames = iter(dark_frames.DarkFrames(burst, None, background))
