@@ -121,6 +121,8 @@ def _define_flag(values, cls, name, about):
         define, limits = cli.DEFINE_path, {"must_be": about["exists"]}
         default = None if default is None else str(default)
     else:
+        # An empty list would pass for a flag that was given.
+        default = default or None if kind == tuple[str, ...] else default
         define = {
             bool: flags.DEFINE_bool,
             list[str]: flags.DEFINE_list,

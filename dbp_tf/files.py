@@ -78,7 +78,12 @@ _aliases: list[tempfile.TemporaryDirectory] = []
 
 
 def check_writable(folder: str | os.PathLike, flag: str = "--result_dir") -> None:
-    """Raises InputError unless files can be written in the folder, which need not exist yet."""
+    """Raises InputError unless files can be written in the folder, which need not exist yet.
+
+    Args:
+      folder: of the files.
+      flag: that gave the folder, for the error.
+    """
     # A mistaken name leaves no folder behind, so the nearest one that exists is tried.
     there = pathlib.Path(folder).absolute()
     try:

@@ -10,20 +10,18 @@ from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 from dbp_tf.photos.alignment import REFERENCES
 from dbp_tf.raw import cameras, overrides, packing
-from dbp_tf.raw.overrides import Overrides
 from dbp_tf.raw.white_balance import DEFAULT, Multipliers
 from dbp_tf.raw.white_balance import parse as parse_white_balance
 from dbp_tf.restore.settings import OWN_REFERENCE, Restoration
 
 _FRAMES = "Frames"
 _COLOUR = "Brightness and colour"
-_FACTS = "Instead of what the raw file says"
 _HAND = "Hand-held bursts"
 _PICTURES = "Pictures"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(Restoration):
+class Settings(overrides.Facts, Restoration):
     """See the help of each field. The fields hold what the user wrote, the properties its meaning.
 
     Raises:
@@ -53,23 +51,6 @@ class Settings(Restoration):
         "were trained on, and estimates them where the file notes none; auto always estimates "
         "them; R,G,B gives them; none leaves the colours as they are.",
         topic=_COLOUR,
-    )
-    black: list[str] | None = parameter(
-        None,
-        "Black level in DN instead of the file's: one number, R,G,B or, for Bayer, R,G,B,G (the "
-        "greens beside red and beside blue).",
-        topic=_FACTS,
-    )
-    white: float | None = parameter(
-        None, "White level in DN instead of the file's.", topic=_FACTS, low=1, high=65535
-    )
-    pattern: str | None = parameter(
-        None,
-        "Colour filters of the active area instead of the file's, such as RGGB.",
-        topic=_FACTS,
-    )
-    active_area: list[str] | None = parameter(
-        None, "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's.", topic=_FACTS
     )
     reference_frame: str | None = parameter(
         None,
@@ -131,11 +112,6 @@ class Settings(Restoration):
     def balance(self) -> str | Multipliers:
         """See `white_balance.parse`."""
         return parse_white_balance(self.white_balance)
-
-    @functools.cached_property
-    def overrides(self) -> Overrides:
-        """Facts that the user knows better than the files."""
-        return overrides.parse(self.black, self.white, self.pattern, self.active_area)
 
     @property
     def trained_on(self) -> cameras.Camera:

@@ -1,8 +1,10 @@
 """Levels, colour filters and active area that the user gives instead of the raw file."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
 
@@ -53,6 +55,8 @@ class Overrides:
 
 NOTHING = Overrides()
 
+_TOPIC = "Instead of what the raw file says"
+
 
 def parse(
     black: Sequence[str] | None = None,
@@ -84,6 +88,34 @@ def parse(
             raise InputError("--active_area: give whole numbers of raw pixels")
     filters = None if pattern is None else _pattern(pattern)
     return Overrides(levels, white, filters, area)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """The flags of a program by which the user overrules its raw files."""
+
+    black: list[str] | None = parameter(
+        None,
+        "Black level in DN instead of the file's: one number, R,G,B or, for Bayer, R,G,B,G (the "
+        "greens beside red and beside blue).",
+        topic=_TOPIC,
+    )
+    white: float | None = parameter(
+        None, "White level in DN instead of the file's.", topic=_TOPIC, low=1, high=65535
+    )
+    pattern: str | None = parameter(
+        None,
+        "Colour filters of the active area instead of the file's, such as RGGB.",
+        topic=_TOPIC,
+    )
+    active_area: list[str] | None = parameter(
+        None, "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's.", topic=_TOPIC
+    )
+
+    @functools.cached_property
+    def overrides(self) -> Overrides:
+        """Facts that the user knows better than the files; raises InputError, see `parse`."""
+        return parse(self.black, self.white, self.pattern, self.active_area)
 
 
 def _numbers(flag, texts, counts, wanted):

@@ -1,0 +1,49 @@
+"""Means over filter sites and over blocks of a mosaic.
+
+A site is a place in the filters' period P. Mosaics hold whole periods, from the layout's first site
+on.
+"""
+
+import numpy as np
+
+from dbp_tf.raw import packing
+
+
+def colours(layout: packing.Layout) -> np.ndarray:
+    """[P, P] index of each site's colour: 0 red, 1 green, 2 blue."""
+    return np.array([["RGB".index(letter) for letter in row] for row in layout.colours])
+
+
+def of_channels(values: tuple[float, ...], layout: packing.Layout) -> np.ndarray:
+    """[P, P] values of the packed channels [C] at each site."""
+    sites = np.empty((layout.period, layout.period))
+    for value, places in zip(values, layout.sites, strict=True):
+        sites[tuple(np.transpose(places))] = value
+    return sites
+
+
+def means(values: np.ndarray, good: np.ndarray, period: int) -> np.ndarray:
+    """[P, P] mean at each site of the pixels that are good, both [rows, columns]."""
+    shape = (len(values) // period, period, values.shape[1] // period, period)
+    totals = np.where(good, values, 0).reshape(shape).sum((0, 2), dtype=np.float64)
+    counts = good.reshape(shape).sum((0, 2))
+    return totals / np.maximum(counts, 1)
+
+
+def spread(sites: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[P, P] values repeated over a mosaic of whole periods, float32."""
+    period = len(sites)
+    return np.tile(sites.astype(np.float32), (shape[0] // period, shape[1] // period))
+
+
+def block_means(values: np.ndarray, side: int) -> np.ndarray:
+    """[h, w] means of blocks of `side` pixels a side; what is left over is dropped."""
+    side = min(side, *values.shape)
+    rows, columns = (size // side for size in values.shape)
+    cut = values[: rows * side, : columns * side]
+    return cut.reshape(rows, side, columns, side).mean((1, 3), dtype=np.float64)
+
+
+def robust_spread(values: np.ndarray) -> float:
+    """Standard deviation of normal values with some others among them, about their median."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
