@@ -2,12 +2,15 @@
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
 
 from dbp_tf.errors import printable
 
 # Seconds of silence after which a log, which keeps every line, is told what is being done.
 _SILENCE = 10
+
+Item = TypeVar("Item")
 
 _last_line = time.monotonic()
 
@@ -49,3 +52,17 @@ def time_left(started: float, done: int, total: int) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min left"
     return f"{seconds / 3600:.1f} h left"
+
+
+def counted(items: Sequence[Item], text: str) -> Iterator[Item]:
+    """Yields items and shows how many are done and how long the rest will take, see `status`.
+
+    Args:
+      items: to go through.
+      text: what is done; "{}" in it becomes the count, such as "3 of 6".
+    """
+    started = time.monotonic()
+    for number, item in enumerate(items):
+        left = f"; {time_left(started, number, len(items))}" if number else ""
+        status(text.format(f"{number} of {len(items)}") + left)
+        yield item

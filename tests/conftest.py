@@ -1,5 +1,6 @@
 """Shared set-up: golden data, small datasets, tiny networks, and commands run in this process."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -27,6 +28,24 @@ def data():
 def just_spoken(monkeypatch):
     """No line about ten seconds of silence, which a test may well have been running for."""
     monkeypatch.setattr(progress, "_last_line", time.monotonic())
+
+
+@contextlib.contextmanager
+def eager():
+    """TensorFlow's functions without graphs, which take longer to build than a few steps do."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eagerly():
+    with eager():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -283,13 +283,13 @@ def test_the_environment_does_not_choose_for_keras(tmp_path):
     (tmp_path / ".keras" / "keras.json").write_text(settings)
     script = """
 import dbp_tf, numpy
+from dbp_tf.models import networks
 from dbp_tf.models.network_spec import NetworkSpec
-from dbp_tf.models.networks import build
-from dbp_tf.restore.enhancer import Enhancer
-spec = NetworkSpec(width=1, residual_blocks=1)
-model = Enhancer(spec, build(spec, dtype="float32"))
-picture = model.enhance(numpy.ones((2, 32, 48, 4), "float32"))
-print(picture.shape, picture.dtype, model.coarse.input.dtype)
+spec = NetworkSpec(width=1, fusion="max")
+models = networks.build(spec, dtype="float32")
+frames = numpy.ones((2, 32, 48, 4), "float32")
+picture = networks.restore_burst(models["coarse"], models["fine"], frames)
+print(picture.shape, picture.dtype.name, models["coarse"].input.dtype)
 """
     settings = {
         "HOME": str(tmp_path),
@@ -335,6 +335,16 @@ def test_progress_replaces_its_line_on_a_terminal_only():
         progress.say("done", out)
     assert terminal.getvalue() == "\r\x1b[Kreading\r\x1b[Kdone\n"
     assert file.getvalue() == "done\n"
+
+
+def test_a_log_is_told_how_far_a_loop_is_every_ten_seconds(monkeypatch):
+    now, out = [100.0], io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stdout", out)
+    progress.say("begun")
+    for _ in progress.counted(range(6), "Report: {} bursts looked through"):
+        now[0] += 4
+    assert out.getvalue() == "begun\nReport: 3 of 6 bursts looked through; 12 s left\n"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -729,15 +730,14 @@ def test_keep_going_skips_what_cannot_be_read(run, sony_tree, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize("size", [(96, 104), (72, 106), (74, 104), (71, 104)])
-def test_a_truth_of_another_size_is_named(sony_tree, tmp_path, size):
-    (burst,) = sid.find_bursts(
-        *(sony_tree / side for side in ("short", "long")), cameras.SONY, "test", 1, limit=1
-    )
-    path = tmp_path / "10003_00_10s.ARW"
+def test_a_truth_of_another_size_is_named(run, sony_tree, tmp_path, capsys, size):
+    path = tmp_path / "long" / "10003_00_10s.ARW"
     simulate.write_dng(path, np.full(size, 600, np.uint16), cameras.SONY)
-    first = reading.read_raw(burst.frames[0], cameras.SONY)
-    with pytest.raises(InputError, match=rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"):
-        protocol._read_truth(dataclasses.replace(burst, truth=path), first, cameras.SONY, size, 8)
+    flags = (f"--short_dir={sony_tree / 'short'}", f"--long_dir={path.parent}")
+    assert run(*flags, *SHORTLY) == 2
+    said = rf"10003_00_10s.ARW .* {size[0]} x {size[1]} .* 72 x 104"
+    assert re.search(said, capsys.readouterr().err)
+    assert rows_of(tmp_path / "results") == []
 
 
 def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree, tmp_path):

@@ -220,10 +220,14 @@ def test_instance_norm_against_numpy():
 
 
 def test_squeeze_excite_gates_lie_between_a_half_and_one():
-    features = keras.Input((None, None, 32))
-    model = keras.Model(features, networks._squeeze_excite(features, 32, "se"))
-    values = np.random.default_rng(0).normal(size=(3, 6, 4, 32)).astype(np.float32)
-    gates = model(values).numpy() / values
+    bottleneck = networks.fine_bottleneck(width=2, residual_blocks=1, squeeze_excite=True)
+    before, after = (
+        bottleneck.get_layer(name).output
+        for name in ("g_res0_conv2_fine_norm", "g_conv_fine_0_se_scale")
+    )
+    deepest = np.random.default_rng(0).normal(size=(3, 6, 4, 32)).astype(np.float32)
+    values, gated = keras.Model(bottleneck.input, [before, after])(deepest)
+    gates = gated.numpy() / values.numpy()
     assert gates.min() >= 0.5 - 1e-6
     assert gates.max() < 1
     np.testing.assert_allclose(gates, np.broadcast_to(gates[:, :1, :1], gates.shape), rtol=1e-4)

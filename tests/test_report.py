@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dbp_tf import pictures, progress, simulate
+from dbp_tf import pictures, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, figures, results
@@ -287,17 +287,6 @@ def test_the_command_line(folder, tmp_path, capsys):
     assert "one folder" in capsys.readouterr().err
     assert command(tmp_path / "none") == 2
     assert "metrics.csv" in capsys.readouterr().err
-
-
-def test_the_time_left_is_said_in_plain_lines(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress, "_last_line", 0.0)
-    for _ in result_page._counted(range(6), "bursts looked through"):
-        now[0] += 4
-    # One every ten seconds, so every third of four seconds each.
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == ["Report: 3 of 6 bursts looked through; 12 s left"]
 
 
 # Plots

@@ -58,15 +58,13 @@ def batched(model, reference):
     whole = build(spec)["fine"]
     whole.set_weights(model.fine.get_weights())
 
-    @tf.function(reduce_retracing=True)
-    def restored(frames):
-        return networks.restore_burst(model.coarse, whole, frames)
-
-    return lambda frames: restored(tf.constant(frames)).numpy()
+    return lambda frames: networks.restore_burst(model.coarse, whole, frames).numpy()
 
 
-@pytest.mark.parametrize("reference", ["first", "center"])
-@pytest.mark.parametrize("name", SPECS)
+# The first version has no reference frame.
+@pytest.mark.parametrize(
+    ("name", "reference"), [("v2", "first"), *((name, "center") for name in SPECS)]
+)
 def test_streaming_equals_the_batched_graph(models, name, reference):
     model = models(name)
     whole = batched(model, reference)
@@ -74,7 +72,7 @@ def test_streaming_equals_the_batched_graph(models, name, reference):
     for count, rows, columns in ((1, 48, 32), (3, 34, 46), (5, 38, 50)):
         frames = burst_of(count, rows, columns, model.spec.channels)
         expected = whole(frames)
-        for stripe_columns in (None, 8, 12, 16, 44):
+        for stripe_columns in (None, 8, 12, 44):
             streamed = model.enhance(frames, reference, stripe_columns=stripe_columns)
             assert np.abs(streamed - expected).max() < 1e-5, (count, columns, stripe_columns)
 
@@ -89,9 +87,9 @@ def test_a_stripe_s_border_would_show_without_its_halo(models, monkeypatch):
 
 
 def test_stripes_are_of_one_width_and_wide_enough_for_their_neighbours_halo():
-    for columns in range(1, 140):
-        for widest in range(streaming.HALO, 48, 4):
-            spans = streaming._Stripes(columns, widest).spans
+    for columns in range(1, 100):
+        for widest in range(streaming.HALO, 32, 4):
+            spans = streaming.Stripes(columns, widest).spans
             edges = [0, *(right for _, right, _, _ in spans)]
             assert edges == [*(left for left, _, _, _ in spans), columns]
             assert len(edges) - 1 <= -(-columns // widest)

@@ -17,6 +17,7 @@ import time
 import imageio.v3 as iio
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from absl import flags
@@ -37,27 +38,6 @@ from dbp_tf.training.config import Burst, Coarse, Fine
 ROOT = pathlib.Path(__file__).parent.parent
 EPOCHS, STEPS_PER_EPOCH = 10, 3
 STEPS = EPOCHS * STEPS_PER_EPOCH
-
-# Runs train_coarse.py and writes what the networks hold in this very process at the end.
-WORKER = """
-import sys
-import numpy as np
-import train_coarse
-from dbp_tf import cli
-from dbp_tf.training import program
-start = program.start_tensorflow
-def start_and_watch(settings):
-    strategy = start(settings)
-    from dbp_tf.training import run_folder
-    finish = run_folder.RunFolder.finish
-    def watched(run, step, sums, enhancer):
-        finish(run, step, sums, enhancer)
-        np.savez(sys.argv[1], *enhancer.coarse.get_weights())
-    run_folder.RunFolder.finish = watched
-    return strategy
-program.start_tensorflow = start_and_watch
-sys.exit(cli.run(train_coarse.main, train_coarse.FLAGS, sys.argv[1:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +82,6 @@ def weights_of(folder):
     return {name: m.get_weights() for name, m in load_pretrained(folder).models.items()}
 
 
-def start(command, **environment):
-    # Several run at once, and the networks are tiny: more threads only get in each other's way.
-    own = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=os.environ | own | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
-
-
 # The two bursts of a step are those that two workers see.
 COARSE = (
     f"--width=4 --patch=16 --epochs={EPOCHS} --steps_per_epoch={STEPS_PER_EPOCH} "
@@ -128,41 +90,55 @@ COARSE = (
 )
 
 
+ALONE = COARSE + "--bursts_per_step=2 "
+OFTEN_SAVED = ALONE + "--save_every=2 "
+
+
 def run_straight(home):
-    command = flags_of(home, "coarse", COARSE + "--bursts_per_step=2")
-    finish(start(["train_coarse.py", *command]))
+    """The script as a user calls it."""
+    command = [sys.executable, "train_coarse.py", *flags_of(home, "coarse", ALONE)]
+    own = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def start(home, folder, text, name=None, **more):
+    """A run in a process of its own, see `processes.start`; its stderr goes to a file."""
+    return processes.start(flags_of(home, folder, text), home / f"{name or folder}.err", **more)
 
 
 def run_killed(home):
-    """Stopped in the middle of an epoch, killed twice when work would be lost, then finished.
+    """Stopped in the middle of an epoch, killed when work would be lost, then finished.
 
     Returns:
-      The step saved by the stop; exit code, step saved and last step in the history of each kill.
+      The step saved by the stop; then exit code, step saved and last step in the history after
+      the kill.
     """
+    processes.finish(start(home, "killed", OFTEN_SAVED + "--max_hours=1e-9"))
+    stopped = step_saved(home / "killed")
+    kill = kill_with_work_to_lose(home)
+    processes.finish(start(home, "killed", OFTEN_SAVED))
+    return stopped, kill
+
+
+def kill_with_work_to_lose(home):
     folder = home / "killed"
-    command = flags_of(home, "killed", COARSE + "--bursts_per_step=2 --save_every=2")
-    finish(start(["train_coarse.py", *command, "--max_hours=1e-9"]))
-    stopped = step_saved(folder)
-    kills = [kill_with_work_to_lose(folder, command) for _ in range(2)]
-    finish(start(["train_coarse.py", *command]))
-    return stopped, kills
-
-
-def kill_with_work_to_lose(folder, command):
     before = step_saved(folder)
-    process = start(["train_coarse.py", *command])
-    while process.poll() is None:
+    process = start(home, "killed", OFTEN_SAVED)
+    while process.is_alive():
         time.sleep(0.01)
         if not before < step_saved(folder) < last_step(folder):
             continue
         # The run must not save what is about to be lost while we look.
-        process.send_signal(signal.SIGSTOP)
+        os.kill(process.pid, signal.SIGSTOP)
         if step_saved(folder) < last_step(folder):
             process.kill()
             break
-        process.send_signal(signal.SIGCONT)
-    process.communicate()
-    return process.returncode, step_saved(folder), last_step(folder)
+        os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    return process.exitcode, step_saved(folder), last_step(folder)
 
 
 def last_step(folder):
@@ -180,40 +156,25 @@ def step_saved(folder):
     return int(text.split('"')[1].rpartition("-")[2])
 
 
-def run_mirrored(home):
-    """Two processors of one process, each a replica."""
-    program = WORKER.replace(
-        "start = program.start_tensorflow",
-        "import tensorflow as tf\n"
-        "from dbp_tf.training import distribution\n"
-        "tf.config.set_logical_device_configuration(\n"
-        "    tf.config.list_physical_devices('CPU')[0],\n"
-        "    [tf.config.LogicalDeviceConfiguration()] * 2)\n"
-        "distribution.make_strategy = lambda name: "
-        "tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
-        "start = program.start_tensorflow",
-    )
-    command = flags_of(home, "mirrored", COARSE + "--strategy=mirrored")
-    finish(start(["-c", program, str(home / "mirrored.npz"), *command]))
-
-
 def run_workers(home):
     with socket.socket() as one, socket.socket() as two:
         for each in (one, two):
             each.bind(("127.0.0.1", 0))
         hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
-    command = flags_of(home, "workers", COARSE + "--strategy=multi_worker")
-    processes = [
+    cluster = {"cluster": {"worker": hosts}}
+    runs = [
         start(
-            ["-c", WORKER, str(home / f"worker{index}.npz"), *command],
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-            ),
+            home,
+            "workers",
+            COARSE + "--strategy=multi_worker",
+            f"worker{index}",
+            weights=home / f"worker{index}.npz",
+            TF_CONFIG=json.dumps(cluster | {"task": {"type": "worker", "index": index}}),
         )
         for index in (0, 1)
     ]
-    for process in processes:
-        finish(process)
+    for each in runs:
+        processes.finish(each)
 
 
 @pytest.fixture(scope="module")
@@ -633,6 +594,7 @@ def assert_one_step_away(before, after):
     assert np.mean([move.max() > 1e-6 for move in moves]) > 0.5
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_one_step_of_the_fine_stage_from_released_weights(chain, data):
     released = load_pretrained(data / "sony_v2_d2")
     text = f"--coarse={data / 'sony_v2_d2'} --residual_blocks=1"
@@ -641,6 +603,7 @@ def test_one_step_of_the_fine_stage_from_released_weights(chain, data):
     assert load_pretrained(chain / "fine_step").spec.width == 2
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_one_step_of_the_fine_stage_of_the_first_version(chain, data, capsys):
     text = f"--coarse={data / 'sony_v1_d2'} --fusion=max"
     assert run(train_fine, chain, "fine_max", text + " --residual_blocks=1") == 2
@@ -660,6 +623,7 @@ def test_one_step_of_the_fine_stage_of_the_first_version(chain, data, capsys):
     )
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("version", ["sony_v1_d2", "sony_v2_d2"])
 def test_one_step_of_the_burst_stage_from_released_weights(chain, data, version):
     released = load_pretrained(data / version)
@@ -680,11 +644,9 @@ def state_of(folder):
 
 def test_stopped_and_killed_a_run_ends_as_if_nothing_had_been(background, home):
     background["straight"].result()
-    before, kills = background["killed"].result()
-    assert before == 1  # Of three steps: the sums of the epoch's losses went on, too.
-    for code, saved, written in kills:
-        assert code == -signal.SIGKILL and before < saved < written <= STEPS
-        before = saved
+    stopped, (code, saved, written) = background["killed"].result()
+    assert stopped == 1  # Of three steps: the sums of the epoch's losses went on, too.
+    assert code == -signal.SIGKILL and stopped < saved < written <= STEPS
     assert len(history(home / "coarse")) == EPOCHS
     straight, killed = state_of(home / "coarse"), state_of(home / "killed")
     assert len(straight) > 100 and straight.keys() == killed.keys()
@@ -718,7 +680,8 @@ def test_two_workers_end_alike_and_as_one_process_with_their_bursts(background, 
 @pytest.mark.slow
 def test_two_devices_of_one_process_are_as_one_with_their_bursts(background, home):
     background["straight"].result()
-    run_mirrored(home)
+    mirrored = start(home, "mirrored", COARSE + "--strategy=mirrored", devices=2)
+    processes.finish(mirrored)
     for got, expected in zip(
         weights_of(home / "mirrored")["coarse"], weights_of(home / "coarse")["coarse"], strict=True
     ):
@@ -729,18 +692,16 @@ def test_two_devices_of_one_process_are_as_one_with_their_bursts(background, hom
 def test_killed_again_and_again(background, home):
     """Kills at random moments of starting, computing and saving, until a run gets through."""
     background["straight"].result()
-    command = flags_of(home, "often", COARSE + "--bursts_per_step=2 --save_every=2")
     rng = random.Random(7)
     kills = 0
     while step_saved(home / "often") < STEPS:
-        process = start(["train_coarse.py", *command])
-        try:
-            process.wait(timeout=rng.uniform(6, 16))
-        except subprocess.TimeoutExpired:
+        process = start(home, "often", OFTEN_SAVED)
+        process.join(rng.uniform(2, 10))
+        if process.is_alive():
             process.kill()
             kills += 1
-        process.communicate()
-    finish(start(["train_coarse.py", *command]))
+        process.join()
+    processes.finish(start(home, "often", OFTEN_SAVED))
     straight, often = state_of(home / "coarse"), state_of(home / "often")
     for name, values in straight.items():
         np.testing.assert_array_equal(values, often[name], err_msg=f"{name} after {kills} kills")

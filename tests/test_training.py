@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import eager
 from tensorflow.python.lib.io import file_io
 
 from dbp_tf.errors import InputError
@@ -87,6 +88,14 @@ def tensors(burst, step=0):
     return burst | {"step": tf.constant(step, tf.int64)}
 
 
+def pooled(pictures, training):
+    """Features in the place of VGG-19's."""
+    return {
+        "conv3_2": tf.nn.avg_pool2d(pictures, 4, 4, "SAME") - 0.4,
+        "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
+    }
+
+
 def stir(models):
     """Biases of 0 would leave it to rounding on which side of a ReLU a gate's mean lies."""
     rng = np.random.default_rng(3)
@@ -100,6 +109,12 @@ NETWORKS = {
     "reference": TINY,
     "plain gates": NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False),
 }
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Networks of `TINY` that no test changes."""
+    return training_step.build_models(TINY, initial="he", seed=7)
 
 
 class TestBatch:
@@ -118,7 +133,6 @@ class TestBatch:
             ("coarse", "coarse", None),
             ("fine", "max", None),
             ("fine", "reference", "center"),
-            ("burst", "max", None),
             ("burst", "plain gates", "center"),
             ("burst", "reference", "first"),
         ],
@@ -126,19 +140,13 @@ class TestBatch:
     def test_losses_and_gradients_are_the_mean_of_single_bursts(
         self, stage, network, reference_frame
     ):
-        def features(pictures, training):
-            return {
-                "conv3_2": tf.nn.avg_pool2d(pictures, 4, 4, "SAME") - 0.4,
-                "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
-            }
-
         spec = dataclasses.replace(NETWORKS[network], reference_frame=reference_frame)
         models = training_step.build_models(spec, initial="he", seed=2)
         stir(models)
-        objective = training_step.Objective(stage, "contextual", 20.0, features, seed=5)
+        objective = training_step.Objective(stage, "contextual", 20.0, pooled, seed=5)
         # Numbers of frames differ, and so does how bright a burst is.
-        bursts = [made_up_burst(n, frames, stage) for n, frames in enumerate((3, 1, 4))]
-        for share, burst in zip((1.0, 0.3, 0.1), bursts, strict=True):
+        bursts = [made_up_burst(n, frames, stage) for n, frames in enumerate((3, 1))]
+        for share, burst in zip((1.0, 0.1), bursts, strict=True):
             burst["frames"] *= share
         singles = [self.losses_and_gradients(models, burst, objective) for burst in bursts]
         batch = self.losses_and_gradients(models, together(bursts), objective)
@@ -148,8 +156,8 @@ class TestBatch:
             expected = np.mean(parts, axis=0)
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(parts).max())
 
-    def test_pictures_are_those_of_single_bursts(self):
-        models = training_step.build_models(TINY, initial="he", seed=7)
+    def test_pictures_are_those_of_single_bursts(self, tiny):
+        models = tiny
         bursts = [made_up_burst(n, frames, "burst") for n, frames in enumerate((2, 5, 1))]
         batch = together(bursts)
         inputs = tf.constant(batch["frames"]), models["coarse"](batch["low"])
@@ -234,7 +242,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("frames", [1, 3])
     @pytest.mark.parametrize("stage", config.STAGES)
-    def test_stages(self, stage, frames, monkeypatch):
+    def test_stages(self, tiny, stage, frames, monkeypatch):
         asked = []
 
         def feature_loss(truth, output, *, features, seed):
@@ -246,7 +254,7 @@ class TestLosses:
         objective = training_step.Objective(
             stage, feature_loss="made up", feature_weight=0.25, features="vgg", seed=11
         )
-        models = training_step.build_models(TINY, initial="he")
+        models = tiny
         got = training_step.batch_losses(models, tensors(burst, step=7), objective).numpy()
         coarse = models["coarse"](burst["frames" if stage == "coarse" else "low"]).numpy()
         raw = np.abs(burst["clean_low"] - coarse).mean()
@@ -261,24 +269,18 @@ class TestLosses:
             np.testing.assert_allclose(got, [l1 + 0.75 + raw, l1, 0.75, raw], rtol=1e-5)
         assert asked == [((1, 2 * P, 2 * Q, 3), (1, 2 * P, 2 * Q, 3), "vgg", [11, 7])]
 
-    def test_the_contextual_loss_is_that_of_the_picture(self):
-        def features(pictures, training):
-            return {
-                "conv3_2": tf.nn.avg_pool2d(pictures, 4, 4, "SAME") - 0.4,
-                "conv4_2": tf.nn.avg_pool2d(pictures, 8, 8, "SAME") - 0.6,
-            }
-
-        models = training_step.build_models(TINY, initial="he")
+    def test_the_contextual_loss_is_that_of_the_picture(self, tiny):
+        models = tiny
         burst = made_up_burst(3, 2, "burst")
         objective = training_step.Objective(
-            "burst", feature_loss="contextual", feature_weight=2.0, features=features, seed=5
+            "burst", feature_loss="contextual", feature_weight=2.0, features=pooled, seed=5
         )
         frames, low = (tf.constant(burst[name]) for name in ("frames", "low"))
         picture = models["fine"]([frames, models["coarse"](low)])
         for step in (0, 6):
             got = training_step.batch_losses(models, tensors(burst, step), objective).numpy()
             expected = losses.contextual_loss(
-                burst["truth"], picture, features=features, seed=[5, step]
+                burst["truth"], picture, features=pooled, seed=[5, step]
             )
             assert got[2] == pytest.approx(2 * float(expected), rel=1e-5) and got[2] > 1e-3
             assert got[0] == pytest.approx(got[1] + got[2], rel=1e-6)
@@ -346,6 +348,7 @@ def stepped(precision):
     return np.concatenate([v.numpy().ravel() for v in variables]) - before, reported
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestPrecision:
     @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
     def test_a_step_is_nearly_that_of_float32(self, precision):
@@ -358,19 +361,18 @@ class TestPrecision:
         assert np.mean(np.abs(moved - expected) < 1e-4) > 0.9
 
     @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-    def test_weights_and_losses_stay_float32(self, precision):
-        models = training_step.build_models(TINY, precision=precision, initial="he")
+    def test_weights_and_losses_stay_float32(self, tiny, precision):
+        models = training_step.build_models(TINY, precision=precision, initial="he", seed=7)
         inner = models["fine"].get_layer("encoder").get_layer("g_conv2_1_fine")
         assert inner.compute_dtype == precision.removeprefix("mixed_")
         assert {w.dtype for m in models.values() for w in m.weights} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
-        exact = training_step.build_models(TINY, initial="he")
         burst = tensors(made_up_burst(2, 2, "fine"))
         objective = training_step.Objective("fine")
         got = training_step.batch_losses(models, burst, objective)
         assert got.dtype == tf.float32
         np.testing.assert_allclose(
-            got, training_step.batch_losses(exact, burst, objective), rtol=3e-2, atol=1e-3
+            got, training_step.batch_losses(tiny, burst, objective), rtol=3e-2, atol=1e-3
         )
 
     def test_float16_scales_the_loss_and_leaves_out_what_overflows(self):
@@ -388,6 +390,7 @@ class TestPrecision:
         np.testing.assert_allclose(variable.numpy(), [0.99, 2.01], atol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 class TestAverage:
     """Validation, pictures and saved weights are of the moving average, training is not."""
 
@@ -494,8 +497,9 @@ class TestInitialWeights:
             return np.concatenate([w.ravel() for w in models["coarse"].get_weights()])
 
         for initial in ("published", "he"):
-            np.testing.assert_array_equal(weights(1, initial), weights(1, initial))
-            assert np.abs(weights(1, initial) - weights(2, initial)).max() > 0.1
+            first, again, other = (weights(seed, initial) for seed in (1, 1, 2))
+            np.testing.assert_array_equal(first, again)
+            assert np.abs(first - other).max() > 0.1
 
 
 PSNR = (20.0, 30.0, 25.0, 22.0)
@@ -540,7 +544,7 @@ def run(tmp_path_factory):
         keep=5,
         initial_weights="he",
     )
-    with pytest.raises(InputError) as caught:
+    with eager(), pytest.raises(InputError) as caught:
         train(folder, settings, made_up_dataset(broken={9}), validate)
     return folder, seen, str(caught.value)
 
@@ -582,6 +586,7 @@ class TestLoop:
             assert word in events
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_ruined_weights_are_never_saved(tmp_path):
     """The third validation spoils a weight, when loss and gradient of its step were found good."""
     scores = iter([made_up_scores(math.nan), made_up_scores(20.0), made_up_scores(10.0, "one")])

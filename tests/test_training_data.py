@@ -229,13 +229,20 @@ def test_halving_and_cutting_come_in_the_published_order(tmp_path, stage):
 
 
 @pytest.mark.parametrize("black", [(512.0,) * 4, (500.0, 512.0, 530.0, 512.5)])
-def test_values_are_those_of_restoration_to_the_bit(tmp_path, black):
-    samples = np.random.default_rng(6).integers(0, 65536, (30, 40, 4)).astype(np.uint16)
+@pytest.mark.parametrize(
+    ("ratio", "trained"),
+    [(1.0, None), (100.0, None), (300.0, None), (10 / 0.033, None), (1.0, (1.4, 1.0, 2.6))],
+)
+def test_values_are_those_of_restoration_to_the_bit(tmp_path, black, ratio, trained):
+    samples = np.random.default_rng(6).integers(0, 65536, (ROWS, COLUMNS, 4)).astype(np.uint16)
     samples[..., 1] //= 100
-    packed = entry(tmp_path, "frame", samples, black=black, white=16383.0)
-    for ratio in (1.0, 100.0, 300.0, 10 / 0.033, np.float32([0.7, 1, 0.99, 1.3])):
-        brightened = patches._brighten(packed.open(), packed, ratio, cut=True)
-        assert np.array_equal(brightened, packing.normalise(samples, black, 16383.0, ratio))
+    frame = entry(tmp_path, "frame", samples, black=black, white=16383.0)
+    vars(frame)["white_balance"] = noted = (2.0, 1.0, 2.0)
+    sources = dataclasses.replace(mapped(tmp_path, 1), ratio=ratio, frames=(frame,))
+    frames, _ = patches.load_burst(sources, trained)
+    # Red is darkened to 0.7 there, but where it is saturated.
+    scales = white_balance.channel_scales_for(noted, trained, packing.BAYER) if trained else 1
+    assert np.array_equal(frames[0], packing.normalise(samples, black, 16383.0, ratio * scales))
 
 
 def test_halving_is_that_of_restoration():
@@ -451,12 +458,12 @@ def test_only_the_crop_is_read(tmp_path, stage):
         "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3)), cameras.SONY
     )
     recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
-    patches._table(512.0, 16383.0, 100.0, True, False)
     drawn = next(
         draw
         for draw in (patches.draw([[sources]], recipe, 0, n) for n in range(99))
         if len(draw.frames) == 8
     )
+    patches.load_patch(drawn, recipe)  # Tables that all patches share are made.
     tracemalloc.start()
     patch = patches.load_patch(drawn, recipe)
     _, peak = tracemalloc.get_traced_memory()

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import re
-import time
 import urllib.parse
 from collections.abc import Sequence
 
@@ -94,10 +93,11 @@ def write(
         for burst in bursts
         if burst.name in names and not _small(folder, burst.name, "in").is_file()
     ]
-    for burst in _counted(inputs, "inputs developed"):
+    for burst in progress.counted(inputs, "Report: {} inputs developed"):
         _write_input(folder, burst, camera)
     looks = {
-        row.key: _looks(folder, name_of(row)) for row in _counted(rows, "bursts looked through")
+        row.key: _looks(folder, name_of(row))
+        for row in progress.counted(rows, "Report: {} bursts looked through")
     }
     page = _page(folder.resolve().name, settings, rows, looks, _plots(folder, rows))
     files.write_whole(folder / REPORT, page.encode())
@@ -110,15 +110,6 @@ def name_of(row: results.Result) -> str:
     if pathlib.PurePath(name).name != name:
         raise InputError(f"{results.METRICS}: {row.scene!r} is not the number of a scene: mend it")
     return name
-
-
-def _counted(items, what):
-    """Yields the items and says how many are done and how long the rest will take."""
-    started = time.monotonic()
-    for number, item in enumerate(items):
-        left = f"; {progress.time_left(started, number, len(items))}" if number else ""
-        progress.status(f"Report: {number} of {len(items)} {what}{left}")
-        yield item
 
 
 def _settings(path):

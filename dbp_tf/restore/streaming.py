@@ -59,7 +59,7 @@ class Steps:
         coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
 
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
-        cuts = tf.nest.map_structure(tf.type_spec_from_value, _Stripes(1, None).cuts[0])
+        cuts = tf.nest.map_structure(tf.type_spec_from_value, Stripes(1, None).cuts[0])
         first, second, *deeper = _signature(encoder.outputs)
         (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
         upper_levels = [second] if refers else [second, first]
@@ -132,7 +132,7 @@ class Steps:
     def denoise(self, frame: tf.Tensor, stripe_columns: int | None = STRIPE_COLUMNS) -> tf.Tensor:
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""
         half = networks.half_size(frame)
-        stripes = _Stripes(half.shape[2], stripe_columns)
+        stripes = Stripes(half.shape[2], stripe_columns)
         levels, pooled, output = [], [], []
         for cuts in stripes.cuts:
             upper, deeper = self._denoise_above(half, cuts)
@@ -210,7 +210,7 @@ class _Cuts(NamedTuple):
     three: dict
 
 
-class _Stripes:
+class Stripes:
     """So many columns of level 1 in stripes of one width, but for the last, which may be narrower.
 
     That width is at least `HALO`: a halo reaches no further than into the stripe beside.
@@ -334,7 +334,7 @@ class BurstStream:
         steps = self._steps
         if self._size is None:
             self._size = frame.shape
-            self._stripes = _Stripes(frame.shape[2], self._stripe_columns)
+            self._stripes = Stripes(frame.shape[2], self._stripe_columns)
             self._upper = [steps.no_upper] * len(self._stripes.cuts)
         if frame.shape != self._size:
             raise InputError(
