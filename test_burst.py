@@ -23,7 +23,6 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import figures, protocol, results, sheets
 from dbp_tf.evaluation.settings import Settings
-from dbp_tf.raw import cameras
 from dbp_tf.restore import checkpoints
 
 
@@ -114,7 +113,7 @@ def make_figure(settings, camera, box, lpips):
 
 def main():
     settings = config.from_flags(FLAGS, Settings)
-    camera, folder = cameras.camera_named(settings.camera), settings.folder
+    camera, folder = settings.camera, settings.folder
     if FLAGS["split"].present and not settings.short_dir:
         raise InputError("--split belongs to the bursts of --short_dir: give that too")
     box = None if settings.box is None else sheets.parse_box(settings.box)

@@ -11,6 +11,7 @@ over the object's path, writes hand_held.csv and a picture of every restoration,
 by how much the worst burst falls below its single frame.
 """
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -20,19 +21,18 @@ import tempfile
 import numpy as np
 from absl import flags
 from common import write_table
+from quality import NOISE
 
 from dbp_tf import cli, pictures, simulate
 from dbp_tf.evaluation import metrics, protocol
 from dbp_tf.photos import alignment
-from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.raw import packing, reading
 from dbp_tf.restore import checkpoints
 
 FLAGS = flags.FlagValues()
 _define = functools.partial(cli.define, FLAGS)
 _define(cli.DEFINE_path, "checkpoint", None, "Weights of a fine or burst stage.", required=True)
-_define(
-    flags.DEFINE_enum, "camera", "sony", "Camera of the weights.", enum_values=list(cameras.CAMERAS)
-)
+_define(cli.DEFINE_camera, "camera", "sony", "Camera of the weights.")
 _define(cli.DEFINE_path, "out", "results/hand_held", "Folder for the table and the pictures.")
 _define(flags.DEFINE_list, "ratio", ["100", "300"], "Exposure ratios, with commas.")
 _define(flags.DEFINE_integer, "frames", 8, "Frames of a burst.", lower_bound=2)
@@ -88,7 +88,7 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
     """
     count, layout = FLAGS.frames, packing.LAYOUTS[camera.mosaic]
     # Frames are simulated one by one, and a burst's frames have one black level.
-    noise = simulate.Noise(offset_spread=0)
+    noise = dataclasses.replace(NOISE, black_error_spread_dn=0)
     frames, truth, path = [], None, np.zeros(photo.shape[:2], bool)
     for number in range(count):
         picture = photo
@@ -184,7 +184,7 @@ def verdict(rows):
 
 
 def main(photos):
-    camera = cameras.camera_named(FLAGS.camera)
+    camera = FLAGS.camera
     model, _ = checkpoints.load(FLAGS.checkpoint, camera, "burst")
     folder = pathlib.Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
 
 # Rows and columns of the visible areas, see `cameras`.
-FULL_SIZE = {"sony": (2848, 4256), "fuji": (4032, 6032)}
+FULL_SIZE = {"bayer": (2848, 4256), "xtrans": (4032, 6032)}
 COLUMNS = ("camera", "what", "per_second", "seconds_each", "peak_mb")
 
 FLAGS = flags.FlagValues()
@@ -63,14 +63,14 @@ def main():
 
 def write_noise(folder, camera):
     """Writes bursts of noise, (folder of the dark frames, folder of the long exposures)."""
-    rng = np.random.default_rng(0)
+    rng, size = np.random.default_rng(0), FULL_SIZE[camera.mosaic]
     for scene in range(FLAGS.bursts):
         for frame in range(FLAGS.n_burst):
             progress.status(f"writing frame {frame} of scene {scene}")
-            dark = rng.integers(camera.black, camera.black + 60, FULL_SIZE[camera.name], np.uint16)
+            dark = rng.integers(camera.black, camera.black + 60, size, np.uint16)
             path = folder / f"short/{scene:05d}_{frame:02d}_0.1s{camera.suffix}"
             simulate.write_dng(path, dark, camera)
-        bright = rng.integers(camera.black, camera.white, FULL_SIZE[camera.name], np.uint16)
+        bright = rng.integers(camera.black, camera.white, size, np.uint16)
         simulate.write_dng(folder / f"long/{scene:05d}_00_10s{camera.suffix}", bright, camera)
     return folder / "short", folder / "long"
 
@@ -86,7 +86,7 @@ def measure(bursts, camera, cache):
         seconds = (time.monotonic() - started) / len(bursts)
     yield FLAGS.camera, "bursts decoded into the cache", 1 / seconds, seconds, memory.peak
 
-    recipe = Recipe("burst", FLAGS.patch, FLAGS.n_burst, shift=4 if camera.name == "sony" else 0)
+    recipe = Recipe("burst", FLAGS.patch, FLAGS.n_burst, shift=4 if camera.mosaic == "bayer" else 0)
     scenes = patches.group_scenes(sources)
     draws = (patches.draw(scenes, recipe, 0, number) for number in itertools.count())
     most = min(FLAGS.n_burst, max(len(one.frames) for one in sources))

@@ -42,6 +42,11 @@ from dbp_tf.raw import cameras, packing, reading
 USUAL_LIGHT = (1.9, 2.4), (1.5, 1.9)
 ANY_LIGHT = (1.3, 3.2), (1.2, 2.9)
 
+# The simulator's noise when the bundled weights were trained, in DN: gain, read and row noise; the
+# mean error of the black level and its spread.
+NOISE = 0.8, 3.5, 0.5
+OFFSET, OFFSET_SPREAD = 0.6, 0.25
+
 # What the developing start makes of every sample x, see `start_developing`: sign * x + shift, cut
 # off at zero. The first is the sample itself, the next are its parts above some brightness, 1 at
 # the white level. The last one is what it lacks to white: over several frames, its maximum tells
@@ -78,7 +83,7 @@ def prepare(photos, folder, camera, size):
             print(f"{path} is too small when reduced by {reduce}: left out", flush=True)
             continue
         linear = simulate.soften(simulate.unprocess(photo, camera))
-        mosaic = simulate.mosaic(linear, simulate.pattern_of(camera))
+        mosaic = simulate.mosaic(linear, camera.filters)
         truth = developed(simulate.expose_long(mosaic, camera), camera, folder)
         name = f"{number:04d}_{pathlib.Path(path).stem}_{reduce}"
         np.save(folder / f"{name}_mosaic.npy", np.rint(65535 * mosaic).astype(np.uint16))
@@ -208,7 +213,6 @@ class Bursts:
         camera, spread = self.camera, self.options.noise_spread
         bursts, _, rows, columns = samples.shape
         span = camera.white - camera.black
-        known = simulate.Noise()
         # Half of the bursts have exactly the simulator's noise.
         sure = rng.random(bursts) < 0.5
 
@@ -220,10 +224,10 @@ class Bursts:
             drawn = value * np.exp(spread * rng.standard_normal(bursts))
             return each(np.where(sure, value, drawn))
 
-        gain, read, row = around(known.gain), around(known.read), around(known.row)
+        gain, read, row = (around(value) for value in NOISE)
         ratio = each(self._ratios(bursts, rng))
         balance = self._balances(bursts, rng)
-        offset = np.array(known.offset) + known.offset_spread * rng.standard_normal((bursts, 3))
+        offset = OFFSET + OFFSET_SPREAD * rng.standard_normal((bursts, 3))
         colours = np.array([["RGB".index(c) for c in line] for line in self.layout.colours])
         times = rows // len(colours), columns // len(colours)
 

@@ -17,6 +17,7 @@ from absl import flags
 
 from dbp_tf import files, progress
 from dbp_tf.errors import MENDABLE, InputError, printable, sentence
+from dbp_tf.raw import cameras
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -251,6 +252,31 @@ def DEFINE_words(name, default, help, flag_values, **options):  # noqa: N802
     setattr(flag, _TAKES_WORDS, True)
     # absl adds that the flag can be repeated.
     flag.help = help
+
+
+class _CameraParser(flags.ArgumentParser):
+    """A built-in camera's name or the path of a camera's JSON file, as a `cameras.Camera`."""
+
+    syntactic_help = f"{', '.join(cameras.CAMERAS)} or a camera's JSON file"
+
+    def parse(self, argument):
+        return cameras.camera_named(argument)
+
+
+class _CameraSerializer(flags.ArgumentSerializer):
+    def serialize(self, value):
+        return value.name
+
+
+def DEFINE_camera(name, default, help, flag_values, **options):  # noqa: N802
+    """Defines a flag for a camera, as absl's DEFINE functions do; its value is a `Camera`.
+
+    Args:
+      name, help, flag_values, **options: as of `flags.DEFINE`.
+      default: the name of a built-in one.
+    """
+    serializer = _CameraSerializer()
+    flags.DEFINE(_CameraParser(), name, default, help, flag_values, serializer, **options)
 
 
 def help_text(flag_values: flags.FlagValues) -> str:

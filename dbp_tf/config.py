@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from dbp_tf import cli
+from dbp_tf.raw import cameras
 
 Config = TypeVar("Config")
 
@@ -34,12 +35,13 @@ def parameter(
     may_change: bool = False,
     flag: bool = True,
 ) -> Any:
-    """A field of a program's dataclass. Its type is bool, int, float, str, Path or list[str], or
-    tuple[str, ...] for the words that follow the flag, such as files.
+    """A field of a program's dataclass.
 
-    A subclass gives another default with a plain `name: type = value`; all else is inherited. Where
-    defaults differ between cameras, the dataclass has `CAMERA_DEFAULTS`, a dict from the value of
-    the parameter "camera" to a dict from names to defaults; `--help` says them, too.
+    Its type is bool, int, float, str, Path, list[str], `cameras.Camera`, or tuple[str, ...] for the
+    words that follow the flag, such as files. A subclass gives another default with a plain
+    `name: type = value`; all else is inherited. Where defaults differ between mosaics, the
+    dataclass has `MOSAIC_DEFAULTS`, a dict from the mosaic of the parameter "camera" to a dict from
+    names to defaults; `--help` says them, too.
 
     Args:
       default: value without the flag.
@@ -93,6 +95,13 @@ def parameters(cls: type) -> dict[str, dict[str, Any]]:
     return found
 
 
+def defaults(cls: type) -> dict[str, Any]:
+    """{name: default} of the parameters that are flags, as settings.json holds them."""
+    return {
+        name: _as_json(about["default"]) for name, about in parameters(cls).items() if about["flag"]
+    }
+
+
 def define_flags(values: flags.FlagValues, cls: type) -> None:
     """Defines a flag for each parameter of the dataclass.
 
@@ -108,9 +117,9 @@ def define_flags(values: flags.FlagValues, cls: type) -> None:
 def _define_flag(values, cls, name, about):
     default, kind = about["default"], about["type"]
     text = about["help"]
-    for camera, other in _camera_defaults(cls, name).items():
+    for mosaic, other in _mosaic_defaults(cls, name).items():
         shown = f"{other:.5g}" if isinstance(other, float) else str(other).lower()
-        text += f" With --camera {camera}: {shown} by default."
+        text += f" With a camera of {mosaic} mosaic: {shown} by default."
     limits = {}
     if about["choices"]:
         define, limits = flags.DEFINE_enum, {"enum_values": list(about["choices"])}
@@ -120,6 +129,8 @@ def _define_flag(values, cls, name, about):
     elif kind is pathlib.Path:
         define, limits = cli.DEFINE_path, {"must_be": about["exists"]}
         default = None if default is None else str(default)
+    elif kind is cameras.Camera:
+        define, default = cli.DEFINE_camera, default.name
     else:
         # An empty list would pass for a flag that was given.
         default = default or None if kind == tuple[str, ...] else default
@@ -141,9 +152,9 @@ def _define_flag(values, cls, name, about):
     )
 
 
-def _camera_defaults(cls, name):
-    cameras = getattr(cls, "CAMERA_DEFAULTS", {})
-    return {camera: others[name] for camera, others in cameras.items() if name in others}
+def _mosaic_defaults(cls, name):
+    mosaics = getattr(cls, "MOSAIC_DEFAULTS", {})
+    return {mosaic: others[name] for mosaic, others in mosaics.items() if name in others}
 
 
 def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
@@ -159,9 +170,10 @@ def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
             continue
         flag = values[name]
         given[name] = flag.value
-        others = _camera_defaults(cls, name)
+        others = _mosaic_defaults(cls, name)
         if others and not flag.present:
-            given[name] = others.get(values["camera"].value, flag.value)
+            camera: Any = values["camera"].value
+            given[name] = others.get(camera.mosaic, flag.value)
         if about["type"] is pathlib.Path and flag.value is not None:
             given[name] = pathlib.Path(flag.value)
         elif about["type"] == tuple[str, ...]:
@@ -170,8 +182,30 @@ def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
 
 
 def as_json(config: Any) -> dict[str, Any]:
-    """All fields of a dataclass as settings.json holds them: paths are absolute texts."""
-    return {
-        name: str(value.resolve()) if isinstance(value, pathlib.Path) else value
-        for name, value in dataclasses.asdict(config).items()
-    }
+    """All fields of a dataclass as settings.json holds them.
+
+    Paths are absolute texts; a built-in camera is its name, another one its whole description, so
+    that a run notices when the camera's file has changed.
+    """
+    fields = dataclasses.fields(config)
+    return {field.name: _as_json(getattr(config, field.name)) for field in fields}
+
+
+def _as_json(value):
+    if isinstance(value, pathlib.Path):
+        return str(value.resolve())
+    if isinstance(value, cameras.Camera):
+        return value.name if value in cameras.CAMERAS.values() else cameras.as_json(value)
+    return value
+
+
+def shown(before: Any, now: Any) -> tuple[str, str]:
+    """Two different values of settings.json as a message tells them apart.
+
+    Of two descriptions of one camera it is the first key that differs.
+    """
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("name") == now.get("name"):
+        key = next(key for key in now if before.get(key) != now[key])
+        return f"{now['name']} with {key} {before.get(key)}", f"{key} {now[key]}"
+    before, now = (one["name"] if isinstance(one, dict) else one for one in (before, now))
+    return str(before), str(now)

@@ -21,13 +21,13 @@ def samples_of(name, camera=SONY):
         photo = np.stack([photo] * 3, axis=-1)
     photo = (photo[..., :3] / 255).astype(np.float32)
     (tile,) = simulate.tiles(photo, camera)
-    return simulate.mosaic(simulate.unprocess(tile, camera), simulate.pattern_of(camera))
+    return simulate.mosaic(simulate.unprocess(tile, camera), camera.filters)
 
 
 def signals(samples, ratio, camera=SONY, frames=2, seed=0):
     """Packed dark frames, black level subtracted, as `reading.RawFrame.signal` gives them."""
     rng = np.random.default_rng([seed, int(ratio)])
-    noise = simulate.Noise()
+    noise = camera.noise[0]
     offset = simulate.draw_offset(noise, rng)
     layout = packing.LAYOUTS[camera.mosaic]
     for _ in range(frames):

@@ -17,10 +17,20 @@ from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
-from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY
+from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Uncertainty
 from dbp_tf.simulate import Noise, command
 
-SILENT = Noise(gain=1e-6, read=0, row=0, offset=(0, 0, 0), offset_spread=0)
+USUAL = SONY.noise[0]
+SILENT = Noise(
+    iso=100,
+    gain_dn_per_electron=1e-6,
+    read_noise_dn=0,
+    read_noise_shape=0,
+    row_noise_dn=0,
+    black_error_dn=(0, 0, 0),
+    black_error_spread_dn=0,
+    uncertainty=Uncertainty(),
+)
 BOTH = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 
 
@@ -129,7 +139,7 @@ def test_grey_photographs_stay_grey(tmp_path, camera):
     light = simulate.unprocess(tile.mean(-1, keepdims=True).repeat(3, axis=-1), camera)
     colour = []
     for name, through in {"soft": simulate.soften(light), "sharp": light}.items():
-        samples = simulate.mosaic(through, simulate.pattern_of(camera))
+        samples = simulate.mosaic(through, camera.filters)
         simulate.write_dng(tmp_path / name, simulate.expose_long(samples, camera), camera)
         picture = developed(tmp_path / name)
         colour.append(psnr(picture, picture.mean(-1, keepdims=True)))
@@ -177,7 +187,9 @@ def flat_frame(level, noise, camera=SONY, ratio=100, offset=(0, 0, 0), shape=(60
 @pytest.mark.parametrize("ratio", [100, 300])
 @pytest.mark.parametrize("level", [0.0, 0.05, 0.3, 1.0])
 def test_mean_and_variance_follow_the_model(camera, level, ratio):
-    noise = Noise(gain=0.8, read=3.5, row=0.5)
+    noise = dataclasses.replace(
+        USUAL, gain_dn_per_electron=0.8, read_noise_dn=3.5, row_noise_dn=0.5
+    )
     frame = flat_frame(level, noise, camera, ratio)
     signal = level * (camera.white - camera.black) / ratio
     # Rows share their offset, so the mean is as sure as 600 rows make it.
@@ -190,14 +202,14 @@ def test_mean_and_variance_follow_the_model(camera, level, ratio):
 def test_shot_noise_is_poisson():
     # At gain 1 DN, 3 electrons on average: the counts themselves are seen.
     level = 3 * 100 / (SONY.white - SONY.black)
-    noise = dataclasses.replace(SILENT, gain=1)
+    noise = dataclasses.replace(SILENT, gain_dn_per_electron=1)
     counts = np.bincount(flat_frame(level, noise).astype(int).ravel() - SONY.black, minlength=8)
     expected = [0.049787, 0.149361, 0.224042, 0.224042, 0.168031, 0.100819, 0.050409, 0.021604]
     np.testing.assert_allclose(counts[:8] / counts.sum(), expected, atol=0.003)
 
 
 def test_read_noise_is_logistic():
-    noise = dataclasses.replace(SILENT, read=20)
+    noise = dataclasses.replace(SILENT, read_noise_dn=20)
     error = flat_frame(0, noise) - SONY.black
     assert error.mean() == pytest.approx(0, abs=0.15)
     assert error.std() == pytest.approx(20, rel=0.01)
@@ -206,7 +218,7 @@ def test_read_noise_is_logistic():
 
 
 def test_row_noise_is_shared_by_a_row_and_by_nothing_else():
-    noise = dataclasses.replace(SILENT, row=5)
+    noise = dataclasses.replace(SILENT, row_noise_dn=5)
     frame = flat_frame(0, noise, shape=(2000, 30))
     np.testing.assert_array_equal(frame, frame[:, :1].repeat(30, axis=1))
     offsets = frame[:, 0] - SONY.black
@@ -218,7 +230,7 @@ def test_row_noise_is_shared_by_a_row_and_by_nothing_else():
 def test_each_colour_has_its_own_offset(camera):
     frame = flat_frame(0.02, SILENT, camera, offset=(1.0, -2.0, 3.0), shape=(36, 48))
     letters = simulate.mosaic(
-        np.broadcast_to(np.array([1.0, -2.0, 3.0]), (36, 48, 3)), simulate.pattern_of(camera)
+        np.broadcast_to(np.array([1.0, -2.0, 3.0]), (36, 48, 3)), camera.filters
     )
     bare = flat_frame(0.02, SILENT, camera, shape=(36, 48))
     np.testing.assert_array_equal(frame - bare, letters)
@@ -226,7 +238,7 @@ def test_each_colour_has_its_own_offset(camera):
 
 def test_offsets_are_drawn_about_their_mean():
     rng = np.random.default_rng(0)
-    noise = Noise(offset=(0.5, -1.0, 2.0), offset_spread=0.4)
+    noise = dataclasses.replace(USUAL, black_error_dn=(0.5, -1.0, 2.0), black_error_spread_dn=0.4)
     drawn = np.array([simulate.draw_offset(noise, rng) for _ in range(4000)])
     np.testing.assert_allclose(drawn.mean(0), (0.5, -1.0, 2.0), atol=0.03)
     np.testing.assert_allclose(drawn.std(0), 0.4, rtol=0.05)
@@ -234,9 +246,11 @@ def test_offsets_are_drawn_about_their_mean():
 
 
 def test_raw_values_fall_below_black_but_not_below_zero_or_above_white():
-    assert flat_frame(0, Noise()).min() < SONY.black - 5
-    assert flat_frame(0, dataclasses.replace(SILENT, read=2000)).min() == 0
-    assert flat_frame(1, dataclasses.replace(SILENT, read=2000), ratio=1).max() == SONY.white
+    assert flat_frame(0, USUAL).min() < SONY.black - 5
+    assert flat_frame(0, dataclasses.replace(SILENT, read_noise_dn=2000)).min() == 0
+    assert (
+        flat_frame(1, dataclasses.replace(SILENT, read_noise_dn=2000), ratio=1).max() == SONY.white
+    )
 
 
 def test_black_of_each_site():
@@ -258,7 +272,7 @@ def test_black_of_each_site():
 def test_truth_is_the_mosaic_between_black_and_white(camera):
     photo = random_photo(24, 36)
     scene = simulate.simulate_scene(photo, camera, np.random.default_rng(0), frames=1)
-    samples = simulate.mosaic(light_of(photo, camera), simulate.pattern_of(camera))
+    samples = simulate.mosaic(light_of(photo, camera), camera.filters)
     expected = camera.black + samples.astype(float) * (camera.white - camera.black)
     np.testing.assert_allclose(scene.truth, expected, atol=0.501)
 
@@ -291,7 +305,7 @@ def test_a_short_burst_is_the_start_of_a_long_one():
 
 def test_the_offset_stays_through_a_burst():
     # A mean over frames cannot remove what all of them share.
-    noise = dataclasses.replace(SILENT, offset_spread=50)
+    noise = dataclasses.replace(SILENT, black_error_spread_dn=50)
     scene = simulate.simulate_scene(
         np.zeros((16, 16, 3)), SONY, np.random.default_rng(0), frames=3, noise=noise
     )
@@ -409,7 +423,7 @@ def test_libraw_reads_back_what_was_written(tmp_path, camera):
         assert raw.raw_type == rawpy.RawType.Flat
         assert raw.color_desc == b"RGBG"
         letters = np.array(list("RGBG"))[raw.raw_pattern]
-        assert ["".join(row) for row in letters] == list(simulate.pattern_of(camera))
+        assert ["".join(row) for row in letters] == list(camera.filters)
         assert raw.black_level_per_channel == [camera.black] * 4
         assert raw.white_level == camera.white
         np.testing.assert_allclose(raw.camera_whitebalance[:3], camera.white_balance, rtol=1e-5)
@@ -493,7 +507,7 @@ def test_developed_truth_is_the_photograph(tmp_path, camera, other_colours):
         )
     photo = simulate.load_photo(simulate.SAMPLE)
     (tile,) = simulate.tiles(photo, camera)
-    samples = simulate.mosaic(light_of(tile, camera), simulate.pattern_of(camera))
+    samples = simulate.mosaic(light_of(tile, camera), camera.filters)
     simulate.write_dng(tmp_path / "truth.dng", simulate.expose_long(samples, camera), camera)
     picture = developed(tmp_path / "truth.dng")[:512, :512]
     expected = bt709(simulate.linear_to_srgb(simulate.soften(simulate.srgb_to_linear(photo))))

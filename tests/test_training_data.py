@@ -369,7 +369,11 @@ def test_drawn_noise_is_that_of_the_exposure(tmp_path, camera, stage):
         ]
         signal = 0.25 / np.array(white_balance.channel_scales(light, layout)) * span
         noise = exposure.noise
-        deviation = np.sqrt(noise.gain * signal / exposure.ratio + noise.read**2 + noise.row**2)
+        deviation = np.sqrt(
+            noise.gain_dn_per_electron * signal / exposure.ratio
+            + noise.read_noise_dn**2
+            + noise.row_noise_dn**2
+        )
         if frames.max() >= 1:
             continue  # The mean of what was cut is another.
         expected = (signal / exposure.ratio + offset) * unit * scales

@@ -1,11 +1,13 @@
 """Dark bursts drawn anew from a clean long exposure, so that a network never sees noise twice."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from dbp_tf.raw import cameras, mosaics, packing
-from dbp_tf.raw.noise import Noise, draw_offset, expose
+from dbp_tf.raw.cameras import Noise
+from dbp_tf.raw.noise import draw_fixed_pattern, draw_noise, draw_offset, expose
 from dbp_tf.raw.white_balance import Multipliers
 
 # Exposure ratios: most bursts are dark, and a fifth has next to no noise, to learn detail from.
@@ -40,13 +42,13 @@ class Exposure:
     seed: int
 
 
-def draw_exposure(rng: np.random.Generator, vary_light: bool, noise: Noise) -> Exposure:
+def draw_exposure(rng: np.random.Generator, vary_light: bool, camera: cameras.Camera) -> Exposure:
     """Draws ratio, light and noise level of a burst.
 
     Args:
       rng: random numbers.
       vary_light: whether light may differ from that of the long exposure.
-      noise: what is known of the sensor.
+      camera: `cameras.Camera`, for the noise of its sensor.
     """
     low, high = _BRIGHT if rng.random() < _BRIGHT_SHARE else _DARK
     ratio = min(float(np.exp(rng.uniform(np.log(low), np.log(high)))), packing.MAX_RATIO)
@@ -55,10 +57,14 @@ def draw_exposure(rng: np.random.Generator, vary_light: bool, noise: Noise) -> E
     if ranges:
         red, blue = (float(rng.uniform(*ends)) for ends in ranges)
         light = red, 1.0, blue
+    noise = draw_noise(camera, rng)
     factors = np.exp(_NOISE_SPREAD * rng.standard_normal(3))
     if rng.random() >= _KNOWN_SHARE:
-        gain, read, row = (factors * (noise.gain, noise.read, noise.row)).tolist()
-        noise = dataclasses.replace(noise, gain=gain, read=read, row=row)
+        known = noise.gain_dn_per_electron, noise.read_noise_dn, noise.row_noise_dn
+        gain, read, row = (factors * known).tolist()
+        noise = dataclasses.replace(
+            noise, gain_dn_per_electron=gain, read_noise_dn=read, row_noise_dn=row
+        )
     offset = tuple(draw_offset(noise, rng).tolist())
     return Exposure(ratio, light, noise, offset, int(rng.integers(2**62)))
 
@@ -89,8 +95,11 @@ def dark_frames(
         sites = factors[mosaics.colour_indices(layout.colours)]
         samples = np.minimum(samples * mosaics.spread(sites, samples.shape), 1)
     rng = np.random.Generator(np.random.Philox(exposure.seed))
+    fixed = draw_fixed_pattern(exposure.noise, samples.shape, rng)
+    # A packed picture starts with the layout's filters, wherever those of the camera's files do.
+    how: dict[str, Any] = {"pattern": layout.colours, "fixed_pattern": fixed}
     frames = [
-        expose(samples, exposure.ratio, camera, exposure.noise, exposure.offset, rng)
+        expose(samples, exposure.ratio, camera, exposure.noise, exposure.offset, rng, **how)
         for _ in range(count)
     ]
     return np.stack([packing.pack(frame, layout) for frame in frames])

@@ -27,7 +27,6 @@ from dbp_tf.data.exposures import Exposure, dark_frames, draw_exposure
 from dbp_tf.data.recipe import Recipe
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading, white_balance
-from dbp_tf.raw.noise import Noise
 from dbp_tf.raw.white_balance import Multipliers
 
 # Crops of which a preference for texture takes the most detailed one.
@@ -230,6 +229,9 @@ def draw(scenes: list[list[Sources]], recipe: Recipe, seed: int, number: int) ->
         shifts[1:] = rng.integers(-recipe.shift, recipe.shift, (len(order) - 1, 2))
     top, left = _draw_crop(sources, recipe, rng)
     vary_light = recipe.white_balance != "none" and sources.clean.white_balance is not None
+    exposure = None
+    if drawn:
+        exposure = draw_exposure(_generator(seed, 2, number), vary_light, sources.camera)
     return Draw(
         sources=sources,
         frames=tuple(order[:count].tolist()),
@@ -237,7 +239,7 @@ def draw(scenes: list[list[Sources]], recipe: Recipe, seed: int, number: int) ->
         left=left,
         augmentation=augmentation,
         shifts=tuple(map(tuple, shifts[:count].tolist())),
-        exposure=draw_exposure(_generator(seed, 2, number), vary_light, Noise()) if drawn else None,
+        exposure=exposure,
     )
 
 

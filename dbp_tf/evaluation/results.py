@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dbp_tf import files
+from dbp_tf import config, files
 from dbp_tf.config import parameters
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation.settings import Settings
@@ -183,9 +183,10 @@ def _check_settings(folder, settings):
     same_figure = flags.get("figure") == settings["flags"].get("figure")
     for name in _FLAGS_THAT_MATTER + (_FLAGS_OF_FIGURES if same_figure else ()):
         if flags.get(name) != settings["flags"].get(name):
+            before, now = config.shown(flags.get(name), settings["flags"][name])
             raise InputError(
-                f"--resume: {folder} was made with --{name} {flags.get(name)}, not "
-                f"{settings['flags'][name]}: give the same flag or another --result_dir"
+                f"--resume: {folder} was made with --{name} {before}, not {now}: give the same "
+                f"flag or another --result_dir"
             )
     # Another version may describe the same weights in other words.
     if any(network.get(name) != settings["network"].get(name) for name in _NETWORK_THAT_MATTERS):

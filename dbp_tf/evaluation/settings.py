@@ -21,9 +21,7 @@ _INPUT, _OUTPUT, _FIGURES = "Dataset", "Results", "Figures"
 class Settings(Restoration):
     """All that test_burst.py can be told. Raises InputError if values do not go together."""
 
-    camera: str = parameter(
-        "sony", "Camera of the raw files.", topic=_INPUT, choices=list(cameras.CAMERAS)
-    )
+    camera: cameras.Camera = parameter(cameras.SONY, "Camera of the raw files.", topic=_INPUT)
     short_dir: pathlib.Path | None = parameter(
         None,
         "Folder of the dark bursts, raw files IIIII_NN_Ts.ARW, .RAF or of another camera. Without "
@@ -154,6 +152,6 @@ class Settings(Restoration):
     @property
     def folder(self) -> pathlib.Path:
         """--result_dir, by default a folder in results that says what is restored."""
-        dataset = f"{self.camera}_{self.split}_{self.mode}"
-        name = dataset if self.short_dir else f"sample_{self.camera}"
+        dataset = f"{self.camera.name}_{self.split}_{self.mode}"
+        name = dataset if self.short_dir else f"sample_{self.camera.name}"
         return self.result_dir or pathlib.Path("results") / name

@@ -45,8 +45,9 @@ def main(names: list[str]) -> int:
     photographs.check(found, settings)
 
     def load():
-        camera = settings.trained_on
-        return checkpoints.load(settings.checkpoint, camera, settings.mode, settings.precision)[0]
+        return checkpoints.load(
+            settings.checkpoint, settings.camera, settings.mode, settings.precision
+        )[0]
 
     failures = photographs.restore_all(load, found, settings)
     return cli.report_failures(failures, len(found), problems)

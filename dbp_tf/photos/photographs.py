@@ -124,7 +124,7 @@ def look(burst: bursts.Burst, settings: Settings) -> Look:
 
 
 def _check_mosaic(frame, first, settings):
-    camera = settings.trained_on
+    camera = settings.camera
     if frame.layout.name != camera.mosaic:
         raise InputError(
             f"{frame.path} has a {frame.layout.name} mosaic, but the weights of --camera "
@@ -217,7 +217,7 @@ def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str
     """
     progress.status(f"{seen.name}: preparing")
     first = seen.raw_frames[0]
-    trained = model.white_balance or settings.trained_on.white_balance
+    trained = model.white_balance or settings.camera.white_balance
     packed, ratio, balance_line = _packed_frames(seen, trained, settings)
     found_or_given = "found in the signal" if settings.given_ratio is None else "given"
     lines = [
@@ -246,7 +246,7 @@ def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str
 
 def _aligned(model, packed, layout, settings):
     """(iterable of frames that fit, the reference first; notes for the log)."""
-    reference = settings.reference_frame or model.reference_frame_for(settings.trained_on)
+    reference = settings.reference_frame or model.reference_frame_for(settings.camera)
     if model.coarse is None:
         # The SID baseline brings no coarse outputs, on which frames could be compared.
         if reference == "sharpest":

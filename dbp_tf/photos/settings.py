@@ -9,7 +9,7 @@ from dbp_tf import pictures
 from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 from dbp_tf.photos.alignment import REFERENCES
-from dbp_tf.raw import cameras, overrides, packing
+from dbp_tf.raw import overrides, packing
 from dbp_tf.raw.white_balance import DEFAULT, Multipliers
 from dbp_tf.raw.white_balance import parse as parse_white_balance
 from dbp_tf.restore.settings import OWN_REFERENCE, Restoration
@@ -112,8 +112,3 @@ class Settings(overrides.Facts, Restoration):
     def balance(self) -> str | Multipliers:
         """See `white_balance.parse`."""
         return parse_white_balance(self.white_balance)
-
-    @property
-    def trained_on(self) -> cameras.Camera:
-        """The camera of `camera`."""
-        return cameras.camera_named(self.camera)

@@ -336,14 +336,15 @@ def _camera_of(content):
 
 def _noise_of(entry, where):
     keys = _checked_keys(Noise, entry, where)
+    inside = f"{where}uncertainty, "
+    uncertainty = _checked_keys(Uncertainty, keys["uncertainty"], inside)
+    keys["uncertainty"] = _made(Uncertainty, uncertainty, inside)
+    return _made(Noise, keys, where)
+
+
+def _made(cls, keys, where):
     try:
-        keys["uncertainty"] = Uncertainty(
-            **_checked_keys(Uncertainty, entry["uncertainty"], "uncertainty, ")
-        )
-    except InputError as error:
-        raise InputError(f"{where}{error}") from None
-    try:
-        return Noise(**keys)
+        return cls(**keys)
     except InputError as error:
         raise InputError(f"{where}{error}") from None
 
@@ -367,13 +368,18 @@ def _checked_keys(cls, content, where) -> dict[str, Any]:
     return dict(content)
 
 
+def as_json(camera: Camera) -> dict[str, Any]:
+    """The camera as a JSON file holds it, of dicts, lists, texts, numbers and None."""
+    return json.loads(json.dumps(dataclasses.asdict(camera), allow_nan=False))
+
+
 def save(camera: Camera, path: str | os.PathLike) -> None:
     """Writes the camera's JSON file, whole or not at all; `load` gives the same camera again.
 
     Raises:
       OSError: it cannot be written.
     """
-    text = json.dumps(dataclasses.asdict(camera), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(as_json(camera), indent=2, ensure_ascii=False)
     # Three numbers read better in one line.
     text = re.sub(r"\[([^][{}]+)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     files.write_whole(path, text.encode() + b"\n")
@@ -432,10 +438,20 @@ CAMERAS = {camera.name: camera for camera in (SONY, FUJI)}
 
 
 def camera_named(name: str) -> Camera:
-    """The camera called `name`; raises InputError that lists the known names."""
-    try:
+    """The built-in camera of that name, or the one of a JSON file.
+
+    Args:
+      name: a key of `CAMERAS`, or the path of a file that `save` or a user wrote.
+
+    Raises:
+      InputError: it is neither, or see `load`.
+    """
+    if name in CAMERAS:
         return CAMERAS[name]
-    except KeyError:
+    path = files.expand(name)
+    if not path.exists() and not name.lower().endswith(".json"):
         raise InputError(
-            f"there is no camera {name!r}: choose one of {', '.join(CAMERAS)}"
-        ) from None
+            f"there is no camera {name!r}: give {', '.join(CAMERAS)} or a camera's JSON file, as "
+            f"python -m dbp_tf.calibrate writes it"
+        )
+    return load(path)

@@ -5,13 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dbp_tf.raw import cameras, packing
-
-
-def pattern_of(camera: cameras.Camera) -> tuple[str, ...]:
-    """The colour filters of the camera's raw files, as `mosaic` wants them."""
-    return packing.LAYOUTS[camera.mosaic].colours
-
 
 def spread(sites: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """[period, period] values of filter sites, repeated over a mosaic of that shape."""

@@ -229,9 +229,10 @@ def _columns(rows):
 def _summary(settings, rows):
     flags = settings["flags"]
     scored = sum(row.scored for row in rows)
+    camera = flags.get("camera")
     words = [
         f"{len(rows)} {'burst' if len(rows) == 1 else 'bursts'}, {scored} scored",
-        f"camera {flags.get('camera')}",
+        f"camera {camera['name'] if isinstance(camera, dict) else camera}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
     ]

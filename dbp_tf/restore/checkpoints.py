@@ -10,6 +10,9 @@ from dbp_tf.restore import modes
 
 FOLDER = pathlib.Path(__file__).parents[2] / "checkpoints"
 
+# The small weights that come with the project, for each mosaic.
+_BUNDLED = {camera.mosaic: camera for camera in (cameras.SONY, cameras.FUJI)}
+
 
 def load(
     checkpoint: str | os.PathLike | None,
@@ -20,8 +23,8 @@ def load(
     """Loads TensorFlow and the weights, and checks that these can do what is asked.
 
     Args:
-      checkpoint: folder or prefix of the weights; None for the small ones that come with the
-        project, checkpoints/<camera>_small.
+      checkpoint: folder or prefix of the weights; None for the small ones of the same mosaic that
+        come with the project, checkpoints/sony_small or fuji_small.
       camera: the camera whose files are restored.
       mode: a key of `modes.MODES`.
       precision: see `pretrained.load_pretrained`.
@@ -32,7 +35,8 @@ def load(
     Raises:
       InputError: there are no weights, or they are of another camera or mode.
     """
-    own = FOLDER / f"{camera.name}_small"
+    bundled = _BUNDLED[camera.mosaic]
+    own = FOLDER / f"{bundled.name}_small"
     folder = checkpoint or own
     if not checkpoint and not own.is_dir():
         raise InputError(
@@ -46,6 +50,11 @@ def load(
 
     model = pretrained.load_pretrained(folder, precision)
     check_model(model, camera, mode)
+    if not checkpoint and camera != bundled:
+        progress.say(
+            f"Weights: {own}, trained for the {bundled.model}, whose mosaic the {camera.model} has "
+            f"too; for weights of its own, give --checkpoint."
+        )
     return model, folder
 
 

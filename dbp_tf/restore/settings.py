@@ -12,8 +12,8 @@ NETWORK, BURSTS = "Network", "Bursts"
 # The default of --reference_frame, which both programs have, with choices of their own.
 OWN_REFERENCE = (
     "By default that which the weights were trained for or, if they do not say, that of the "
-    "camera's published evaluation: "
-    + ", ".join(f"{c.name} {c.reference_frame}" for c in cameras.CAMERAS.values())
+    "mosaic's published evaluation: "
+    + ", ".join(f"{c.mosaic} {c.reference_frame}" for c in cameras.CAMERAS.values())
     + "."
 )
 
@@ -22,17 +22,17 @@ OWN_REFERENCE = (
 class Restoration:
     """The networks, how they compute, and which bursts. See the help of each field."""
 
-    camera: str = parameter(
-        "sony",
+    camera: cameras.Camera = parameter(
+        cameras.SONY,
         "Camera the weights were trained on: its mosaic, Bayer or X-Trans, is that of the raw "
         "files. " + ", ".join(f"{c.name}: {c.mosaic}" for c in cameras.CAMERAS.values()) + ".",
         topic=NETWORK,
-        choices=tuple(cameras.CAMERAS),
     )
     checkpoint: pathlib.Path | None = parameter(
         None,
-        "Folder (or prefix) of the weights, released or this project's own. By default "
-        "checkpoints/<camera>_small, the small ones that come with the project.",
+        "Folder (or prefix) of the weights, released or this project's own. By default the small "
+        "ones that come with the project: checkpoints/sony_small for Bayer, fuji_small for "
+        "X-Trans.",
         topic=NETWORK,
     )
     mode: str = parameter(

@@ -5,8 +5,9 @@ sensor's mosaic and divided by the exposure ratio; then comes the noise of a sen
 truth is the same mosaic without noise. `python -m dbp_tf.simulate` does it from the command line.
 """
 
-from dbp_tf.raw.mosaics import mosaic, pattern_of
-from dbp_tf.raw.noise import Noise, draw_offset, expose, expose_long
+from dbp_tf.raw.cameras import Noise
+from dbp_tf.raw.mosaics import mosaic
+from dbp_tf.raw.noise import draw_noise, draw_offset, expose, expose_long, noise_at
 from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
 from dbp_tf.simulate.photographs import SAMPLE, load_photo, photo_shape, tiles
 from dbp_tf.simulate.scenes import (
@@ -32,6 +33,7 @@ __all__ = [
     "Noise",
     "Scene",
     "camera_matrix",
+    "draw_noise",
     "draw_offset",
     "draw_white_balance",
     "expose",
@@ -39,7 +41,7 @@ __all__ = [
     "linear_to_srgb",
     "load_photo",
     "mosaic",
-    "pattern_of",
+    "noise_at",
     "photo_shape",
     "scene_numbers",
     "shifted",

@@ -9,14 +9,17 @@ takes the sample.
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
+import numpy as np
 from absl import flags
 
 from dbp_tf import config, files
 from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
-from dbp_tf.raw.noise import Noise
+from dbp_tf.raw.cameras import Noise
+from dbp_tf.raw.noise import draw_noise, noise_at
 from dbp_tf.simulate.photographs import SAMPLE
 from dbp_tf.simulate.scenes import simulate_tree
 
@@ -35,9 +38,7 @@ class Simulation:
         topic=_SCENES,
         required=True,
     )
-    camera: str = parameter(
-        "sony", "Camera to imitate.", topic=_SCENES, choices=tuple(cameras.CAMERAS)
-    )
+    camera: cameras.Camera = parameter(cameras.SONY, "Camera to imitate.", topic=_SCENES)
     frames: int = parameter(8, "Dark frames of a burst.", topic=_SCENES, low=1, high=100)
     ratio: str = parameter(
         "100",
@@ -94,18 +95,42 @@ class Simulation:
         topic=_PHOTOGRAPHS,
         low=0,
     )
-    gain: float = parameter(Noise.gain, "Shot noise: DN per electron.", topic=_NOISE, low=1e-6)
-    read_noise: float = parameter(Noise.read, "Read noise in DN.", topic=_NOISE, low=0)
-    row_noise: float = parameter(Noise.row, "Row noise in DN.", topic=_NOISE, low=0)
-    black_offset: str = parameter(
-        ",".join(f"{value:g}" for value in Noise.offset),
-        "Mean error of the black level in DN: R,G,B.",
+    iso: float | None = parameter(
+        None,
+        "ISO setting whose noise the frames have. By default that of the camera or, if it was "
+        "calibrated at several, one that is drawn for every scene, from the lowest to the highest.",
+        topic=_NOISE,
+        low=1,
+    )
+    gain: float | None = parameter(
+        None, "Shot noise instead of the camera's: DN per electron.", topic=_NOISE, low=1e-6
+    )
+    read_noise: float | None = parameter(
+        None,
+        "Read noise instead of the camera's: standard deviation in DN.",
+        topic=_NOISE,
+        low=0,
+    )
+    read_noise_shape: float | None = parameter(
+        None,
+        "Shape of the read noise's Tukey lambda distribution instead of the camera's: 0 logistic, "
+        "0.14 nearly normal; less has heavier tails.",
+        topic=_NOISE,
+        low=-0.49,
+        high=1,
+    )
+    row_noise: float | None = parameter(
+        None, "Row noise instead of the camera's, in DN.", topic=_NOISE, low=0
+    )
+    black_offset: str | None = parameter(
+        None,
+        "Mean error of the black level instead of the camera's, in DN: R,G,B.",
         topic=_NOISE,
     )
-    offset_spread: float = parameter(
-        Noise.offset_spread,
-        "How far each colour's black level lies off that mean, drawn once a burst: standard "
-        "deviation in DN.",
+    offset_spread: float | None = parameter(
+        None,
+        "How far each colour's black level lies off that mean, drawn once a burst, instead of the "
+        "camera's: standard deviation in DN.",
         topic=_NOISE,
         low=0,
     )
@@ -124,17 +149,10 @@ def main(photos: list[str]) -> None:
     white_balance = wanted.white_balance
     if white_balance not in (None, "varied"):
         white_balance = _colours("white_balance", white_balance, least=0.1, most=100)
-    noise = Noise(
-        wanted.gain,
-        wanted.read_noise,
-        wanted.row_noise,
-        _colours("black_offset", wanted.black_offset, least=-1000, most=1000),
-        wanted.offset_spread,
-    )
     lines = simulate_tree(
         [*map(files.expand, photos)] or [SAMPLE],
         wanted.out,
-        cameras.camera_named(wanted.camera),
+        wanted.camera,
         ratios=_numbers("ratio", wanted.ratio, least=1, most=10000),
         first_scene=wanted.scene,
         seed=wanted.seed,
@@ -145,10 +163,30 @@ def main(photos: list[str]) -> None:
         white_balance=white_balance,
         frames=wanted.frames,
         shake=wanted.shake,
-        noise=noise,
+        noise_of=_noise_of(wanted),
     )
     for line in lines:
         print(line, flush=True)
+
+
+def _noise_of(wanted: Simulation) -> Callable[[np.random.Generator], Noise]:
+    """Draws a scene's noise: the camera's, with what the flags replace of it."""
+    at_iso = None if wanted.iso is None else noise_at(wanted.camera, wanted.iso)
+    offset = wanted.black_offset
+    given = {
+        "gain_dn_per_electron": wanted.gain,
+        "read_noise_dn": wanted.read_noise,
+        "read_noise_shape": wanted.read_noise_shape,
+        "row_noise_dn": wanted.row_noise,
+        "black_error_dn": offset and _colours("black_offset", offset, least=-1000, most=1000),
+        "black_error_spread_dn": wanted.offset_spread,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+
+    def noise(rng):
+        return dataclasses.replace(at_iso or draw_noise(wanted.camera, rng), **given)
+
+    return noise
 
 
 def _numbers(flag, text, least, most):

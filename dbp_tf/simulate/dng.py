@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
-from dbp_tf.raw.mosaics import colour_indices, pattern_of
+from dbp_tf.raw.mosaics import colour_indices
 
 SHORT_EXPOSURE = 0.1  # seconds, the commonest of the dataset
 
@@ -53,7 +53,7 @@ def write_dng(
         ) from None
 
     path = pathlib.Path(path)
-    colours = colour_indices(pattern or pattern_of(camera))
+    colours = colour_indices(pattern or camera.filters)
     levels = np.array([[camera.black]] if black is None else black)
     model = f"{camera.model} (simulated)"
     neutral = [round(1e6 / multiplier) for multiplier in camera.white_balance]

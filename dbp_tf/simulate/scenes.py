@@ -5,7 +5,7 @@ import datetime
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
-from dbp_tf.raw.mosaics import mosaic, pattern_of
-from dbp_tf.raw.noise import Noise, draw_offset, expose, expose_long
+from dbp_tf.raw.cameras import Noise
+from dbp_tf.raw.mosaics import mosaic
+from dbp_tf.raw.noise import draw_fixed_pattern, draw_noise, draw_offset, expose, expose_long
 from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
 from dbp_tf.simulate.photographs import count_tiles, load_photo, photo_shape, tiles
 from dbp_tf.simulate.unprocess import shifted, soften, unprocess
@@ -30,12 +31,14 @@ class Scene:
       shifts: [F, 2] rows and columns in raw pixels by which each frame's content lies further
         down and right than the ground truth's; the first is (0, 0).
       offset: [3] error of the black level of this burst (R, G, B), in DN.
+      noise: of this burst.
     """
 
     truth: np.ndarray
     frames: np.ndarray
     shifts: np.ndarray
     offset: np.ndarray
+    noise: Noise
 
 
 def simulate_scene(
@@ -61,23 +64,23 @@ def simulate_scene(
       shake: hand shake. Every frame but the first is off by up to so many raw pixels along rows
         and along columns, whole pixels, all shifts alike likely. The scene moves, not the
         filters.
-      noise: `Noise`; None for the defaults.
+      noise: `Noise`; None for the camera's, see `draw_noise`.
 
     Returns:
       `Scene`.
     """
-    noise = noise or Noise()
+    noise = noise or draw_noise(camera, rng)
     linear = soften(unprocess(photo, camera))
-    pattern = pattern_of(camera)
     offset = draw_offset(noise, rng)
+    fixed = draw_fixed_pattern(noise, linear.shape[:2], rng)
     shifts, burst = np.zeros((frames, 2), int), []
     for frame in range(frames):
         if frame and shake:
             shifts[frame] = rng.integers(-shake, shake, 2, endpoint=True)
-        samples = mosaic(shifted(linear, shifts[frame]), pattern)
-        burst.append(expose(samples, ratio, camera, noise, offset, rng))
-    truth = expose_long(mosaic(linear, pattern), camera)
-    return Scene(truth=truth, frames=np.stack(burst), shifts=shifts, offset=offset)
+        samples = mosaic(shifted(linear, shifts[frame]), camera.filters)
+        burst.append(expose(samples, ratio, camera, noise, offset, rng, fixed_pattern=fixed))
+    truth = expose_long(mosaic(linear, camera.filters), camera)
+    return Scene(truth, np.stack(burst), shifts, offset, noise)
 
 
 def _files_of(folder, number, camera):
@@ -127,7 +130,7 @@ def write_scene(
     def write(side, frame, exposure, samples, seconds):
         path = folder / side / f"{number:05d}_{frame:02d}_{exposure:g}s{camera.suffix}"
         captured = start + datetime.timedelta(seconds=seconds)
-        write_dng(path, samples, camera, exposure, captured)
+        write_dng(path, samples, camera, exposure, captured, iso=scene.noise.iso)
         return path
 
     frames = [
@@ -194,6 +197,7 @@ def simulate_tree(
     count: int = 1,
     overwrite: bool = False,
     white_balance: tuple[float, float, float] | str | None = None,
+    noise_of: Callable[[np.random.Generator], Noise] | None = None,
     **options,
 ) -> Iterator[str]:
     """Writes a scene for every photograph, tile of it and exposure ratio.
@@ -210,7 +214,8 @@ def simulate_tree(
       overwrite: see `write_scene`.
       white_balance: multipliers (R, G, B) of the light; None for the camera's; "varied" for
         others in every scene, see `draw_white_balance`.
-      **options: `frames`, `shake` and `noise` of `simulate_scene`.
+      noise_of: draws a scene's noise; None for `draw_noise` of the camera.
+      **options: `frames` and `shake` of `simulate_scene`.
 
     Yields:
       one line of text for each scene written.
@@ -231,10 +236,11 @@ def simulate_tree(
                     light = draw_white_balance(camera, np.random.default_rng([seed, number, 1]))
                 lit = dataclasses.replace(camera, white_balance=tuple(light))
                 rng = np.random.default_rng([seed, number])
-                scene = simulate_scene(tile, lit, rng, ratio=ratio, **options)
+                noise = noise_of(rng) if noise_of else None
+                scene = simulate_scene(tile, lit, rng, ratio=ratio, noise=noise, **options)
                 write_scene(folder, number, scene, lit, ratio, overwrite)
                 rows, columns = scene.truth.shape
                 yield (
                     f"scene {number:05d}: {path}, {rows} x {columns}, ratio {ratio:g}, "
-                    f"{len(scene.frames)} frames"
+                    f"ISO {scene.noise.iso:.4g}, {len(scene.frames)} frames"
                 )

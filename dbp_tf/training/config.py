@@ -27,7 +27,7 @@ _loss_flag = functools.partial(parameter, topic="loss")
 class Folders:
     """The camera and the folders that all stages have."""
 
-    camera: str = _dataset_flag("sony", "Camera of the raw files.", choices=tuple(cameras.CAMERAS))
+    camera: cameras.Camera = _dataset_flag(cameras.SONY, "Camera of the raw files.")
     short_dir: pathlib.Path = _dataset_flag(
         None,
         "Folder of the dark bursts, IIIII_NN_Ts.ARW or .RAF.",
@@ -208,7 +208,7 @@ class PictureLoss(Training):
     feature_weight: float | None = _loss_flag(
         None,
         "Weight of the loss that is added to L1; by default as published: contextual "
-        + ", ".join(f"{c.name} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
+        + ", ".join(f"{c.mosaic} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
         + ", perceptual 0.1.",
         low=0,
     )
@@ -222,7 +222,7 @@ class PictureLoss(Training):
         None,
         "Order in which VGG-19 sees the colours: rgb, or bgr, in which the published scripts of "
         "the first version and of Fuji give them by mistake. By default as the script of what is "
-        "trained: bgr with --camera fuji or fusion max, else rgb.",
+        "trained: bgr with X-Trans or fusion max, else rgb.",
         choices=("rgb", "bgr"),
     )
 
@@ -245,7 +245,7 @@ class Coarse(NewNetworks):
 class Fine(PictureLoss, NewNetworks):
     """Stage 2: coarse and fine network learn together to turn frame 00 into a picture."""
 
-    CAMERA_DEFAULTS: typing.ClassVar = {"fuji": {"loss": "l1"}}
+    MOSAIC_DEFAULTS: typing.ClassVar = {"xtrans": {"loss": "l1"}}
 
     stage: str = "fine"
     n_burst: int = _networks_flag(1, "", flag=False)
@@ -286,8 +286,8 @@ class Burst(PictureLoss):
     It neither shuffles nor shifts the frames.
     """
 
-    CAMERA_DEFAULTS: typing.ClassVar = {
-        "fuji": {
+    MOSAIC_DEFAULTS: typing.ClassVar = {
+        "xtrans": {
             "epochs": 2301,
             "learning_rate": 1e-4,
             "drop_at": 301 / 2301,

@@ -92,7 +92,7 @@ def open_dataset(settings: Training) -> Dataset:
     Raises:
       InputError: no training scene, or something in the dataset is off.
     """
-    camera = cameras.camera_named(settings.camera)
+    camera = settings.camera
 
     def bursts_of(split):
         folders = settings.short_dir, settings.long_dir
@@ -252,10 +252,10 @@ def train(
         }
         before = run_folder.Settings(folder)
         about = config.parameters(type(settings))
-        kept = {k: v for k, v in dataclasses.asdict(settings).items() if _stays(k, about)}
+        kept = {k: v for k, v in config.as_json(settings).items() if _stays(k, about)}
         before.check(
             {**dataclasses.asdict(spec), **kept, **run},
-            {name: one["default"] for name, one in about.items() if one["flag"]},
+            config.defaults(type(settings)),
         )
         scheduled_epochs = before.scheduled_epochs(settings.epochs)
         if scheduled_epochs != settings.epochs:
@@ -360,7 +360,7 @@ def with_objective(
     published = camera.contextual_weight if settings.loss == "contextual" else _PERCEPTUAL_WEIGHT
     weight = published if settings.feature_weight is None else settings.feature_weight
     # The published scripts of Fuji and of the first version give VGG-19 blue, green, red.
-    blue_first = camera.name == "fuji" or spec.fusion == "max"
+    blue_first = camera.mosaic == "xtrans" or spec.fusion == "max"
     channels = settings.vgg_channels or ("bgr" if blue_first else "rgb")
     features = vgg.vgg_features(vgg.read_vgg_weights(settings.vgg_weights), channels)
     return (

@@ -23,7 +23,7 @@ import imageio.v3 as iio
 import numpy as np
 import tensorflow as tf
 
-from dbp_tf import files, pictures
+from dbp_tf import config, files, pictures
 from dbp_tf.errors import InputError
 from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.restore.pretrained import save_pretrained
@@ -140,10 +140,11 @@ class Settings:
             )
         for name, value in json.loads(json.dumps(now)).items():
             if name in before and before[name] != value:
-                shown = f"--{name}" if name in defaults else name.replace("_", " ")
+                flag = f"--{name}" if name in defaults else name.replace("_", " ")
+                one, other = config.shown(before[name], value)
                 raise InputError(
-                    f"--checkpoint_dir: {folder} was trained with {shown} {before[name]}, not "
-                    f"{value}: give the same flags to go on, or another folder to start anew"
+                    f"--checkpoint_dir: {folder} was trained with {flag} {one}, not {other}: give "
+                    f"the same flags to go on, or another folder to start anew"
                 )
 
     def scheduled_epochs(self, epochs: int) -> int:
