@@ -100,7 +100,7 @@ def restore(folder, path, camera):
     """The whole way of a photograph."""
     found, _ = bursts.find_bursts([path])
     settings = Settings(
-        camera=camera.name,
+        camera=camera,
         mode="single",
         reference_frame="first",
         result_dir=folder,

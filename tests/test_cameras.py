@@ -281,3 +281,26 @@ def test_the_built_in_cameras_are_of_the_same_form():
     assert (SONY.filters, FUJI.filters) == (packing.BAYER.colours, packing.XTRANS.colours)
     assert (SONY.reference_frame, FUJI.reference_frame) == ("first", "center")
     assert (SONY.contextual_weight, FUJI.contextual_weight) == (1.0, 0.1)
+
+
+# The flag
+
+
+def test_settings_hold_the_whole_description_and_tell_two_apart(tmp_path):
+    from dbp_tf import config
+    from dbp_tf.simulate.command import FLAGS, Simulation
+
+    def parsed(*words):
+        FLAGS.unparse_flags()
+        FLAGS(["simulate", "--out", str(tmp_path), *words])
+        return config.as_json(config.from_flags(FLAGS, Simulation))["camera"]
+
+    path = tmp_path / "own.json"
+    cameras.save(OWN, path)
+    assert parsed("--camera=fuji") == "fuji"
+    before = parsed(f"--camera={path}")
+    assert before == json.loads(path.read_text())
+    cameras.save(dataclasses.replace(OWN, black=130), path)
+    now = parsed(f"--camera={path}")
+    assert config.shown(before, now) == ("Own One with black 128.5", "black 130")
+    assert config.shown("sony", now) == ("sony", "Own One")

@@ -367,7 +367,9 @@ def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
         truth,
     ]
     for view, picture in zip(views, wanted, strict=True):
-        np.testing.assert_array_equal(view.picture, eight_bit(picture), err_msg=view.name)
+        # Float rounding differs between one frame at a time and all; some value may lie between.
+        off = np.abs(view.picture - eight_bit(picture))
+        assert off.max() <= 1 and off.mean() < 1e-3, view.name
     for view, picture in zip(views[:-1], wanted[:-1], strict=True):
         clipped = np.clip(picture, 0, 1)
         psnr = peak_signal_noise_ratio(truth, clipped, data_range=1)

@@ -308,7 +308,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 def read(*names, camera=SONY, **how):
     """(raw frames, notes) of a burst that was looked at."""
     (burst,) = find(*names)
-    seen = photographs.look(burst, Settings(camera=camera.name, **how))
+    seen = photographs.look(burst, Settings(camera=camera, **how))
     return list(seen.raw_frames), seen.notes
 
 
@@ -372,7 +372,7 @@ def restore(source, folder, model=None, camera=SONY, **how):
     """(frames that the network got, sentences about bursts that failed)."""
     model = model or Recorder()
     how = {"ratio": "4", "white_balance": "none", "reference_frame": "first"} | how
-    settings = Settings(camera=camera.name, result_dir=folder, **how)
+    settings = Settings(camera=camera, result_dir=folder, **how)
     return model.seen, photographs.restore_all(lambda: model, find(source), settings)
 
 
