@@ -16,7 +16,7 @@ from dbp_tf.restore import modes, pretrained
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
 
 # PSNR in dB of the sample at ratio 300, from one frame and from eight.
-GOLDEN = {"sony": (23.05, 25.74), "fuji": (23.78, 25.59)}
+GOLDEN = {"sony": (24.47, 27.45), "fuji": (23.78, 25.59)}
 
 
 @pytest.fixture(scope="module", params=GOLDEN)
@@ -47,13 +47,13 @@ def test_they_are_small_and_say_what_they_are(camera, model):
     assert model.spec == network_spec.NetworkSpec(
         channels=camera.channels,
         scale=camera.scale,
-        width=16,
+        width={"sony": 24, "fuji": 16}[camera.name],
         fusion="max",
         residual_blocks=0,
         squeeze_excite=False,
     )
     path = CHECKPOINTS / f"{camera.name}_small" / pretrained.WEIGHTS_FILE
-    assert path.stat().st_size < 10e6
+    assert path.stat().st_size < 18e6
     kinds = set()
     with h5py.File(path) as file:
         file.visititems(lambda _, item: kinds.add(getattr(item, "dtype", None)))
@@ -70,36 +70,9 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
     assert eight > one
 
 
-def test_the_weights_for_detail_are_sharper_at_ratio_100(tmp_path):
-    for _ in simulate.simulate_tree([simulate.SAMPLE], tmp_path, cameras.SONY):
-        pass
-    (burst,) = sid.find_bursts(tmp_path / "short", tmp_path / "long", cameras.SONY, "test", 8)
-    truth = reading.read_truth(burst.truth)
-    figures = []
-    for name in ("sony_small", "sony_detail"):
-        model = pretrained.load_pretrained(CHECKPOINTS / name)
-        frames = [
-            reading.read_raw(path, cameras.SONY).packed(burst.ratio, model.white_balance)
-            for path in burst.frames
-        ]
-        figures.append(protocol.score(model.enhance(frames), truth)["psnr"])
-    assert figures == pytest.approx([27.59, 29.39], abs=0.1)
-
-
 def test_bfloat16_shows_no_difference(camera, model, sample):
     frames, _ = sample
     rounded = pretrained.load_pretrained(CHECKPOINTS / f"{camera.name}_small", "bfloat16")
     full, half = (np.clip(network.enhance(frames[:2]), 0, 1) for network in (model, rounded))
     assert 0 < np.abs(full - half).max()
     assert metrics.psnr(half, full, data_range=1) > 45
-
-
-def test_8_bits_a_weight_show_no_difference(model, sample, tmp_path):
-    pretrained.save_pretrained(model, tmp_path, bits=8)
-    frames = [frame[:160, :160] for frame in sample[0]]
-    full, eight = (
-        np.clip(network.enhance(frames), 0, 1)
-        for network in (model, pretrained.load_pretrained(tmp_path))
-    )
-    assert 0 < np.abs(full - eight).max()
-    assert metrics.psnr(eight, full, data_range=1) > 50

@@ -28,7 +28,7 @@ SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
 FROZEN_FILE = "frozen_model.pb"
 
-# Version 0.1 wrote format 1, which knew neither these families nor 8 bits.
+# Version 0.1 wrote format 1, which knew these families by other names.
 FORMAT = 2
 _FORMATS = (1, 2)
 _OLD_FAMILIES = {"burst": "fine", "single": "sid"}
@@ -36,7 +36,6 @@ _REVISED_ONLY = ("residual_blocks", "squeeze_excite", "reference_frame")
 
 # The arrays' group in WEIGHTS_FILE.
 _GROUP = "layers/__named_arrays/vars"
-_LEVELS = 127
 
 
 def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enhancer:
@@ -86,15 +85,13 @@ def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 3
     Args:
       model: `Enhancer`.
       folder: made if missing. Each file is replaced whole or not at all.
-      bits: 32: exact. 16: float16, about three digits. 8: whole numbers with a scale for each
-        output channel, biases and norms exact; compare pictures first, as a channel that mixes
-        large and small values loses the small ones.
+      bits: 32: exact. 16: float16, about three digits.
 
     Raises:
       InputError: other bits.
     """
-    if bits not in (8, 16, 32):
-        raise InputError(f"weights are stored in 8, 16 or 32 bits, not {bits!r}")
+    if bits not in (16, 32):
+        raise InputError(f"weights are stored in 16 or 32 bits, not {bits!r}")
     folder = files.expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = {"format": FORMAT, "network": dataclasses.asdict(model.spec)}
@@ -105,24 +102,11 @@ def save_pretrained(model: Enhancer, folder: str | os.PathLike, *, bits: int = 3
         with h5py.File(scratch / WEIGHTS_FILE, "w") as file:
             group = file.create_group(_GROUP)
             for name, variable in released.published_variables(model.models).items():
-                array = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
-                _store(group, name.replace("/", "."), array, bits)
+                array = np.asarray(keras.ops.convert_to_numpy(variable), f"float{bits}")
+                group.create_dataset(name.replace("/", "."), data=array)
         (scratch / SPEC_FILE).write_text(json.dumps(description, indent=2) + "\n")
         for name in (WEIGHTS_FILE, SPEC_FILE):
             os.replace(scratch / name, folder / name)
-
-
-def _store(group, name, array, bits):
-    if bits == 8 and array.ndim > 1:
-        # Up-convolutions have their outputs on the axis before the last.
-        outputs = 2 if name in released.UP_CONVOLUTIONS.values() else array.ndim - 1
-        others = tuple(axis for axis in range(array.ndim) if axis != outputs)
-        scale = np.abs(array).max(others, keepdims=True) / _LEVELS
-        scale[scale == 0] = 1
-        dataset = group.create_dataset(name, data=np.rint(array / scale).astype(np.int8))
-        dataset.attrs["scale"] = scale
-    else:
-        group.create_dataset(name, data=array.astype(np.float16) if bits == 16 else array)
 
 
 def _load_released(arrays, precision):
@@ -179,8 +163,7 @@ def _open_own(path: pathlib.Path) -> Iterator[released.Arrays]:
 
     def read(name):
         try:
-            dataset = group[name.replace("/", ".")]
-            return np.float32(dataset[()]) * dataset.attrs.get("scale", np.float32(1))
+            return np.float32(group[name.replace("/", ".")])
         except (OSError, KeyError) as error:
             raise damaged(error) from None
 
