@@ -10,8 +10,34 @@ import tensorflow as tf
 
 import dbp_tf
 from dbp_tf.errors import InputError
+from dbp_tf.models import networks, released
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.restore.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
+
+
+@pytest.fixture(scope="module")
+def built():
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def built_once(built, monkeypatch):
+    """The networks of a spec are built for one test and serve all: a second each time otherwise.
+
+    They are handed out with new random weights, so that nothing is left of what a test loaded.
+    """
+    build, random = networks.build, np.random.default_rng(0)
+
+    def build_or_take(spec, dtype=None):
+        key = spec, dtype or keras.config.dtype_policy().name
+        if key not in built:
+            built[key] = build(spec, dtype)
+        for model in built[key].values():
+            for weight in model.weights:
+                weight.assign(random.random(weight.shape, np.float32))
+        return built[key]
+
+    monkeypatch.setattr(networks, "build", build_or_take)
 
 
 @pytest.fixture
@@ -38,11 +64,18 @@ def write_checkpoint(folder, values):
     return folder
 
 
-def assert_same_weights(ours, theirs):
-    for name, network in ours.models.items():
-        for a, b in zip(network.weights, theirs.models[name].weights, strict=True):
-            assert a.path == b.path
-            np.testing.assert_array_equal(a, b)
+def weights_of(model):
+    """{published name: array}; of bfloat16 as float32."""
+    variables = released.published_variables(model.models)
+    return {name: np.asarray(tf.cast(v, tf.float32)) for name, v in variables.items()}
+
+
+def assert_holds(model, expected):
+    """The model's weights are these, {published name: array}."""
+    found = weights_of(model)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 def frames(channels=4):
@@ -50,8 +83,8 @@ def frames(channels=4):
 
 
 def test_folder_and_prefix_load_the_same_weights(v1):
-    by_prefix = dbp_tf.load_pretrained(str(v1 / "model.ckpt"))
-    assert_same_weights(dbp_tf.load_pretrained(v1), by_prefix)
+    for path in (v1, str(v1 / "model.ckpt")):
+        assert_holds(dbp_tf.load_pretrained(path), values_of(v1))
 
 
 @pytest.mark.parametrize("path", ["/home/author/x/model.ckpt", "C:\\\\nets\\\\model.ckpt"])
@@ -75,7 +108,7 @@ def test_optimizer_slots_are_ignored(v1, tmp_path):
     slots |= {f"{name}/Adam_1": value for name, value in values.items()}
     powers = {"beta1_power": np.float32(0.9), "beta2_power": np.float32(0.999)}
     folder = write_checkpoint(tmp_path / "slots", values | slots | powers)
-    assert_same_weights(dbp_tf.load_pretrained(folder), dbp_tf.load_pretrained(v1))
+    assert_holds(dbp_tf.load_pretrained(folder), values)
 
 
 def test_a_missing_folder_and_one_without_weights(tmp_path):
@@ -156,8 +189,8 @@ def test_a_coarse_network_alone(data, tmp_path):
 @pytest.mark.parametrize(
     "spec",
     [
-        NetworkSpec(width=2, residual_blocks=3),
-        NetworkSpec(width=2, residual_blocks=2, squeeze_excite=False, noise_map=False),
+        NetworkSpec(width=2, residual_blocks=2),
+        NetworkSpec(width=2, residual_blocks=1, squeeze_excite=False, noise_map=False),
         NetworkSpec(width=3, fusion="max", channels=9, scale=3),
         NetworkSpec(family="sid", width=2),
         NetworkSpec(family="coarse", width=2, scale=1),
@@ -165,11 +198,12 @@ def test_a_coarse_network_alone(data, tmp_path):
     ids=lambda spec: f"{spec.family}-{spec.fusion}",
 )
 def test_saving_and_loading_is_exact(spec, tmp_path):
-    model = untrained(spec, seed=1)
+    model = untrained(spec)
+    saved = weights_of(model)
     dbp_tf.save_pretrained(model, tmp_path)
     loaded = dbp_tf.load_pretrained(tmp_path)
     assert loaded.spec == spec
-    assert_same_weights(model, loaded)
+    assert_holds(loaded, saved)
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
@@ -182,39 +216,42 @@ def test_keras_saves_and_clones_loaded_networks(v1, tmp_path):
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_loaded_in_bfloat16_weights_are_rounded_to_it(data, tmp_path, own):
-    # The first version, whose few layers are traced in a fraction of the time.
-    path, frames = data / "sony_v1_d2", np.random.default_rng(0).random((2, 32, 48, 4), np.float32)
-    full = dbp_tf.load_pretrained(path)
-    if own:
-        dbp_tf.save_pretrained(full, path := tmp_path / "own")
-    half = dbp_tf.load_pretrained(path, "bfloat16")
-    assert {variable.dtype for variable in half.fine.weights} == {"bfloat16", "float32"}
-    for ours, theirs in zip(half.fine.weights, full.fine.weights, strict=True):
-        np.testing.assert_array_equal(ours, tf.cast(theirs, ours.dtype))
-    assert np.abs(half.enhance(frames) - full.enhance(frames)).max() > 1e-4
+@pytest.mark.usefixtures("eagerly")
+def test_loaded_in_bfloat16_weights_are_rounded_to_it(v1, tmp_path):
+    full = dbp_tf.load_pretrained(v1)
+    picture = full.enhance(frames())
+    dbp_tf.save_pretrained(full, tmp_path / "own")
+    for path in (v1, tmp_path / "own"):
+        half = dbp_tf.load_pretrained(path, "bfloat16")
+        assert {variable.dtype for variable in half.fine.weights} == {"bfloat16", "float32"}
+        rounded = {
+            name: np.float32(tf.cast(values_of(v1)[name], variable.dtype))
+            for name, variable in released.published_variables(half.models).items()
+        }
+        assert_holds(half, rounded)
+    assert np.abs(half.enhance(frames()) - picture).max() > 1e-4
     with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
-        dbp_tf.load_pretrained(path, "half")
+        dbp_tf.load_pretrained(v1, "half")
 
 
 def test_half_precision_files_are_half_as_large_and_close(tmp_path):
-    model = untrained(NetworkSpec(width=8, residual_blocks=1))
+    model = untrained(NetworkSpec(width=8, fusion="max"))
+    saved = weights_of(model)
     dbp_tf.save_pretrained(model, tmp_path / "full")
     dbp_tf.save_pretrained(model, tmp_path / "half", bits=16)
     sizes = [(tmp_path / kind / WEIGHTS_FILE).stat().st_size for kind in ("half", "full")]
     assert sizes[0] < 0.55 * sizes[1]
     loaded = dbp_tf.load_pretrained(tmp_path / "half")
-    for ours, theirs in zip(model.fine.weights, loaded.fine.weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(ours).astype(np.float16), theirs)
-        assert keras.backend.standardize_dtype(theirs.dtype) == "float32"
+    assert_holds(loaded, {name: np.float16(values) for name, values in saved.items()})
+    assert {variable.dtype for variable in loaded.fine.weights} == {"float32"}
     with pytest.raises(InputError, match="16 or 32 bits, not 4"):
         dbp_tf.save_pretrained(model, tmp_path, bits=4)
 
 
 @pytest.mark.parametrize("old, new", [("burst", "fine"), ("single", "sid"), ("coarse", "coarse")])
 def test_the_families_of_older_files_load(tmp_path, old, new):
-    spec = NetworkSpec(family=new, width=2, scale=1 if new == "coarse" else 2)
+    fine = {"fusion": "max"} if new == "fine" else {}
+    spec = NetworkSpec(family=new, width=2, scale=1 if new == "coarse" else 2, **fine)
     model = untrained(spec)
     dbp_tf.save_pretrained(model, tmp_path)
     description = json.loads((tmp_path / SPEC_FILE).read_text())
@@ -225,8 +262,7 @@ def test_the_families_of_older_files_load(tmp_path, old, new):
     assert loaded.spec == spec and loaded.models.keys() == model.models.keys()
 
 
-def test_the_reference_frame_is_stored_with_the_weights(tmp_path, data):
-    assert dbp_tf.load_pretrained(data / "sony_v2_d2").spec.reference_frame is None
+def test_the_reference_frame_is_stored_with_the_weights(tmp_path):
     spec = NetworkSpec(width=2, residual_blocks=1, reference_frame="center")
     dbp_tf.save_pretrained(untrained(spec), tmp_path)
     model = dbp_tf.load_pretrained(tmp_path)
@@ -267,14 +303,15 @@ def test_weights_say_the_white_balance_they_were_trained_for(tmp_path, data):
 
 
 def test_any_file_of_the_weights_may_be_given(v1, tmp_path):
-    expected = dbp_tf.load_pretrained(v1)
+    expected = values_of(v1)
     (v1 / "model.ckpt.meta").write_bytes(b"a graph")
     for name in ("model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.ckpt.meta"):
-        assert_same_weights(expected, dbp_tf.load_pretrained(v1 / name))
-    assert_same_weights(expected, dbp_tf.load_pretrained(v1 / "checkpoint"))
-    dbp_tf.save_pretrained(expected, tmp_path / "own")
+        assert_holds(dbp_tf.load_pretrained(v1 / name), expected)
+    model = dbp_tf.load_pretrained(v1 / "checkpoint")
+    assert_holds(model, expected)
+    dbp_tf.save_pretrained(model, tmp_path / "own")
     for name in (SPEC_FILE, WEIGHTS_FILE):
-        assert_same_weights(expected, dbp_tf.load_pretrained(tmp_path / "own" / name))
+        assert_holds(dbp_tf.load_pretrained(tmp_path / "own" / name), expected)
     (tmp_path / "picture.png").write_bytes(b"no weights")
     with pytest.raises(InputError, match="picture.png holds no weights"):
         dbp_tf.load_pretrained(tmp_path / "picture.png")
@@ -282,17 +319,17 @@ def test_any_file_of_the_weights_may_be_given(v1, tmp_path):
 
 @pytest.mark.parametrize("name", ["run [1]", "a*b?", "back\\slash"])
 def test_signs_in_paths_are_no_patterns(v1, tmp_path, name):
-    expected = dbp_tf.load_pretrained(v1)
+    expected = values_of(v1)
     folder = tmp_path / name
-    dbp_tf.save_pretrained(expected, folder / "own")
-    assert_same_weights(expected, dbp_tf.load_pretrained(folder / "own"))
+    dbp_tf.save_pretrained(dbp_tf.load_pretrained(v1), folder / "own")
+    assert_holds(dbp_tf.load_pretrained(folder / "own"), expected)
     shutil.copytree(v1, folder / "released")
-    assert_same_weights(expected, dbp_tf.load_pretrained(folder / "released"))
+    assert_holds(dbp_tf.load_pretrained(folder / "released"), expected)
     for path in (folder / "released").glob("model.ckpt.*"):
         path.rename(path.with_name(path.name.replace("model", name)))
     (folder / "released" / "checkpoint").unlink()
     for path in (folder / "released", folder / "released" / f"{name}.ckpt"):
-        assert_same_weights(expected, dbp_tf.load_pretrained(path))
+        assert_holds(dbp_tf.load_pretrained(path), expected)
 
 
 def test_a_frozen_graph(v1, tmp_path):
@@ -307,11 +344,10 @@ def test_a_frozen_graph(v1, tmp_path):
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto([1, 2]))
     path = tmp_path / "frozen_model.pb"
     path.write_bytes(graph.SerializeToString())
-    expected = dbp_tf.load_pretrained(v1)
     for given in (path, tmp_path):
         loaded = dbp_tf.load_pretrained(given)
-        assert loaded.spec == expected.spec
-        assert_same_weights(expected, loaded)
+        assert loaded.spec == NetworkSpec(width=2, fusion="max")
+        assert_holds(loaded, values_of(v1))
     del graph.node[0]
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(InputError, match="frozen_model.pb does not fit its network: 1 missing"):
