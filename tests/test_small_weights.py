@@ -15,8 +15,12 @@ from dbp_tf.restore import modes, pretrained
 
 CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
 
-# PSNR in dB of the sample at ratio 300, from one frame and from eight.
-GOLDEN = {"sony": (24.47, 27.45), "fuji": (23.78, 25.59)}
+# Raw rows and columns of the piece of the sample that is restored: for X-Trans the whole, of which
+# LibRaw develops no less.
+SIZE = {"sony": 288, "fuji": None}
+
+# PSNR in dB of that piece at ratio 300, from one frame and from eight.
+GOLDEN = {"sony": (23.80, 26.67), "fuji": (23.78, 25.59)}
 
 
 @pytest.fixture(scope="module", params=GOLDEN)
@@ -31,9 +35,11 @@ def model(camera):
 
 @pytest.fixture(scope="module")
 def sample(camera, model, tmp_path_factory):
-    """(packed frames, truth) of the sample at ratio 300."""
+    """(packed frames, truth) of a piece of the sample at ratio 300."""
     folder = tmp_path_factory.mktemp(camera.name)
-    for _ in simulate.simulate_tree([simulate.SAMPLE], folder, camera, ratios=(300.0,)):
+    for _ in simulate.simulate_tree(
+        [simulate.SAMPLE], folder, camera, ratios=(300.0,), size=SIZE[camera.name], count=1
+    ):
         pass
     (burst,) = sid.find_bursts(folder / "short", folder / "long", camera, "test", 8)
     frames = [
@@ -73,6 +79,7 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
 def test_bfloat16_shows_no_difference(camera, model, sample):
     frames, _ = sample
     rounded = pretrained.load_pretrained(CHECKPOINTS / f"{camera.name}_small", "bfloat16")
-    full, half = (np.clip(network.enhance(frames[:2]), 0, 1) for network in (model, rounded))
+    frames = [frame[:96, :96] for frame in frames[:2]]
+    full, half = (np.clip(network.enhance(frames), 0, 1) for network in (model, rounded))
     assert 0 < np.abs(full - half).max()
     assert metrics.psnr(half, full, data_range=1) > 45
