@@ -270,6 +270,7 @@ def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
         check_figures(row, output, develop(next((sony_tree / "long").glob(f"{row['scene']}_*"))))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_rotate_encodes_each_frame_once_and_runs_the_lower_decoder_once():
     model = pretrained.untrained(network_spec.NetworkSpec(width=2, residual_blocks=1))
     steps, calls = model.steps, {}
@@ -298,6 +299,7 @@ def test_rotate_is_refused_where_no_frame_is_the_reference():
         checkpoints.check_model(model, cameras.SONY, "rotate")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_precision_is_the_flag_s(run, sony_tree, weights, models, tmp_path):
     assert run(*of_tree(sony_tree), "--limit=1", "--n_burst=2", "--precision=bfloat16") == 0
     frames = frames_of(sony_tree, "10003", 100, cameras.SONY, 2)
@@ -614,6 +616,7 @@ def test_a_folder_of_a_version_that_describes_weights_otherwise_is_gone_on_with(
     assert run(*of_tree(sony_tree), *SHORTLY, "--resume") == 0
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_changed_weights_are_not_mixed_in(run, sony_tree, weights, models, tmp_path, capsys):
     checkpoint = tmp_path / "weights"
     shutil.copytree(weights["sony"], checkpoint)
@@ -888,17 +891,18 @@ def test_bad_flags_are_named(run, sony_tree, capsys, arguments, said):
 @pytest.mark.parametrize(
     ("checkpoint", "flags", "said"),
     [
-        ("fuji_v2_d2", [], "--camera fuji"),
-        ("sony_v2_d2", ["--camera=fuji"], "--camera sony"),
+        ("fuji", [], "--camera fuji"),
+        ("sony", ["--camera=fuji"], "--camera sony"),
         ("drv_v2_d2", [], "weights of this camera"),
         ("sid_sony_d2", [], "--mode single or --mode ensemble"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(
-    run, data, sony_tree, fuji_tree, tmp_path, capsys, checkpoint, flags, said
+    run, data, weights, sony_tree, fuji_tree, tmp_path, capsys, checkpoint, flags, said
 ):
     tree = fuji_tree if flags else sony_tree
-    assert run(*of_tree(tree), *flags, f"--checkpoint={data / checkpoint}") == 2
+    path = weights.get(checkpoint, data / checkpoint)
+    assert run(*of_tree(tree), *flags, f"--checkpoint={path}") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
     assert not (tmp_path / "results").exists()
@@ -910,6 +914,7 @@ def test_weights_of_a_coarse_network_alone_are_refused():
         checkpoints.check_model(model, cameras.SONY, "burst")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_sid_baseline_restores_single_frames(run, data, sony_tree, tmp_path):
     flags = ("--limit=1", "--n_burst=2", f"--checkpoint={data / 'sid_sony_d2'}")
     assert run(*of_tree(sony_tree), *flags, "--mode=ensemble") == 0
@@ -1053,9 +1058,14 @@ def test_without_the_project_s_weights_others_are_asked_for(run, tmp_path, monke
     assert not (tmp_path / "results").exists() or not list((tmp_path / "results").glob("*.png"))
 
 
-def test_the_sample_is_restored_with_the_project_s_weights(run, weights, tmp_path, monkeypatch):
-    shutil.copytree(weights["sony"], tmp_path / "checkpoints" / "sony_small")
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "checkpoints")
+def test_the_sample_is_restored_with_the_project_s_weights(
+    run, weights, models, tmp_path, monkeypatch
+):
+    bundled = pathlib.Path(
+        shutil.copytree(weights["sony"], tmp_path / "checkpoints" / "sony_small")
+    )
+    monkeypatch.setitem(models, bundled, models[weights["sony"]])
+    monkeypatch.setattr(checkpoints, "FOLDER", bundled.parent)
     assert run("--n_burst=1", "--checkpoint=") == 0
     settings = json.loads((tmp_path / "results" / "settings.json").read_text())
     assert settings["flags"]["checkpoint"].endswith("sony_small")
