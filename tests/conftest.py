@@ -98,6 +98,21 @@ def of_tree(tree):
     return f"--short_dir={tree / 'short'}", f"--long_dir={tree / 'long'}"
 
 
+def write_checkpoint(folder, values):
+    """Writes a TensorFlow 1 Saver checkpoint with these variables; returns its folder."""
+    import tensorflow as tf
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(values)
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "model.ckpt"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(values[name]) for name in names],
+    )
+    return folder
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """{camera name: folder} of tiny networks whose pictures are neither black nor white."""

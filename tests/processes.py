@@ -52,13 +52,15 @@ def _train(arguments, errors, weights, devices, environment):
 
     import train_coarse
     from dbp_tf import cli
+    from dbp_tf.models import released
     from dbp_tf.training import distribution, run_folder
 
     end = run_folder.RunFolder.finish
 
     def watched(run, step, sums, enhancer):
         end(run, step, sums, enhancer)
-        np.savez(weights, *enhancer.coarse.get_weights())
+        variables = released.published_variables(enhancer.models)
+        np.savez(weights, **{name: v.numpy() for name, v in variables.items()})
 
     if weights:
         run_folder.RunFolder.finish = watched

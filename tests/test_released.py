@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import write_checkpoint
 
 import dbp_tf
 from dbp_tf.errors import InputError
@@ -49,19 +50,6 @@ def v1(data, tmp_path):
 def values_of(folder):
     reader = tf.train.load_checkpoint(str(folder / "model.ckpt"))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def write_checkpoint(folder, values):
-    """Writes a TensorFlow 1 Saver checkpoint with these variables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = sorted(values)
-    tf.raw_ops.SaveV2(
-        prefix=str(folder / "model.ckpt"),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(values[name]) for name in names],
-    )
-    return folder
 
 
 def weights_of(model):
