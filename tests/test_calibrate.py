@@ -101,6 +101,8 @@ def check(entry, sensor, error=(0.6, 0.4, 0.9), margin=1.0):
     np.testing.assert_allclose(got[2], sensor.row, rtol=0.1 * margin)
     np.testing.assert_allclose(entry["black_error_dn"], error, atol=0.1 * margin)
     np.testing.assert_allclose(entry["read_noise_shape"], sensor.shape, atol=0.03)
+    # Of Sony's 3.55 DN of read noise, 0.25 DN.
+    np.testing.assert_allclose(entry["black_error_spread_dn"], 0.0704 * sensor.read, rtol=0.04)
     assert set(NUMBERS) < set(entry["uncertainty"])
 
 

@@ -21,6 +21,12 @@ _UNCERTAIN_BLACK = 0.1
 # Multipliers nearer than this share are of one light.
 _SAME_LIGHT = 0.01
 
+# How far the black error differs from burst to burst shows only over many sessions. As a share of
+# the read noise, it is taken to be that of the built-in Sony at ISO 800, whatever a DN is worth.
+_SPREAD_OF_READ_NOISE = (
+    cameras.SONY.noise[0].black_error_spread_dn / cameras.SONY.noise[0].read_noise_dn
+)
+
 # Share of the read noise from which banding along columns is to be seen.
 _VISIBLE = 0.05
 
@@ -109,6 +115,7 @@ def _noise_of(setting):
             black_error_dn=tuple(map(_short, noise.black_error.sd)),
             **{name: _short(number.sd) for name, number in numbers.items()},
         ),
+        black_error_spread_dn=_short(_SPREAD_OF_READ_NOISE * noise.read.value),
         **{name: _short(number.value) for name, number in numbers.items()},
     )
 
@@ -143,6 +150,8 @@ def _lines_of(setting, noise):
     )
     for colour, value, error in zip("RGB", noise.black_error_dn, sd.black_error_dn, strict=True):
         yield _line(f"black error {colour}", value, error)
+    spread = noise.black_error_spread_dn
+    yield f"{'its spread':14} {spread:.3g} DN from burst to burst, not measured"
     yield f"{'hot pixels':14} {100 * dark.hot:.3g} %, left out"
     uncertain = [
         name
