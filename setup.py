@@ -16,8 +16,8 @@ VGG = ["scipy"]
 FIGURES = ["matplotlib"]
 # benchmarks/quality.py: photographs that come inside scikit-image and scikit-learn, and the
 # classical rivals, non-local means of scikit-image and the authors' own BM3D (for non-commercial
-# use).
-BENCHMARKS = ["scikit-image", "scikit-learn", "bm3d"]
+# use); restore.py: ONNX Runtime to measure against, and what writes the networks for it.
+BENCHMARKS = ["scikit-image", "scikit-learn", "bm3d", "onnx", "onnxruntime"]
 
 setup(
     name="dbp_tf",

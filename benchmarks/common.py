@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,16 @@ def processors() -> str:
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{(names or [platform.processor()])[0]}, {count} processors"
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes.
+
+    Not `ru_maxrss`, which is that of the process which started this one if it had more.
+    """
+    status = pathlib.Path("/proc/self/status").read_text()
+    (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return 1024 * int(kilobytes)
 
 
 def write_table(path: str | os.PathLike[str], rows: Sequence[dict[str, Any]]) -> None:

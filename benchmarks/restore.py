@@ -1,15 +1,22 @@
-"""How long restoring a burst takes, how near to the machine's limit, and in how much memory.
+"""How long restoring a burst takes and in how much memory, beside a plain graph and ONNX Runtime.
 
-    python benchmarks/restore.py --sizes 1424x2128 --frames 1,8 --precisions float32,bfloat16
+    python benchmarks/restore.py --sizes 1424x2128 --frames 1,8 --csv restore.csv
 
-Sizes are packed rows x columns (1424x2128 is a full Sony frame, 12 megapixels). Every line is
-measured in a fresh process that loads weights of full width, restores one burst and a second one,
-and measures the fastest convolution of this machine in the same breath. Writes a CSV and, with
-matplotlib (extra "figures"), a plot of time and memory.
+Sizes are packed rows x columns (1424x2128 is a full Sony frame, 12 megapixels). The engines are
+`Enhancer.enhance` ("ours"), the networks as they are built, compiled by TensorFlow alone
+("reference"), and ONNX Runtime ("onnx", with the extra "benchmarks"); all take the frames one by
+one. They are measured in turns, each time in a fresh process that loads weights of full width and
+restores one burst and a second one; medians count. "first/onnx" and "second/onnx" are an engine's
+seconds divided by those of ONNX Runtime of the same turn. The last column is how far an engine's
+picture is from that of the first engine, as a fraction of its largest value; more than 1e-4 is an
+error in float32.
+Writes a CSV and, with matplotlib (extra "figures"), a plot of time and memory.
 """
 
 import functools
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,19 +25,39 @@ import time
 # Before TensorFlow is imported, which belongs to the time of loading.
 STARTED = time.monotonic()
 
+import numpy as np  # noqa: E402
+import onnx_networks  # noqa: E402
 from absl import flags  # noqa: E402
-from common import processors, write_table  # noqa: E402
+from common import peak_memory, processors, write_table  # noqa: E402
 
-from dbp_tf import cli  # noqa: E402
+from dbp_tf import cli, progress  # noqa: E402
+from dbp_tf.errors import InputError  # noqa: E402
 from dbp_tf.raw import cameras  # noqa: E402
+
+ENGINES = ("ours", "reference", "onnx")
 
 FLAGS = flags.FlagValues()
 _define = functools.partial(cli.define, FLAGS)
 _define(flags.DEFINE_list, "sizes", ["712x1064", "1424x2128"], "Packed rows x columns.")
 _define(flags.DEFINE_list, "frames", ["1", "8"], "Frames of a burst.")
-_define(flags.DEFINE_list, "precisions", ["float32"], "float32 and bfloat16.")
 _define(
-    flags.DEFINE_integer, "stripe_columns", 272, "Columns of a stripe at the most; 0: no stripes."
+    flags.DEFINE_list,
+    "precisions",
+    ["float32"],
+    "float32 and bfloat16; ONNX Runtime is measured in float32 alone.",
+)
+_define(
+    flags.DEFINE_list,
+    "engines",
+    None,
+    f"Of {', '.join(ENGINES)}; by default all that are installed.",
+)
+_define(flags.DEFINE_integer, "repeats", 3, "Turns of the engines.", lower_bound=1)
+_define(
+    flags.DEFINE_integer,
+    "stripe_columns",
+    272,
+    "Columns of a stripe of ours at the most; 0: no stripes.",
 )
 _define(
     flags.DEFINE_enum, "camera", "sony", "Camera of the weights.", enum_values=list(cameras.CAMERAS)
@@ -40,121 +67,130 @@ _define(cli.DEFINE_path, "csv", None, "Also write the table here.")
 _define(cli.DEFINE_path, "plot", None, "Also draw time and memory here (PNG).")
 _define(flags.DEFINE_string, "worker", None, "Used by the script itself: one case as JSON.")
 
-COLUMNS = (
-    "rows columns frames precision load_s first_s second_s gflops peak_gflops "
-    "fraction_first fraction_second peak_mb"
-).split()
-
-
-def flops(spec, rows, columns, frames):
-    """Floating-point operations of the convolutions for one burst of packed frames."""
-    from dbp_tf.models.networks import build
-
-    def area(rows, columns, level):
-        for _ in range(level - 1):
-            rows, columns = -(-rows // 2), -(-columns // 2)
-        return rows * columns
-
-    def of_model(model, rows, columns, frames):
-        total = 0
-        for layer in model.layers:
-            if hasattr(layer, "layers"):
-                total += of_model(layer, rows, columns, frames if layer.name == "encoder" else 1)
-                continue
-            kernel = getattr(layer, "kernel", None)
-            if kernel is None or len(kernel.shape) != 4:
-                continue
-            digits = "".join(c for c in layer.name.split("_")[1] if c.isdigit())
-            block = 5 if "res" in layer.name else int(digits)
-            level = block if block <= 5 else max(10 - block, 1)
-            # A transposed convolution's work is done at the lower level.
-            level += layer.name.startswith("g_up")
-            a, b, c, d = kernel.shape
-            total += 2 * a * b * c * d * area(rows, columns, level) * frames
-        return total
-
-    models = build(spec)
-    return of_model(models["coarse"], rows // 2, columns // 2, frames) + of_model(
-        models["fine"], rows, columns, frames
-    )
-
-
-def peak(dtype):
-    """GFLOP/s of this machine's fastest 3x3 convolution of those that the network has."""
-    import tensorflow as tf
-
-    best = 0
-    for rows, columns, channels in ((256, 1064, 64), (178, 266, 128), (89, 133, 512)):
-        image = tf.cast(tf.random.normal((1, rows, columns, channels)), dtype)
-        kernel = tf.cast(tf.random.normal((3, 3, channels, channels)), dtype)
-        bias = tf.zeros(channels, dtype)
-
-        @tf.function
-        def convolve(image=image, kernel=kernel, bias=bias):
-            out = tf.nn.bias_add(tf.nn.conv2d(image, kernel, 1, "SAME"), bias)
-            return tf.nn.leaky_relu(out, 0.2)
-
-        convolve()
-        # Many, as another tenant of the machine halves the speed of some.
-        for _ in range(20):
-            started = time.monotonic()
-            convolve().numpy()
-            seconds = time.monotonic() - started
-            best = max(best, 18 * rows * columns * channels**2 / seconds / 1e9)
-    return best
+CASE = ("rows", "columns", "frames", "precision", "engine")
+MEASURED = ("load_s", "first_s", "second_s", "first_cpu_s", "second_cpu_s", "peak_mb")
+COLUMNS = (*CASE, *MEASURED, "first/onnx", "second/onnx", "difference")
+MOST_DIFFERENCE = 1e-4
 
 
 def measure(case):
-    """One case in this process; peak memory is taken before the convolution peak."""
-    import resource
-
-    cli.import_tensorflow()
-    import numpy as np
-
-    import dbp_tf
-
-    model = dbp_tf.load_pretrained(case["weights"], case["precision"])
+    """One case in this process; leaves the first burst's picture where the case says."""
+    restore = RESTORERS[case["engine"]](case)
     load = time.monotonic() - STARTED
-    rows, columns, frames = case["rows"], case["columns"], case["frames"]
-    stripe_columns = case["stripe_columns"] or None
 
     def burst(seed):
         rng = np.random.default_rng(seed)
-        for _ in range(frames):
-            yield rng.random((rows, columns, model.spec.channels), np.float32)
+        for _ in range(case["frames"]):
+            yield rng.random((case["rows"], case["columns"], case["channels"]), np.float32)
 
-    seconds = []
+    seconds, processor_seconds = [], []
     for seed in (0, 1):
         # Making random frames is no part of restoring; they are made one by one all the same,
         # so that memory is that of a burst read from files.
-        started = time.monotonic()
+        making = clocks()
         for _ in burst(seed):
             pass
-        making = time.monotonic() - started
-        started = time.monotonic()
-        model.enhance(burst(seed), reference_frame=0, stripe_columns=stripe_columns)
-        seconds.append(time.monotonic() - started - making)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    work = flops(model.spec, rows, columns, frames) / 1e9
-    limit = peak(case["precision"])
-    return {
-        "rows": rows,
-        "columns": columns,
-        "frames": frames,
-        "precision": case["precision"],
-        "load_s": round(load, 2),
-        "first_s": round(seconds[0], 2),
-        "second_s": round(seconds[1], 2),
-        "gflops": round(work / seconds[1], 1),
-        "peak_gflops": round(limit, 1),
-        "fraction_first": round(work / seconds[0] / limit, 3),
-        "fraction_second": round(work / seconds[1] / limit, 3),
-        "peak_mb": round(memory),
-    }
+        started = clocks()
+        picture = restore(burst(seed))
+        wall, processor = clocks() - started - (started - making)
+        seconds.append(wall)
+        processor_seconds.append(processor)
+        if not seed:
+            np.save(case["picture"], picture)
+        del picture
+    values = (load, *seconds, *processor_seconds, peak_memory() / 1e6)
+    return dict(zip(MEASURED, values, strict=True))
+
+
+def clocks():
+    """Seconds so far: on the wall, and of all processors in this process."""
+    return np.array([time.monotonic(), time.process_time()])
+
+
+def ours(case):
+    cli.import_tensorflow()
+    import dbp_tf
+
+    model = dbp_tf.load_pretrained(case["weights"], case["precision"])
+    columns = case["stripe_columns"] or None
+    return functools.partial(model.enhance, reference_frame=0, stripe_columns=columns)
+
+
+def reference(case):
+    """The graph of `networks.restore_burst`, a frame at a time, without stripes."""
+    tf = cli.import_tensorflow()
+    import dbp_tf
+    from dbp_tf.models import networks
+    from dbp_tf.models.layers import FuseBurst
+
+    model = dbp_tf.load_pretrained(case["weights"], case["precision"])
+    encoder, bottleneck, decoder = networks.parts(model.fine)
+    fused = slice(1 if model.spec.refers else 0, None)
+
+    @tf.function
+    def encode(frame, maxima):
+        levels = encoder([frame, model.coarse(networks.half_size(frame))])
+        return levels[: fused.start], FuseBurst.with_frame(levels[fused], maxima)
+
+    @tf.function
+    def decode(levels):
+        *upper, deepest = levels
+        return decoder([*upper, bottleneck(deepest) if bottleneck else deepest])[0]
+
+    def restore(frames):
+        finest, levels = None, [FuseBurst.nothing(level) for level in encoder.outputs[fused]]
+        for frame in frames:
+            own, levels = encode(tf.constant(frame[None]), levels)
+            finest = own if finest is None else finest
+            del own
+        return decode([*finest, *levels]).numpy()
+
+    return restore
+
+
+def onnx(case):
+    return onnx_networks.Restorer(case["graphs"]).enhance
+
+
+# Of each engine, from a case to the function from frames to the picture.
+RESTORERS = {"ours": ours, "reference": reference, "onnx": onnx}
+
+
+def compare(cases, scratch):
+    """A row of the table for each case; all differ in the engine alone and are taken in turns."""
+    runs = {case["engine"]: [] for case in cases}
+    pictures = {name: f"{scratch}/{name}.npy" for name in runs}
+    for turn in range(FLAGS.repeats):
+        # To and fro, as the machine may slow down or recover meanwhile.
+        for case in cases if turn % 2 == 0 else cases[::-1]:
+            name = case["engine"]
+            progress.status(f"turn {turn + 1} of {FLAGS.repeats}: {name}")
+            own = json.dumps(case | {"picture": pictures[name]})
+            result = subprocess.run(
+                [sys.executable, __file__, "--worker", own], stdout=subprocess.PIPE, text=True
+            )
+            if result.returncode:
+                raise InputError(f"{name} could not be measured (exit code {result.returncode})")
+            runs[name].append(json.loads(result.stdout.splitlines()[-1]))
+    base = np.load(pictures[cases[0]["engine"]])
+    rows = []
+    for case in cases:
+        name = case["engine"]
+        row = {key: case[key] for key in CASE}
+        for key in MEASURED:
+            row[key] = round(statistics.median(run[key] for run in runs[name]), 2)
+        for key in ("first", "second"):
+            pairs = zip(runs[name], runs.get("onnx", ()), strict="onnx" in runs)
+            ratios = [own[f"{key}_s"] / rival[f"{key}_s"] for own, rival in pairs]
+            row[f"{key}/onnx"] = round(statistics.median(ratios), 3) if ratios else ""
+        difference = np.abs(np.load(pictures[name]) - base).max() / np.abs(base).max()
+        row["difference"] = float(f"{difference:.1e}")
+        rows.append(row)
+    return rows
 
 
 def plot(rows, path):
-    """Time and memory against frames, one line for each size and precision."""
+    """Time and memory against frames, one line for each size, precision and engine."""
     try:
         import matplotlib
     except ImportError:
@@ -163,13 +199,14 @@ def plot(rows, path):
     from matplotlib import pyplot
 
     figure, (time_axis, memory_axis) = pyplot.subplots(1, 2, figsize=(10, 4))
-    for key in sorted({(r["rows"], r["columns"], r["precision"]) for r in rows}):
-        line = [r for r in rows if (r["rows"], r["columns"], r["precision"]) == key]
-        line.sort(key=lambda r: r["frames"])
-        frames = [r["frames"] for r in line]
-        label = f"{4 * key[0] * key[1] / 1e6:.0f} MP, {key[2]}"
-        time_axis.plot(frames, [r["second_s"] for r in line], "o-", label=label)
-        memory_axis.plot(frames, [r["peak_mb"] / 1000 for r in line], "o-", label=label)
+    of_line = "rows", "columns", "precision", "engine"
+    for key in sorted({tuple(row[name] for name in of_line) for row in rows}):
+        line = [row for row in rows if tuple(row[name] for name in of_line) == key]
+        line.sort(key=lambda row: row["frames"])
+        frames = [row["frames"] for row in line]
+        label = f"{4 * key[0] * key[1] / 1e6:.0f} MP, {key[2]}, {key[3]}"
+        time_axis.plot(frames, [row["second_s"] for row in line], "o-", label=label)
+        memory_axis.plot(frames, [row["peak_mb"] / 1000 for row in line], "o-", label=label)
     time_axis.set(xlabel="frames", ylabel="seconds", ylim=(0, None))
     memory_axis.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
     time_axis.legend()
@@ -178,10 +215,26 @@ def plot(rows, path):
     figure.savefig(path, dpi=120)
 
 
+def engines():
+    """Those of --engines, by default all that are installed."""
+    installed = [name for name in ENGINES if name != "onnx" or onnx_networks.installed()]
+    if not FLAGS.engines:
+        if "onnx" not in installed:
+            progress.say(f"Without ONNX Runtime: {onnx_networks.HOW_TO_INSTALL}")
+        return installed
+    for name in FLAGS.engines:
+        if name not in ENGINES:
+            raise InputError(f"--engines: {name!r} is none of {', '.join(ENGINES)}")
+        if name not in installed:
+            raise InputError(f"--engines: onnx is not installed: {onnx_networks.HOW_TO_INSTALL}")
+    return FLAGS.engines
+
+
 def main():
     if FLAGS.worker:
         print(json.dumps(measure(json.loads(FLAGS.worker))))
-        return
+        return 0
+    names = engines()
     cli.import_tensorflow()
     import dbp_tf
     from dbp_tf.models.network_spec import NetworkSpec
@@ -189,39 +242,49 @@ def main():
 
     camera = cameras.camera_named(FLAGS.camera)
     spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=FLAGS.width)
-    print(processors())
-    print("  ".join(f"{name:>9}" for name in COLUMNS), flush=True)
+    model = untrained(spec)
+    progress.say(processors())
+    progress.say("  ".join(f"{name:>{_wide(name)}}" for name in COLUMNS))
     table = []
-    with tempfile.TemporaryDirectory() as weights:
-        dbp_tf.save_pretrained(untrained(spec), weights)
+    with tempfile.TemporaryDirectory() as scratch:
+        dbp_tf.save_pretrained(model, scratch)
         for size in FLAGS.sizes:
             rows, columns = map(int, size.split("x"))
-            for frames in map(int, FLAGS.frames):
-                for precision in FLAGS.precisions:
-                    case = dict(
-                        weights=weights,
+            if "onnx" in names:
+                onnx_networks.export(model, rows, columns, scratch)
+            for frames, precision in itertools.product(map(int, FLAGS.frames), FLAGS.precisions):
+                cases = [
+                    dict(
+                        weights=scratch,
+                        graphs=scratch,
                         rows=rows,
                         columns=columns,
+                        channels=camera.channels,
                         frames=frames,
                         precision=precision,
+                        engine=name,
                         stripe_columns=FLAGS.stripe_columns,
                     )
-                    out = subprocess.run(
-                        [sys.executable, __file__, "--worker", json.dumps(case)],
-                        check=True,
-                        capture_output=True,
-                        text=True,
-                    ).stdout
-                    row = json.loads(out.splitlines()[-1])
+                    for name in names
+                    if name != "onnx" or precision == "float32"
+                ]
+                for row in compare(cases, scratch):
                     table.append(row)
-                    print(
-                        "  ".join(f"{row[name]:>{max(9, len(name))}}" for name in COLUMNS),
-                        flush=True,
-                    )
+                    progress.say("  ".join(f"{row[name]:>{_wide(name)}}" for name in COLUMNS))
     if FLAGS.csv:
         write_table(FLAGS.csv, table)
     if FLAGS.plot:
         plot(table, FLAGS.plot)
+    # bfloat16 has two to three digits.
+    others = [row for row in table if row["precision"] == "float32"]
+    if any(not row["difference"] <= MOST_DIFFERENCE for row in others):
+        progress.say(f"error: pictures differ by more than {MOST_DIFFERENCE}", sys.stderr)
+        return 1
+    return 0
+
+
+def _wide(name):
+    return max(9, len(name))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ batches' included, is that of the GPU if there is one, else of the process with 
 
 import functools
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 
 from absl import flags
-from common import processors
+from common import peak_memory, processors
 
 from dbp_tf import cli, progress
 from dbp_tf.errors import InputError
@@ -83,7 +82,7 @@ def measure(precision):
         if gpus:
             memory[bursts] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
         else:
-            memory[bursts] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            memory[bursts] = peak_memory()
     for _ in range(FLAGS.steps):
         for bursts, step in steps.items():
             seconds[bursts].append(timed(step))
