@@ -229,7 +229,7 @@ def train(
     """
     from dbp_tf.data import patches
     from dbp_tf.evaluation import protocol
-    from dbp_tf.models import networks
+    from dbp_tf.restore import enhancer
     from dbp_tf.training import distribution, loop, run_folder, validation
 
     camera, chief = dataset.camera, distribution.is_chief(strategy)
@@ -264,7 +264,7 @@ def train(
                 f"with; to have it fall anew, start another folder from these weights."
             )
         if chief:  # Before hours of decoding.
-            models = networks.build(spec).values()
+            models = enhancer.empty(spec).models.values()
             parameters = sum(model.count_params() for model in models)
             run_folder.check_space(folder, parameters, settings.keep)
         patches.check_patch(dataset.bursts[0].frames[0], settings, camera)
