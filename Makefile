@@ -15,9 +15,10 @@ demo: $(VENV)/.installed-simulate
 	@rm -rf results/demo
 	@$(BIN)/python test_burst.py --result_dir results/demo
 
-# A file's tests stay together, for what they share is made once a file.
+# A file's tests stay together, for what they share is made once a file; the long files, which
+# tests/conftest.py puts first, begin first.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

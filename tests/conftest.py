@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import sys
 import time
 
 import numpy as np
@@ -16,6 +17,41 @@ from dbp_tf.raw import cameras
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+
+# With two workers, the last file to begin should be a short one.
+LONGEST_FILES = (
+    "test_train_scripts.py",
+    "test_training.py",
+    "test_networks.py",
+    "test_evaluation.py",
+    "test_training_goldens.py",
+    "test_streaming.py",
+    "test_figures.py",
+    "test_released.py",
+    "test_alignment.py",
+    "test_training_data.py",
+    "test_losses.py",
+    "test_small_weights.py",
+    "test_calibrate.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_as_traced():
+    """No rewriting of TensorFlow's graphs, which takes longer than the few times that they run.
+
+    Scripts that run in processes of their own have theirs rewritten, as users do.
+    """
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
 
 
 @pytest.fixture(scope="session")
@@ -114,29 +150,60 @@ def write_checkpoint(folder, values):
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """{camera name: folder} of tiny networks whose pictures are neither black nor white."""
+def models(tmp_path_factory):
+    """{folder: model} of a tiny network for each camera, compiled once for all tests.
+
+    Their pictures are neither black nor white.
+    """
     from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.restore import pretrained
 
-    folders = {}
+    models = {}
     for camera in cameras.CAMERAS.values():
         spec = NetworkSpec(channels=camera.channels, scale=camera.scale, width=2, residual_blocks=1)
         model = pretrained.untrained(spec)
         *_, kernel, bias = model.fine.weights
         kernel.assign(kernel * 8)
         bias.assign(np.linspace(0.3, 0.7, bias.shape[0]))
-        folders[camera.name] = tmp_path_factory.mktemp("weights") / camera.name
-        pretrained.save_pretrained(model, folders[camera.name])
-    return folders
+        folder = tmp_path_factory.mktemp("weights") / camera.name
+        pretrained.save_pretrained(model, folder)
+        models[folder] = model
+    return models
 
 
 @pytest.fixture(scope="session")
-def models(weights, data):
-    """{folder: model}: the tiny networks and the SID baseline, compiled once for all tests."""
-    from dbp_tf.restore import pretrained
+def weights(models):
+    """{camera name: folder} of the tiny networks."""
+    return {folder.name: folder for folder in models}
 
-    return {path: pretrained.load_pretrained(path) for path in weights.values()}
+
+@pytest.fixture(scope="session")
+def built():
+    return {}
+
+
+@pytest.fixture
+def built_once(built, monkeypatch):
+    """The networks of a spec are built for one test and serve all: a second each time otherwise.
+
+    They are handed out with new random weights, so that nothing is left of what a test loaded.
+    """
+    import keras
+
+    from dbp_tf.models import networks
+
+    build, random = networks.build, np.random.default_rng(0)
+
+    def build_or_take(spec, dtype=None):
+        key = spec, dtype or keras.config.dtype_policy().name
+        if key not in built:
+            built[key] = build(spec, dtype)
+        for model in built[key].values():
+            for weight in model.weights:
+                weight.assign(random.random(weight.shape, np.float32))
+        return built[key]
+
+    monkeypatch.setattr(networks, "build", build_or_take)
 
 
 def runner(module, models, home, patch, **defaults):

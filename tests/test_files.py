@@ -76,6 +76,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, name, said):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("built_once")
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_found_in_a_folder_of_any_name(tmp_path, data, name):
     folder = pathlib.Path(shutil.copytree(data / "sid_sony_d2", tmp_path / name))

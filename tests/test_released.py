@@ -11,34 +11,11 @@ from conftest import write_checkpoint
 
 import dbp_tf
 from dbp_tf.errors import InputError
-from dbp_tf.models import networks, released
+from dbp_tf.models import released
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.restore.pretrained import SPEC_FILE, WEIGHTS_FILE, untrained
 
-
-@pytest.fixture(scope="module")
-def built():
-    return {}
-
-
-@pytest.fixture(autouse=True)
-def built_once(built, monkeypatch):
-    """The networks of a spec are built for one test and serve all: a second each time otherwise.
-
-    They are handed out with new random weights, so that nothing is left of what a test loaded.
-    """
-    build, random = networks.build, np.random.default_rng(0)
-
-    def build_or_take(spec, dtype=None):
-        key = spec, dtype or keras.config.dtype_policy().name
-        if key not in built:
-            built[key] = build(spec, dtype)
-        for model in built[key].values():
-            for weight in model.weights:
-                weight.assign(random.random(weight.shape, np.float32))
-        return built[key]
-
-    monkeypatch.setattr(networks, "build", build_or_take)
+pytestmark = pytest.mark.usefixtures("built_once")
 
 
 @pytest.fixture
