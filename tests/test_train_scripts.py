@@ -75,6 +75,14 @@ def run(script, home, folder, text):
     return cli.run(script.main, script.FLAGS, [script.__name__, *flags_of(home, folder, text)])
 
 
+@pytest.mark.parametrize("script", [train_coarse, train_fine, train_burst])
+def test_the_script_itself(script):
+    command = [sys.executable, script.__file__, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert script.__doc__.splitlines()[0] in done.stdout and "--checkpoint_dir" in done.stdout
+
+
 def history(folder):
     with (folder / "history.csv").open() as file:
         return [*csv.DictReader(file)]
@@ -130,19 +138,13 @@ ALONE = COARSE + "--bursts_per_step=2 "
 OFTEN_SAVED = ALONE + "--save_every=2 "
 
 
-def run_straight(home):
-    """The script as a user calls it."""
-    command = [sys.executable, "train_coarse.py", *flags_of(home, "coarse", ALONE)]
-    own = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def start(home, folder, text, name=None, **more):
     """A run in a process of its own, see `processes.start`; its stderr goes to a file."""
     return processes.start(flags_of(home, folder, text), home / f"{name or folder}.err", **more)
+
+
+def run_straight(home):
+    processes.finish(start(home, "coarse", ALONE))
 
 
 def run_killed(home):
@@ -327,6 +329,31 @@ class TestMistakes:
             program.load_start(settings, "fine", cameras.SONY)
         if "coarse" in networks:
             assert program.load_start(settings, "coarse", cameras.SONY).models == {"coarse": 1}
+
+    @pytest.mark.parametrize(
+        "settings, start, sentence",
+        [
+            (
+                Fine(fusion="max", residual_blocks=1),
+                NetworkSpec(family="coarse", scale=1),
+                "a network of fusion max has no residual_blocks",
+            ),
+            (
+                Burst(reference_frame="first"),
+                NetworkSpec(fusion="max"),
+                "a network of fusion max has no reference_frame",
+            ),
+            (
+                Fine(fusion="reference"),
+                NetworkSpec(fusion="max"),
+                "--fusion is reference, but the weights to start from have max",
+            ),
+        ],
+    )
+    def test_networks_that_cannot_be(self, settings, start, sentence):
+        networks = {"coarse": 1} if start.family == "coarse" else {"coarse": 1, "fine": 1}
+        with pytest.raises(InputError, match=sentence):
+            program.networks_to_train(settings, pretrained.Enhancer(start, networks), cameras.SONY)
 
 
 def settings_of(script, camera, text=""):
@@ -644,21 +671,11 @@ def test_one_step_of_the_fine_stage_from_released_weights(chain, revised):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_one_step_of_the_fine_stage_of_the_first_version(chain, data, capsys):
-    text = f"--coarse={data / 'sony_v1_d2'} --fusion=max"
-    assert run(train_fine, chain, "fine_max", text + " --residual_blocks=1") == 2
-    assert "a network of fusion max has no residual_blocks" in capsys.readouterr().err
-    after = one_step(train_fine, chain, "fine_max", text)
+def test_one_step_of_the_fine_stage_of_the_first_version(chain, data):
+    after = one_step(train_fine, chain, "fine_max", f"--coarse={data / 'sony_v1_d2'} --fusion=max")
     assert spec_of(chain / "fine_max") == NetworkSpec(width=2, fusion="max")
     published = weights_of(data / "sony_v1_d2")
     assert {n: a.shape for n, a in after.items()} == {n: a.shape for n, a in published.items()}
-    text = f"--fine={chain / 'fine_max'} --loss=l1 --patch=32"
-    assert run(train_burst, chain, "burst_max", text + " --reference_frame=first") == 2
-    assert "a network of fusion max has no reference_frame" in capsys.readouterr().err
-    assert run(train_fine, chain, "fine_other", text + " --fusion=reference") == 2
-    assert (
-        "--fusion is reference, but the weights to start from have max" in capsys.readouterr().err
-    )
 
 
 @pytest.mark.usefixtures("eagerly")
