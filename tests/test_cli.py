@@ -277,34 +277,6 @@ def test_the_gpu_is_named(monkeypatch, capsys, gpus, all_gpus, said):
     assert capsys.readouterr().out == said + "\n"
 
 
-def test_the_environment_does_not_choose_for_keras(tmp_path):
-    (tmp_path / ".keras").mkdir()
-    settings = '{"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}'
-    (tmp_path / ".keras" / "keras.json").write_text(settings)
-    script = """
-import dbp_tf, numpy
-from dbp_tf.models import networks
-from dbp_tf.models.network_spec import NetworkSpec
-spec = NetworkSpec(width=1, fusion="max")
-models = networks.build(spec, dtype="float32")
-frames = numpy.ones((2, 32, 48, 4), "float32")
-picture = networks.restore_burst(models["coarse"], models["fine"], frames)
-print(picture.shape, picture.dtype.name, models["coarse"].input.dtype)
-"""
-    settings = {
-        "HOME": str(tmp_path),
-        "KERAS_BACKEND": "torch",
-        "MPLBACKEND": "module://of_a_notebook.inline",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env=os.environ | settings,
-    )
-    assert done.stdout == "(64, 96, 3) float32 float32\n", done.stderr
-
-
 def test_a_plot_backend_that_exists_is_left_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
     for backend, stays in (("agg", True), ("QtAgg", True), ("nonsense", False)):

@@ -1078,14 +1078,28 @@ def test_the_sample_needs_the_simulator_s_extra(run, tmp_path, monkeypatch, caps
     assert error.startswith("error: ") and "dbp_tf[simulate]" in error
 
 
-def test_the_script_itself(sony_tree, weights, tmp_path):
-    # No TF_CPP_MIN_LOG_LEVEL in the environment: TensorFlow's chatter must be silenced without.
-    command = [sys.executable, str(SCRIPT), *of_tree(sony_tree), "--limit=1", "--n_burst=1"]
+def test_the_script_itself_and_the_environment_does_not_choose_for_keras(
+    finished, sony_tree, weights, tmp_path
+):
+    keras = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(keras))
+    # No TF_CPP_MIN_LOG_LEVEL: TensorFlow's chatter must be silenced without.
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "KERAS_BACKEND": "torch",
+        "MPLBACKEND": "module://of_a_notebook.inline",
+    }
+    command = [sys.executable, str(SCRIPT), *of_tree(sony_tree), *SHORTLY]
     command += [f"--checkpoint={weights['sony']}", f"--result_dir={tmp_path / 'results'}"]
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "[1/1] 10003_00_100, 1 frame: PSNR" in done.stdout
-    assert (tmp_path / "results" / "10003_00_100_out.png").is_file()
+    picture, wanted = (
+        iio.imread(folder / "10003_00_100_out.png").astype(int)
+        for folder in (tmp_path / "results", finished)
+    )
+    assert np.abs(picture - wanted).max() <= 1
