@@ -527,9 +527,9 @@ class Files:
 
 
 def test_frames_are_read_one_at_a_time_and_let_go():
-    shakes = [(0, 0), (8, -4), (0, 0), (-4, 6), (2, 2), (0, 0), (4, 4), (0, 2)]
-    whole = burst([photo()] * 8, SONY, 300, shakes)
-    for count in (3, 8):
+    shakes = [(0, 0), (8, -4), (0, 0), (-4, 6), (2, 2)]
+    whole = burst([photo()] * 5, SONY, 300, shakes)
+    for count in (3, 5):
         frames = Files(whole[:count])
         fitting = alignment.align_burst(frames, box, BAYER, "center")
         centre = count // 2

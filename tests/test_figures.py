@@ -337,12 +337,12 @@ def test_the_box_of_most_detail_is_that_of_a_search():
 
 @pytest.mark.parametrize(
     ("rows", "columns", "wanted"),
-    [(2848, 4256, (161, 240)), (512, 512, (120, 120)), (64, 88, (21, 29)), (300, 30, (100, 10))],
+    [(712, 1064, (40, 60)), (128, 128, (30, 30)), (64, 88, (21, 29)), (300, 30, (100, 10))],
 )
 def test_the_default_box_is_enlarged_and_inside_the_picture(rows, columns, wanted):
     picture = np.zeros((rows, columns, 3), np.uint8)
     picture[-20:, -20:] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
-    box = sheets.default_box(picture, 480)
+    box = sheets.default_box(picture, 120)
     assert (box.rows, box.columns) == wanted
     assert box.row + box.rows <= rows and box.column + box.columns <= columns
     assert box.row + box.rows > rows - 20 and box.column + box.columns > columns - 20

@@ -1,5 +1,6 @@
 """Losses: published values, a literal float64 oracle, invariants, corner cases, memory."""
 
+import itertools
 import os
 
 import numpy as np
@@ -263,18 +264,17 @@ def test_zero_features_under_xla():
     output[:] = 0
 
     @tf.function(jit_compile=True)
-    def step(output):
+    def step(truth, output):
         with tf.GradientTape() as tape:
             tape.watch(output)
             value = losses.contextual(truth, output, seed=SEED)
         return value, tape.gradient(value, output)
 
     for constant in (output + truth.mean((0, 1, 2)), output):
-        value, gradient = step(tf.constant(constant))
+        value, gradient = step(tf.constant(truth), tf.constant(constant))
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
-    truth[:] = 0
-    value, gradient = tf.function(step.python_function, jit_compile=True)(tf.constant(output))
+    value, gradient = step(tf.zeros_like(output), tf.constant(output))
     assert abs(value - np.log(12)) < 1e-5
     assert not gradient.numpy().any()
 
@@ -289,17 +289,20 @@ def test_constant_features():
 @pytest.mark.parametrize("name", list(losses.FEATURE_LOSSES))
 def test_black_and_saturated_pictures(features, name):
     ramp = np.linspace(-0.5, 1.5, 16 * 24 * 3, dtype=np.float32).reshape(1, 16, 24, 3)
-    pictures = [np.zeros_like(ramp), np.ones_like(ramp), ramp]
-    for truth in pictures:
-        for output in pictures:
-            value, gradient = value_and_gradient(
-                lambda x, truth=truth: losses.FEATURE_LOSSES[name](
-                    truth, x, features=features, seed=SEED
-                ),
-                output,
-            )
-            assert np.isfinite(value) and value > -1e-6
-            assert np.isfinite(gradient).all()
+    loss = losses.FEATURE_LOSSES[name]
+
+    @tf.function
+    def step(truth, output):
+        with tf.GradientTape() as tape:
+            tape.watch(output)
+            value = loss(truth, output, features=features, seed=SEED)
+        return value, tape.gradient(value, output)
+
+    pictures = [tf.constant(picture) for picture in (0 * ramp, 0 * ramp + 1, ramp)]
+    for truth, output in itertools.product(pictures, repeat=2):
+        value, gradient = step(truth, output)
+        assert np.isfinite(value) and value > -1e-6
+        assert np.isfinite(gradient).all()
 
 
 def test_cosines_above_one_keep_the_order(monkeypatch):
@@ -410,7 +413,7 @@ def test_nothing_larger_than_the_sampled_matrix():
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
 def test_other_precisions_are_computed_in_float32(published, features, dtype):
-    real, fake = (tf.cast(published[k][:, :24, :40], dtype) for k in ("real", "fake"))
+    real, fake = (tf.cast(published[k][:, :16, :24], dtype) for k in ("real", "fake"))
     as_float32 = [tf.cast(x, tf.float32) for x in (real, fake)]
     for loss in losses.FEATURE_LOSSES.values():
         with tf.GradientTape() as tape:

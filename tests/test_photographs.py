@@ -499,7 +499,7 @@ class Alive:
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, monkeypatch):
     photo = simulate.load_photo(simulate.SAMPLE)[150:278, 150:278]
     rng = np.random.default_rng(3)
-    scene = simulate.simulate_scene(photo, SONY, rng, frames=24, ratio=100.0, shake=8)
+    scene = simulate.simulate_scene(photo, SONY, rng, frames=16, ratio=100.0, shake=8)
     for number, mosaic in enumerate(scene.frames):
         shoot(tmp_path / "in" / f"{number:02}.dng", number, mosaic=mosaic)
 
@@ -512,7 +512,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, monkeypatch):
             return np.zeros((128, 128, 3), np.float32)
 
     most = {}
-    for count in (12, 24):
+    for count in (12, 16):
         packed = Alive(reading.RawFrame.packed)
         mosaics = Alive(reading.read_raw, lambda frame: frame.mosaic)
         model = Taking()
@@ -523,7 +523,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, monkeypatch):
         assert model.count == count
         most[count] = packed.most, mosaics.most
     # The reference, the frame at work and the one before it; the raw frames that are kept.
-    assert most[12] == most[24] and most[24][0] <= 4 and most[24][1] <= 10
+    assert most[12] == most[16] and most[16][0] <= 4 and most[16][1] <= 10
 
 
 def test_files_are_looked_at_before_the_networks_are_loaded(tmp_path):

@@ -486,10 +486,9 @@ class TestInitialWeights:
         # The edge has no neighbours to weigh in the patches.
         np.testing.assert_allclose(picture[2:-2, 2:-2], truth[2:-2, 2:-2], atol=2e-3)
 
-    def test_developing_weights_need_a_width(self):
-        fine = training_step.build_models(TINY)["fine"]
+    def test_developing_weights_need_a_width(self, tiny):
         with pytest.raises(InputError, match="develop needs --width 20 or more, not 2"):
-            initial_weights.develop_weights(fine, [])
+            initial_weights.develop_weights(tiny["fine"], [])
 
     def test_the_seed_decides(self):
         def weights(seed, initial):
