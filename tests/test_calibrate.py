@@ -266,6 +266,106 @@ def test_frames_that_are_not_what_they_should_be_are_refused(folder, sensor, cap
     refused(capsys, folder, sentence)
 
 
+def grainy(sensor, level, averaged=np.inf):
+    """Light as it should be, with noise that does not depend on it, or that of a mean of frames."""
+    light = level * (sensor.white - sensor.black) * sensor.light
+    noise = np.sqrt(9 + sensor.gain * light / averaged)
+    return light + sensor.black + noise * sensor.rng.standard_normal(sensor.size)
+
+
+def waves(sensor, shift):
+    y, x = np.mgrid[: sensor.size[0], : sensor.size[1]]
+    return 1 + 0.3 * np.sin((x + shift) / 6) * np.sin(y / 5)
+
+
+# What is done to each flat: sensor, brightness, whether it is the second one of its pair.
+FLATS = {
+    "the same noise in any light": (
+        lambda s, level, second: grainy(s, level),
+        "of --flat, does not grow with the light",
+    ),
+    "averaged": (
+        lambda s, level, second: grainy(s, level, averaged=60),
+        "of --flat, does not grow with the light",
+    ),
+    "smoothed along rows": (
+        lambda s, level, second: smooth(s, 1, level),
+        "of --flat, differ in more than noise .*neighbours are alike",
+    ),
+    "smoothed along columns": (
+        lambda s, level, second: smooth(s, 0, level),
+        "of --flat, differ in more than noise .*neighbours are alike",
+    ),
+    "moved": (
+        lambda s, level, second: s.shot(level * waves(s, 3 * second)),
+        "of --flat, differ in more than noise .*moved",
+    ),
+}
+
+
+def shoot_flats(folder, sensor, make, levels=((0, 0.05), (1, 0.2), (2, 0.5))):
+    for number, level in levels:
+        for second in (0, 1):
+            path = folder / "flat" / f"800_{number}_{second}.dng"
+            path.unlink()
+            samples = np.clip(np.rint(make(sensor, level, second)), 0, sensor.white)
+            sensor.write(path, samples.astype(np.uint16), exposure=0.1 * (number + 1))
+
+
+@pytest.mark.parametrize("case", FLATS)
+def test_flats_whose_noise_is_not_the_sensors_are_refused(folder, sensor, capsys, case):
+    make, sentence = FLATS[case]
+    shoot_flats(folder, sensor, make)
+    refused(capsys, folder, sentence)
+
+
+def test_a_pair_that_gives_another_gain_is_refused(folder, sensor, capsys):
+    def scaled(sensor, level, second):
+        return (sensor.shot(level / 2) - 512.0) * 2 + 512
+
+    shoot_flats(folder, sensor, scaled, levels=[(2, 0.5)])
+    refused(
+        capsys, folder, "800_2_.*and .*800_2_.*, of --flat, give 1.6.*, but the pairs together 0.8"
+    )
+
+
+def test_pictures_give_the_gain_and_are_refused_as_flats_are(folder, sensor, capsys):
+    rng = np.random.default_rng(7)
+    tiles = np.clip(np.kron(rng.random((12, 18)), np.ones((16, 16))) * 1.2, 0.02, None)
+
+    def taken(name, light, spread=0):
+        samples = sensor.shot(light) - rng.integers(0, spread + 1, sensor.size)
+        return sensor.write(folder / f"{name}.dng", samples.astype(np.uint16))
+
+    dark = "--dark", folder / "dark"
+    one, two = (taken(name, tiles) for name in ("one", "two"))
+    found = measured(folder, "--picture", one, two)["noise"][0]
+    np.testing.assert_allclose(found["gain_dn_per_electron"], sensor.gain, rtol=0.03)
+    for path in folder.glob("my.*"):
+        path.unlink()
+    capsys.readouterr()
+    for sentence, pictures in {
+        "one.dng, of --picture, has no partner": [one],
+        "of --picture, differ in more than noise": [one, taken("other", tiles[::-1])],
+        "of --picture, does not grow with the light": [taken("a", 0.0), taken("b", 0.0)],
+        "of --picture, have too few places with light": [taken("c", 5.0, 9), taken("d", 5.0, 9)],
+    }.items():
+        refused(capsys, folder, sentence, *dark, "--picture", *pictures)
+
+
+def test_saturated_frames_and_levels_that_cannot_be_are_refused(folder, sensor, capsys):
+    level = sensor.write(folder / "c.dng", np.full(sensor.size, 520, np.uint16))
+    dark = "--dark", folder / "dark", "--gain", 1
+    cases = [
+        (("--saturated", level), "c.dng, of --saturated, is not: nearly all its pixels are 520"),
+        (("--saturated", folder / "flat/800_0_0.dng"), "of --saturated, is not: its commonest"),
+        (("--black", 900), "lie 387 DN below the black level 900.*give the right --black"),
+        (("--black", 0), "lie 513 DN above the black level 0.*give --black"),
+    ]
+    for words, sentence in cases:
+        refused(capsys, folder, sentence, *dark, *words)
+
+
 @pytest.mark.parametrize(
     ("stray", "sentence"),
     [(40, "differ by|brighter|above"), ("gradient", "from place to place"), ("red", "by colour")],
@@ -328,11 +428,13 @@ def test_frames_without_an_iso_setting_need_it_given(tmp_path, sensor, capsys):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda s: np.rint(np.mean([s.shot() for _ in range(400)], 0)), "hardly any noise"),
+        (lambda s: np.rint(np.mean([s.shot() for _ in range(150)], 0)), "hardly any noise"),
         (lambda s: np.maximum(s.shot(), 513), "are cut off below: .* lowest value"),
-        (lambda s: smooth(s), "were smoothed"),
+        (lambda s: smooth(s, 1), "were smoothed"),
+        (lambda s: smooth(s, 0), "were smoothed"),
+        (lambda s: smooth(s, 1, apart=1), "were smoothed"),
     ],
-    ids=["averaged", "cut off", "smoothed"],
+    ids=["averaged", "cut off", "smoothed", "along columns", "over colours"],
 )
 def test_processed_dark_frames_are_refused(tmp_path, capsys, make, sentence):
     sensor = Sensor(0.8, 3.5, 0.1, size=(96, 96), hot=0, fixed=0)
@@ -341,10 +443,10 @@ def test_processed_dark_frames_are_refused(tmp_path, capsys, make, sentence):
     refused(capsys, tmp_path, sentence, "--dark", tmp_path / "dark", "--gain", 1)
 
 
-def smooth(sensor):
-    """A frame in which each pixel is the mean of two neighbours of its colour."""
-    frame = sensor.shot().astype(float)
-    return np.rint((frame + np.roll(frame, 2, 1)) / 2)
+def smooth(sensor, axis, level=0.0, apart=2):
+    """A frame in which each pixel is the mean of two, by default neighbours of one colour."""
+    frame = sensor.shot(level).astype(float)
+    return np.rint((frame + np.roll(frame, apart, axis)) / 2)
 
 
 def test_nothing_is_replaced_unasked(folder, capsys):

@@ -25,10 +25,10 @@ _MOST_AT_FLOOR = 0.01
 _MOST_APART = 0.5, 0.75
 _MOST_SHADING = 1.0, 1.5
 
-# How far dark frames may lie above the black level, as a share of the range.
-_MOST_ABOVE_BLACK = 0.01
+# How far dark frames may lie above or below the black level, as a share of the range.
+_MOST_OFF_BLACK = 0.01
 
-# Correlation of neighbours' noise: more is remarked on, far more is refused.
+# Correlation of neighbours' noise, in a row or a column: more is remarked on, far more is refused.
 _SOME_LIKENESS, _MOST_LIKENESS = 0.05, 0.25
 
 # Share of a flat frame's pixels that may be saturated, beside those that are hot.
@@ -36,6 +36,9 @@ _MOST_CLIPPED = 0.005
 
 # Relative difference of the places of two frames that are a pair.
 _MOST_UNLIKE = 0.1
+
+# Electrons of a pixel at saturation: those of the largest pixels of any camera are a fifth of this.
+_MOST_ELECTRONS = 1e6
 
 # Relative difference of one pair's gain from the others', in their errors too.
 _MOST_OFF, _MOST_OFF_SIGMAS = 0.25, 5
@@ -120,11 +123,16 @@ def _check_light(frames, noise, setting):
     level = noise.level.mean()
     span = frames[0].white - frames[0].black.mean()
     what_to_do = "put the cap on, cover the viewfinder, and take them again in the dark"
-    if level > max(_MOST_ABOVE_BLACK * span, 2 * read):
+    if level > max(_MOST_OFF_BLACK * span, 2 * read):
         raise InputError(
             f"the dark frames of {setting} ({names(frames)}) lie {level:.3g} DN above the black "
             f"level {frames[0].black.mean():g}, so there is light in them (or --dark and --flat "
             f"were swapped, or the level is wrong: give --black): {what_to_do}"
+        )
+    if level < -max(_MOST_OFF_BLACK * span, 2 * read):
+        raise InputError(
+            f"the dark frames of {setting} ({names(frames)}) lie {-level:.3g} DN below the black "
+            f"level {frames[0].black.mean():g}, which no frame does: give the right --black"
         )
     shifts = np.median(noise.blocks, axis=(1, 2))
     apart = max(_MOST_APART[0] * read, _MOST_APART[1])
@@ -205,7 +213,8 @@ def pair(frames: tuple[Frame, Frame], found: transfer.Pair, flag: str) -> None:
 def gains(pairs: Sequence[tuple[Frame, Frame]], found: Sequence[transfer.Pair], flag: str) -> None:
     """Raises InputError if the noise does not grow with the light, or in one pair otherwise."""
     gain, error = transfer.combined([point for pair in found for point in pair.points])
-    if gain < 5 * error:
+    frame = pairs[0][0]
+    if gain < max(5 * error, (frame.white - frame.black.mean()) / _MOST_ELECTRONS):
         raise InputError(
             f"the noise of {names([frame for pair in pairs for frame in pair])}, of {flag}, does "
             f"not grow with the light: they are averaged, processed or made up; give files as the "

@@ -57,7 +57,8 @@ class DarkNoise:
       total: variance of a pixel over frames, rounding and all.
       step: distance of two raw values.
       floor: share of the pixels that have the lowest value of all.
-      likeness: correlation of the noise of two neighbours of one colour in a row.
+      likeness: largest correlation of the noise of two neighbours, in a row or a column, next to
+        each other or of one colour.
       histogram: counts of the residuals in units of `read`, see `tukey.Histogram`.
       spectrum: [2, n] cycles a row, 0 to 1/2, and power of the rows' means.
       row_floor: power that the pixels' noise alone gives the rows' means.
@@ -211,13 +212,14 @@ class _Frames:
 
     def histograms(self, rows, unit):
         """([F, cells] of the residuals without the rows' means, in units; mean likeness)."""
-        apart = self._layout.scale
         found, likeness = [], []
         for number, row in enumerate(rows):
             rest = self._residual(number) - row[:, np.newaxis].astype(np.float32)
             found.append(tukey.Histogram.of(rest[self.good] / np.float32(unit)))
-            likeness.append((rest[:, apart:] * rest[:, :-apart]).mean() / np.square(rest).mean())
-        return np.array(found), float(np.mean(likeness))
+            # What a column shares is banding, not likeness.
+            rest -= rest.mean(0)
+            likeness.append([sites.likeness(rest, apart) for apart in (1, self._layout.scale)])
+        return np.array(found), float(np.mean(likeness, 0).max())
 
 
 def _halved(stack):

@@ -15,6 +15,10 @@ _GAIN_BY_ISO = 0.1
 # Share of a saturated frame's pixels that have one value.
 _LEAST_SATURATED = 0.9
 
+# Share of the file's range at which saturation may lie: the file may speak of more bits than the
+# camera has, but below this there is hardly any light.
+_LEAST_OF_RANGE = 0.1
+
 
 @dataclasses.dataclass
 class Setting:
@@ -61,7 +65,7 @@ def white_level(reader: Reader, shots: Sequence[Shot], notes: list[str]) -> floa
       notes: gets a sentence if the files do not agree.
 
     Raises:
-      InputError: a frame is not saturated all over.
+      InputError: a frame is not saturated all over, or hardly above black.
     """
     frames = reader.read(shots, "saturated frames")
     if not frames:
@@ -82,6 +86,12 @@ def _saturation(frame: Frame) -> int:
         raise InputError(
             f"{frame.path}, of --saturated, is not: its commonest value {commonest} is that of "
             f"{100 * share:.0f} % of the pixels; overexpose it all over, or leave --saturated out"
+        )
+    black = frame.black.mean()
+    if commonest < black + _LEAST_OF_RANGE * (frame.white - black):
+        raise InputError(
+            f"{frame.path}, of --saturated, is not: nearly all its pixels are {commonest}, hardly "
+            f"above black level {black:g}; overexpose it all over, or leave --saturated out"
         )
     return commonest
 

@@ -44,6 +44,16 @@ def block_means(values: np.ndarray, side: int) -> np.ndarray:
     return cut.reshape(rows, side, columns, side).mean((1, 3), dtype=np.float64)
 
 
+def likeness(values: np.ndarray, apart: int) -> float:
+    """The larger correlation of two values `apart` in a row and in a column, of [rows, columns].
+
+    Their mean is taken to be 0.
+    """
+    in_row = (values[:, apart:] * values[:, :-apart]).mean()
+    in_column = (values[apart:] * values[:-apart]).mean()
+    return float(max(in_row, in_column) / np.square(values).mean())
+
+
 def robust_spread(values: np.ndarray) -> float:
     """Standard deviation of normal values with some others among them, about their median."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -57,7 +57,8 @@ class Pair:
       points: of the packed channels in which there is light, and blocks that are not saturated.
       unlike: by how much the blocks' ratios of the two signals differ beyond noise: standard
         deviation of the ratio over its mean.
-      likeness: correlation of the differences at two neighbours of one colour in a row.
+      likeness: correlation of the differences at two neighbours of one colour, in a row or in a
+        column, whichever is larger.
     """
 
     points: tuple[Point, ...]
@@ -135,8 +136,7 @@ class _Blocks:
         noise = np.median(self.variances / count) / self.signals[0].mean() ** 2
         self.unlike = np.sqrt(max(sites.robust_spread(ratios) ** 2 - noise, 0))
         # The block's own mean was taken out, which makes any two pixels a little unlike.
-        products = (rest[:, 1:] * rest[:, :-1]).mean() / np.square(rest).mean()
-        self.likeness = products + 1 / _SIDE**2
+        self.likeness = sites.likeness(rest, 1) + 1 / _SIDE**2
 
 
 def _point(blocks, dark, colour):
