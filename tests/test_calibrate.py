@@ -347,7 +347,8 @@ def test_pictures_give_the_gain_and_are_refused_as_flats_are(folder, sensor, cap
     for sentence, pictures in {
         "one.dng, of --picture, has no partner": [one],
         "of --picture, differ in more than noise": [one, taken("other", tiles[::-1])],
-        "of --picture, does not grow with the light": [taken("a", 0.0), taken("b", 0.0)],
+        # By chance the mean of no light is above the black level or below it.
+        "does not grow with the light|give brighter ones": [taken("a", 0.0), taken("b", 0.0)],
         "of --picture, have too few places with light": [taken("c", 5.0, 9), taken("d", 5.0, 9)],
     }.items():
         refused(capsys, folder, sentence, *dark, "--picture", *pictures)
