@@ -674,6 +674,15 @@ def test_a_patch_is_compared_with_a_raw_file_alone(sony):
         patches.check_patch(path, Recipe("coarse", patch=18), cameras.SONY)
 
 
+def test_a_patch_is_compared_with_what_is_left_of_another_phase(tmp_path):
+    """Else the run folder would hold settings by the time that all files have been looked at."""
+    camera = dataclasses.replace(cameras.SONY, name="other", pattern="GBRG")
+    path = tmp_path / "a.dng"
+    simulate.write_dng(path, np.full((72, 72), 600, np.uint16), camera, exposure=0.1)
+    with pytest.raises(InputError, match="too few for --patch 36: give --patch 34 or less"):
+        patches.check_patch(path, Recipe("burst", patch=36), camera)
+
+
 def test_bad_input_is_named(sony, tmp_path):
     bursts, folder = sony
 

@@ -133,8 +133,8 @@ def check_patch(path: str | os.PathLike, recipe: Recipe, camera: cameras.Camera)
     Raises:
       InputError: the picture is smaller than the patch, or not to be read.
     """
-    with reading.open_raw(path) as raw:
-        size = raw.sizes.height // camera.scale, raw.sizes.width // camera.scale
+    # A mosaic of another phase is cut to where the layout starts, so it packs to less.
+    size = reading.read_raw(path, camera).packed().shape[:2]
     _check_patch(path, size, recipe, camera)
 
 
