@@ -127,7 +127,7 @@ def small():
         spec = NetworkSpec(width=2, residual_blocks=1, reference_frame=reference_frame)
         return untrained(spec, seed=3)
 
-    return lambda reference_frame=None: make(reference_frame)
+    return lambda reference_frame="first": make(reference_frame)
 
 
 @pytest.mark.parametrize("size", [(2, 2), (6, 10), (34, 50)])
@@ -150,7 +150,7 @@ def test_the_order_of_frames_matters_only_for_the_reference(small):
     np.testing.assert_array_equal(restored, model.enhance(iter(burst), reference_frame=0))
 
 
-@pytest.mark.parametrize("said", [None, "first", "center"])
+@pytest.mark.parametrize("said", ["first", "center"])
 def test_graph_and_enhance_agree_on_the_reference_frame(small, said):
     model = small(said)
     frames = np.random.default_rng(0).random((5, 16, 16, 4), np.float32)
