@@ -15,6 +15,8 @@ python -m dbp_tf.photos.
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from absl import flags
 
@@ -23,13 +25,17 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import figures, protocol, results, sheets
 from dbp_tf.evaluation.settings import Settings
+from dbp_tf.raw import cameras
 from dbp_tf.restore import checkpoints
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
 
 class Moved(flags.ArgumentParser):
     """The parser of a flag that is no longer here: every value is answered with where it went."""
 
-    def parse(self, argument):
+    def parse(self, argument: str) -> NoReturn:
         raise ValueError(
             "your own photographs have a command of their own: python -m dbp_tf.photos IMG_1.dng "
             "IMG_2.dng, or a folder"
@@ -49,7 +55,7 @@ cli.define(
 )
 
 
-def find_bursts(settings, camera, problems):
+def find_bursts(settings: Settings, camera: cameras.Camera, problems: list[str]) -> list[sid.Burst]:
     """The bursts of the dataset, or the sample; files that are wrong are refused here."""
     most = max(settings.counts)
     problems = problems if settings.keep_going else None
@@ -73,7 +79,7 @@ def find_bursts(settings, camera, problems):
     return bursts
 
 
-def load_model(settings, camera):
+def load_model(settings: Settings, camera: cameras.Camera) -> "tuple[Enhancer, pathlib.Path]":
     """(networks with weights, the folder of these)."""
     model, checkpoint = checkpoints.load(
         settings.checkpoint, camera, settings.mode, settings.precision
@@ -86,7 +92,7 @@ def load_model(settings, camera):
     return model, pathlib.Path(checkpoint)
 
 
-def load_lpips(path):
+def load_lpips(path: pathlib.Path | None) -> tuple[Callable | None, pathlib.Path | None]:
     """(function of two pictures, its graph file); (None, None) if there is no graph."""
     from dbp_tf.evaluation import lpips
 
@@ -96,7 +102,9 @@ def load_lpips(path):
     return (lpips.load_lpips(graph), graph) if graph else (None, None)
 
 
-def make_figure(settings, camera, box, lpips):
+def make_figure(
+    settings: Settings, camera: cameras.Camera, box: sheets.Box | None, lpips: Callable | None
+) -> figures.Panel | figures.Teaser | figures.Frames | None:
     """The figure of --figure, None without it."""
     if settings.figure == "panel":
         return figures.Panel(box)
@@ -111,13 +119,14 @@ def make_figure(settings, camera, box, lpips):
     return figures.Frames(settings.counts, lpips) if settings.figure == "frames" else None
 
 
-def main():
+def main() -> int:
     settings = config.from_flags(FLAGS, Settings)
     camera, folder = settings.camera, settings.folder
     if FLAGS["split"].present and not settings.short_dir:
         raise InputError("--split belongs to the bursts of --short_dir: give that too")
     box = None if settings.box is None else sheets.parse_box(settings.box)
-    most, problems = max(settings.counts), []
+    problems: list[str] = []
+    most = max(settings.counts)
     results.check_folder(folder, settings.resume)
     bursts = find_bursts(settings, camera, problems)
     pictures = protocol.pictures_of(folder, bursts)

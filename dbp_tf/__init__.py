@@ -17,21 +17,29 @@ fusion and decoder make up the fine network, `model.fine`; in its revised versio
 is one frame's alone, and the deepest one passes a bottleneck. `model.enhance(frames)` gives the
 same picture in the memory of one frame.
 
-The rooms; each imports from those before it alone (`photos` from the first three):
+The rooms; each imports from those before it alone (`photos` from the first three, `calibrate` from
+`raw`):
 
     raw         cameras, raw files, levels, packing, white balance
     models      the networks and their layers, the published names of their weights
     restore     weights on disk, the Enhancer, streaming in little memory, modes
     data        files of the See-in-the-Dark dataset, their cache, training patches
+    calibrate   a camera's noise, measured: python -m dbp_tf.calibrate
     simulate    raw bursts made of photographs: python -m dbp_tf.simulate
     evaluation  the published evaluation, its figures and metrics: test_burst.py
     report      the page of an evaluation's results: python -m dbp_tf.report
     training    the three stages: train_coarse.py, train_fine.py, train_burst.py
     photos      own photographs: python -m dbp_tf.photos
 
-A camera is added in `raw.cameras`, another fusion in `models.network_spec.FUSIONS` and
-`models.layers.FuseBurst`, a parameter of the training, which is a flag too, in `training.config`.
+All of them use the modules beside the rooms: `config` and `cli` for flags, `files`, `pictures`,
+`progress`, `errors` and `environment`.
+
+A camera is added as a JSON file, which `calibrate` writes, or in `raw.cameras`; another fusion in
+`models.network_spec.FUSIONS` and `models.layers.FuseBurst`; a parameter of the training, which is a
+flag too, in `training.config`.
 """
+
+from typing import Any
 
 from dbp_tf import environment
 
@@ -40,7 +48,7 @@ __version__ = "0.2.0"
 environment.prepare()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # TensorFlow takes seconds to import, which `python -m dbp_tf.simulate` should not pay.
     if name in ("load_pretrained", "save_pretrained"):
         from dbp_tf.restore import pretrained

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,14 +166,14 @@ def report_failures(failures: list[str], bursts: int, problems: list[str]) -> in
 
 def define(
     values: flags.FlagValues,
-    kind: Callable,
+    kind: Callable[..., Any],
     name: str,
     default: Any,
     text: str,
     *,
     topic: str = "Flags",
     required: bool = False,
-    **limits,
+    **limits: Any,
 ) -> None:
     """Defines a flag; numbers must be finite, see `finite`.
 
@@ -229,7 +230,15 @@ class _PathParser(flags.ArgumentParser):
         return os.fspath(path)
 
 
-def DEFINE_path(name, default, help, flag_values, *, must_be=None, **options):  # noqa: N802
+def DEFINE_path(  # noqa: N802
+    name: str,
+    default: str | None,
+    help: str,
+    flag_values: flags.FlagValues,
+    *,
+    must_be: str | None = None,
+    **options: Any,
+) -> None:
     """Defines a flag for a path, as absl's DEFINE functions do; its value is a str or None.
 
     Args:
@@ -239,7 +248,13 @@ def DEFINE_path(name, default, help, flag_values, *, must_be=None, **options):  
     flags.DEFINE(_PathParser(must_be), name, default, help, flag_values, **options)
 
 
-def DEFINE_words(name, default, help, flag_values, **options):  # noqa: N802
+def DEFINE_words(  # noqa: N802
+    name: str,
+    default: Sequence[str] | None,
+    help: str,
+    flag_values: flags.FlagValues,
+    **options: Any,
+) -> None:
     """Defines a flag that all words up to the next flag belong to, as a list of str.
 
     So the shell may expand a pattern: `--files a/*.dng --out x`. The flag may be repeated.
@@ -268,7 +283,9 @@ class _CameraSerializer(flags.ArgumentSerializer):
         return value.name
 
 
-def DEFINE_camera(name, default, help, flag_values, **options):  # noqa: N802
+def DEFINE_camera(  # noqa: N802
+    name: str, default: str, help: str, flag_values: flags.FlagValues, **options: Any
+) -> None:
     """Defines a flag for a camera, as absl's DEFINE functions do; its value is a `Camera`.
 
     Args:
@@ -317,7 +334,7 @@ def _wrapped(text):
     )
 
 
-def import_tensorflow(all_gpus: bool = False):
+def import_tensorflow(all_gpus: bool = False) -> types.ModuleType:
     """Imports TensorFlow without the lines about CPU features and says which device computes.
 
     Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see all that TensorFlow logs. With a GPU, memory is

@@ -15,11 +15,11 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 
 from dbp_tf import files
 from dbp_tf.errors import InputError
+from dbp_tf.evaluation.settings import LPIPS_GRAPH
 
-DEFAULT_GRAPH = "~/.lpips/net-lin_alex_v0.1.pb"
 HOW_TO_GET = (
     "No LPIPS: get net-lin_alex_v0.1.pb, the frozen graph of alexlee-gk/lpips-tensorflow, and "
-    f"keep it as {DEFAULT_GRAPH} or give it with --lpips_graph."
+    f"keep it as {LPIPS_GRAPH} or give it with --lpips_graph."
 )
 
 
@@ -29,7 +29,7 @@ def find_graph(path: str | os.PathLike[str] | None = None) -> pathlib.Path | Non
     Raises:
       InputError: `path` is given and is not a file.
     """
-    graph = files.expand(path) if path else pathlib.Path(os.path.expanduser(DEFAULT_GRAPH))
+    graph = files.expand(path) if path else pathlib.Path(os.path.expanduser(LPIPS_GRAPH))
     if graph.is_file():
         return graph
     if path:

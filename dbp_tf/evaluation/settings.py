@@ -14,6 +14,9 @@ from dbp_tf.restore.settings import NETWORK, OWN_REFERENCE, Restoration
 FRAMES = 8
 COUNTS = (1, 2, 4, 8)
 
+# Where the LPIPS graph is looked for without --lpips_graph.
+LPIPS_GRAPH = "~/.lpips/net-lin_alex_v0.1.pb"
+
 _INPUT, _OUTPUT, _FIGURES = "Dataset", "Results", "Figures"
 
 
@@ -71,7 +74,7 @@ class Settings(Restoration):
     png16: bool = parameter(False, "Write pictures of 16 bit instead of 8.", topic=_OUTPUT)
     lpips_graph: pathlib.Path | None = parameter(
         None,
-        "Frozen LPIPS graph; by default ~/.lpips/net-lin_alex_v0.1.pb if it is there.",
+        f"Frozen LPIPS graph; by default {LPIPS_GRAPH} if it is there.",
         topic=_OUTPUT,
         exists="file",
     )

@@ -5,7 +5,8 @@ Axis letters: F frames (the batch axis), H W packed rows and columns, C channels
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,9 @@ import tensorflow as tf
 from dbp_tf.models.reference import reference_index
 
 LEAKY_SLOPE = 0.2
+
+# Sizes of a tensor's axes; None where an axis may have any size.
+Shape = tuple[int | None, ...]
 
 _EMPTY = contextvars.ContextVar("empty", default=False)
 
@@ -31,7 +35,7 @@ def empty_weights() -> Iterator[None]:
         _EMPTY.reset(token)
 
 
-def initial_kernel(initializer="glorot_uniform"):
+def initial_kernel(initializer: Any = "glorot_uniform") -> Any:
     """The initializer of a kernel, or one that writes nothing within `empty_weights`."""
     return _unwritten if _EMPTY.get() else initializer
 
@@ -49,11 +53,11 @@ class UpConvolution(keras.layers.Layer):
     [F, H, W, filters]. Kernel [2, 2, filters, in], the published layout.
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
 
-    def build(self, shapes):
+    def build(self, shapes: Sequence[Shape]) -> None:
         below, _ = shapes
         self.kernel = self.add_weight(
             name="kernel",
@@ -61,7 +65,7 @@ class UpConvolution(keras.layers.Layer):
             initializer=initial_kernel(keras.initializers.TruncatedNormal(stddev=0.02)),
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         below, skip = inputs
         shape = tf.shape(skip)
         upsampled = tf.nn.conv2d_transpose(
@@ -73,11 +77,11 @@ class UpConvolution(keras.layers.Layer):
         )
         return tf.ensure_shape(upsampled, (None, skip.shape[1], skip.shape[2], self.filters))
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: Sequence[Shape]) -> Shape:
         _, skip = shapes
         return (*skip[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"filters": self.filters}
 
 
@@ -91,11 +95,11 @@ class InstanceNorm(keras.layers.Layer):
 
     EPSILON = 1e-6
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
         self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         gamma, beta = (tf.cast(w, tf.float32) for w in (self.gamma, self.beta))
         if features.shape[0] == 1:
             return self._normalised(features, gamma, beta)
@@ -122,7 +126,7 @@ class InstanceNorm(keras.layers.Layer):
         )
         return normalised
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
         return shape  # Without it Keras traces the call to find out: a third of building.
 
 
@@ -135,14 +139,14 @@ class EnlargeTwice(keras.layers.Layer):
     were trained on it.
     """
 
-    def call(self, coarse):
+    def call(self, coarse: tf.Tensor) -> tf.Tensor:
         size = 2 * tf.shape(coarse)[1:3]
         enlarged = tf.raw_ops.ResizeBilinear(
             images=coarse, size=size, align_corners=False, half_pixel_centers=False
         )
         return tf.cast(enlarged, coarse.dtype)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
         frames, rows, columns, channels = shape
         return (frames, rows and 2 * rows, columns and 2 * columns, channels)
 
@@ -151,19 +155,19 @@ class EnlargeTwice(keras.layers.Layer):
 class DepthToSpace(keras.layers.Layer):
     """[F, H, W, 3 S S] to [F, S H, S W, 3]: every packed pixel's channels become S x S pixels."""
 
-    def __init__(self, scale: int, **kwargs):
+    def __init__(self, scale: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.scale = scale
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         return tf.nn.depth_to_space(features, self.scale)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, int | None, int | None, int]) -> Shape:
         frames, rows, columns, channels = shape
         s = self.scale
         return (frames, rows and s * rows, columns and s * columns, channels // (s * s))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.scale}
 
 
@@ -177,13 +181,15 @@ class FuseBurst(keras.layers.Layer):
     `restore.streaming` sees one frame at a time, and fuses by `nothing` and `with_frame`.
     """
 
-    def __init__(self, reference_frame: str | None = None, **kwargs):
+    def __init__(self, reference_frame: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if reference_frame is not None:
             reference_index(reference_frame, 1)
         self.reference_frame = reference_frame
 
-    def call(self, levels, lengths=None):
+    def call(
+        self, levels: Sequence[tf.Tensor], lengths: tf.Tensor | None = None
+    ) -> list[tf.Tensor]:
         first, *deeper = levels
         finest = self._maximum if self.reference_frame is None else self._reference
         return [
@@ -213,8 +219,8 @@ class FuseBurst(keras.layers.Layer):
         index = reference_index(self.reference_frame, tf.shape(level)[0])
         return level[index : index + 1]
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: Sequence[Shape]) -> list[Shape]:
         return [(1, *shape[1:]) for shape in shapes]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"reference_frame": self.reference_frame}

@@ -8,7 +8,7 @@ from dbp_tf.models.reference import REFERENCE_FRAMES
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """What belongs to a fusion; `layers.FuseBurst` computes it.
+    """A way to merge the frames of a burst; `layers.FuseBurst` computes it.
 
     Attributes:
       help: for the flag --fusion.
@@ -34,6 +34,9 @@ FUSIONS = {
         bottleneck=False,
     ),
 }
+
+# Types in which networks hold their weights and compute when they restore.
+PRECISIONS = ("float32", "bfloat16")
 
 _CHOICES = {
     "family": ("fine", "coarse", "sid"),

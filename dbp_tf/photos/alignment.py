@@ -10,7 +10,7 @@ and of the coarse outputs.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class View:
     coarse: np.ndarray
 
 
-def view_of(frame: np.ndarray, coarse_model: Callable) -> View:
+def view_of(frame: np.ndarray, coarse_model: Callable[[np.ndarray], Any]) -> View:
     """The `View` of a packed frame; `coarse_model` as for `align_burst`."""
     half = half_size(frame)
     return View(frame, half, np.asarray(coarse_model(half[None]), np.float32)[0])
@@ -214,7 +214,7 @@ class AlignedFrames:
 
 def align_burst(
     frames: Frames,
-    coarse_model: Callable,
+    coarse_model: Callable[[np.ndarray], Any],
     layout: packing.Layout,
     reference: str | int = "first",
     *,

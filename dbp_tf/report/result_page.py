@@ -191,7 +191,7 @@ def _older(path, source):
     return not path.is_file() or path.stat().st_mtime < source.stat().st_mtime
 
 
-# The page. Whatever comes from a file goes through `_text` or `_url`.
+# The page. Text and paths that come from files go through `_text` or `_url`.
 
 
 def _text(value):

@@ -2,11 +2,15 @@
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from dbp_tf import cli, progress
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import.
+    from dbp_tf.restore.enhancer import Enhancer
 
 FOLDER = pathlib.Path(__file__).parents[2] / "checkpoints"
 
@@ -19,7 +23,7 @@ def load(
     camera: cameras.Camera,
     mode: str,
     precision: str = "float32",
-):
+) -> "tuple[Enhancer, str | os.PathLike]":
     """Loads TensorFlow and the weights, and checks that these can do what is asked.
 
     Args:
@@ -58,7 +62,7 @@ def load(
     return model, folder
 
 
-def check_model(model, camera: cameras.Camera, mode: str) -> None:
+def check_model(model: "Enhancer", camera: cameras.Camera, mode: str) -> None:
     """Raises InputError if the model's weights are not for the camera or cannot do the mode."""
     spec = model.spec
     if spec.family == "coarse":

@@ -12,13 +12,11 @@ from numpy.typing import ArrayLike
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers, networks, reference
-from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.models.network_spec import PRECISIONS, NetworkSpec
 from dbp_tf.models.reference import reference_index
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore import streaming
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 class Enhancer:

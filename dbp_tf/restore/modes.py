@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def restore(
     mode: str = "burst",
     reference_frame: str | None = None,
     padded_columns: int = 0,
-    **compute,
+    **compute: Any,
 ) -> np.ndarray:
     """Restores one burst, saying on a terminal which frame it is at.
 
@@ -159,7 +159,7 @@ def grow(
     counts: Collection[int],
     reference_frame: str | None = None,
     padded_columns: int = 0,
-    **compute,
+    **compute: Any,
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Restores a burst from its first frame, its first two, and so on, as often as asked.
 

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from dbp_tf.config import parameter
+from dbp_tf.models.network_spec import PRECISIONS
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
 
@@ -43,10 +44,10 @@ class Restoration:
     )
     precision: str = parameter(
         "float32",
-        "Type in which the networks compute. bfloat16 differs by less than eight bits show and "
-        "saves memory, and time where the processor or GPU has instructions for it.",
+        "Type in which the networks compute. bfloat16 changes less than a picture of 8 bits shows, "
+        "and saves memory, and time where the processor or GPU has instructions for it.",
         topic=NETWORK,
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
     )
     stripes: bool = parameter(
         True,

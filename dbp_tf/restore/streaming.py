@@ -221,7 +221,7 @@ class Stripes:
       cuts: `_Cuts` of each.
     """
 
-    def __init__(self, columns, widest):
+    def __init__(self, columns: int, widest: int | None):
         """With None as the widest, one of all columns."""
         count = -(-columns // widest) if widest else 1
         width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.

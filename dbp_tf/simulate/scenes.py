@@ -198,7 +198,7 @@ def simulate_tree(
     overwrite: bool = False,
     white_balance: tuple[float, float, float] | str | None = None,
     noise_of: Callable[[np.random.Generator], Noise] | None = None,
-    **options,
+    **options: Any,
 ) -> Iterator[str]:
     """Writes a scene for every photograph, tile of it and exposure ratio.
 

@@ -11,9 +11,11 @@ import typing
 
 from dbp_tf.config import parameter
 from dbp_tf.data.recipe import Recipe
-from dbp_tf.models.network_spec import FUSIONS
+from dbp_tf.models.network_spec import FUSIONS, NetworkSpec
 from dbp_tf.models.reference import REFERENCE_FRAMES
 from dbp_tf.raw import cameras
+
+PERCEPTUAL_WEIGHT = 0.1
 
 # A parameter under each heading of `--help`.
 _dataset_flag = functools.partial(parameter, topic="dataset")
@@ -50,7 +52,8 @@ class Folders:
     )
     checkpoint_dir: pathlib.Path | None = _run_flag(
         None,
-        "Folder of this run; the same command again goes on in it. By default "
+        "Folder of this run: settings, history, weights, pictures. The same command goes on in it. "
+        "By default "
         "checkpoints/<camera>_<stage>.",
         may_change=True,
     )
@@ -84,7 +87,7 @@ class Optimisation:
     )
     average: float = _optimisation_flag(
         0.0,
-        "Share that a moving average of the weights keeps of itself at a step, such as 0.999; "
+        "Decay of a moving average of the weights, such as 0.999; "
         "validation, sample pictures and saved weights are then of the average, which is steadier. "
         "0: none (published).",
         low=0,
@@ -161,17 +164,18 @@ class Training(Optimisation, Recipe, Folders):
         None, "Only the first so many bursts of the validation split.", low=1, may_change=True
     )
     keep: int = _run_flag(
-        2, "Saved states to keep, each three times the weights.", low=1, may_change=True
+        2, "Saved states to keep, each three times as large as the weights.", low=1, may_change=True
     )
     max_hours: float = _run_flag(
         0.0,
-        "Stop after so many hours, saved; the same command goes on. 0: no limit.",
+        "Save and stop after so many hours; the same command goes on. 0: no limit.",
         low=0,
         may_change=True,
     )
     width: int | None = _networks_flag(
         None,
-        "Channels of the first level; by default 32, or that of the weights to start from.",
+        f"Channels of the first level; by default {NetworkSpec.width}, or that of the weights to "
+        "start from.",
         low=1,
     )
 
@@ -196,20 +200,20 @@ class PictureLoss(Training):
 
     residual_blocks: int | None = _networks_flag(
         None,
-        "Residual blocks of the revised version's bottleneck; by default 16, or that of the "
-        "weights to start from.",
+        "Residual blocks of the revised version's bottleneck; by default "
+        f"{NetworkSpec().residual_blocks}, or that of the weights to start from.",
         low=0,
     )
     loss: str = _loss_flag(
         "contextual",
-        "l1, or the loss that is added to it.",
+        "Loss of the picture: l1, or l1 plus the contextual or the perceptual loss.",
         choices=("l1", "contextual", "perceptual"),
     )
     feature_weight: float | None = _loss_flag(
         None,
-        "Weight of the loss that is added to L1; by default as published: contextual "
+        "Weight of the loss that is added to L1; by default as published: contextual, by mosaic, "
         + ", ".join(f"{c.mosaic} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
-        + ", perceptual 0.1.",
+        + f", perceptual {PERCEPTUAL_WEIGHT:g}.",
         low=0,
     )
     vgg_weights: pathlib.Path | None = _loss_flag(
@@ -248,10 +252,10 @@ class Fine(PictureLoss, NewNetworks):
     MOSAIC_DEFAULTS: typing.ClassVar = {"xtrans": {"loss": "l1"}}
 
     stage: str = "fine"
-    n_burst: int = _networks_flag(1, "", flag=False)
+    n_burst: int = parameter(1, "", flag=False)
     shift: int = parameter(0, "", flag=False)
     shuffle: bool = parameter(False, "", flag=False)
-    coarse: pathlib.Path | None = parameter(
+    coarse: pathlib.Path | None = _networks_flag(
         None,
         "Weights whose coarse network is taken over, of train_coarse.py or released; the fine "
         "network starts from nothing.",
@@ -272,8 +276,8 @@ class Fine(PictureLoss, NewNetworks):
     noise_map: bool | None = _networks_flag(
         None,
         "Whether the fine network also sees frame minus coarse output. By default as the weights "
-        "to start from, else true: so has it the published evaluation and the final model, though "
-        "the published training script leaves it out.",
+        "to start from, else true, as in the published evaluation and the final model; the "
+        "published training script leaves it out.",
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -78,7 +79,7 @@ def distribute(
     *,
     start_step: int,
     steps: int,
-):
+) -> Any:
     """The training data of all replicas of this process.
 
     Args:

@@ -13,7 +13,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, white_balance
-from dbp_tf.training.config import Burst, PictureLoss, Training
+from dbp_tf.training.config import PERCEPTUAL_WEIGHT, Burst, PictureLoss, Training
 
 if TYPE_CHECKING:  # They take seconds to import, and flags are looked at before.
     import tensorflow as tf
@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # They take seconds to import, and flags are looked at before
     from dbp_tf.training.training_step import Objective
 
 Stage = TypeVar("Stage", bound=Training)
-
-_PERCEPTUAL_WEIGHT = 0.1
 
 # Patches from which `--initial_weights develop` learns, in some seconds.
 _DEVELOPED_PATCHES = 200
@@ -357,7 +355,7 @@ def with_objective(
     objective = training_step.Objective(settings.stage, seed=settings.seed)
     if not isinstance(settings, PictureLoss) or settings.loss == "l1":
         return settings, objective
-    published = camera.contextual_weight if settings.loss == "contextual" else _PERCEPTUAL_WEIGHT
+    published = camera.contextual_weight if settings.loss == "contextual" else PERCEPTUAL_WEIGHT
     weight = published if settings.feature_weight is None else settings.feature_weight
     # The published scripts of Fuji and of the first version give VGG-19 blue, green, red.
     blue_first = camera.mosaic == "xtrans" or spec.fusion == "max"
@@ -377,7 +375,7 @@ def _digest_of_names(bursts):
 
 
 def _digest(networks):
-    """What tells the weights of some networks from others."""
+    """A text that differs where the weights of some networks differ."""
     checksum, weights = 0, [weight for one in networks for weight in one.get_weights()]
     for weight in weights:
         checksum = zlib.crc32(weight.tobytes(), checksum)

@@ -52,7 +52,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self.optimisation = optimisation
         self.total_steps = total_steps
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         o, step = self.optimisation, tf.cast(step, tf.float32)
         if o.schedule == "cosine":
             steps = max(self.total_steps - o.warmup_steps, 1)
