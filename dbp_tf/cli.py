@@ -347,7 +347,7 @@ def import_tensorflow(all_gpus: bool = False) -> types.ModuleType:
       The `tensorflow` module.
     """
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") not in ("0", "1", "2")
-    with _without_chatter() if quiet else contextlib.nullcontext():
+    with _without_chatter() if quiet else contextlib.nullcontext(), _without_extras_of_keras():
         import tensorflow as tf
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -375,6 +375,22 @@ def _device(tf, gpus, all_gpus):
             "TensorFlow use it, and TF_CPP_MIN_LOG_LEVEL=0 shows what it lacks"
         )
     return cpu
+
+
+@contextlib.contextmanager
+def _without_extras_of_keras():
+    """Keeps Keras from importing what it imports wherever it is installed, for parts not used here.
+
+    That is a third of TensorFlow's import, most of it scikit-learn.
+    """
+    extras = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
+    # What Python takes for "not installed".
+    sys.modules.update(dict.fromkeys(extras))
+    try:
+        yield
+    finally:
+        for name in extras:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

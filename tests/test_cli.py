@@ -1,6 +1,7 @@
 """What commands share: exit codes, help, one sentence for the user's mistakes, progress."""
 
 import errno
+import importlib
 import io
 import os
 import subprocess
@@ -240,6 +241,40 @@ def test_tensorflow_says_what_the_log_level_asks_for(tmp_path, monkeypatch, capf
     assert out.startswith("Computing on the CPU")
     assert ("cudart" in err) == ("cuFFT" in err) == seen
     assert "AVX" in err and err.endswith("after")
+
+
+OPTIONAL = """
+class Bag:
+    def __init__(self, **content):
+        self.__dict__.update(content)
+found = []
+for name in ("matplotlib", "sklearn"):
+    try:
+        found.append(__import__(name).__file__)
+    except ImportError:
+        found.append(None)
+config = Bag(list_physical_devices=lambda kind: [])
+"""
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_what_keras_imports_besides_is_left_out_and_can_be_imported_later(
+    tmp_path, monkeypatch, imported
+):
+    (tmp_path / "tensorflow.py").write_text(OPTIONAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("tensorflow", "matplotlib", "sklearn"):
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
+    paths = [tmp_path / f"{name}.py" for name in ("matplotlib", "sklearn")]
+    for path in paths:
+        path.write_text("")
+        if imported:
+            importlib.import_module(path.stem)
+    wanted = [*map(str, paths)] if imported else [None, None]
+    assert cli.import_tensorflow().found == wanted
+    for path in paths:
+        assert importlib.import_module(path.stem).__file__ == str(path)
 
 
 def test_a_crash_of_tensorflow_keeps_its_last_words(tmp_path):
