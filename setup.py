@@ -62,7 +62,7 @@ setup(
         # ask for changes with their minor versions.
         "test": [
             "pytest",
-            "pytest-xdist",
+            "pytest-xdist>=3.8",
             "ruff==0.17.*",
             "mypy==2.4.*",
             "scikit-image",
