@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import pathlib
 
-from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
+from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 from dbp_tf.raw.overrides import Facts
 

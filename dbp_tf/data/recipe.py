@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 
-from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
+from dbp_tf.parameters import parameter
 
 AUGMENTATIONS = ("published", "phase", "none")
 

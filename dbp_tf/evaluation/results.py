@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from dbp_tf import config, files
-from dbp_tf.config import parameters
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation.settings import Settings
+from dbp_tf.parameters import parameters
 
 METRICS = "metrics.csv"
 SETTINGS = "settings.json"

@@ -6,8 +6,8 @@ import math
 import pathlib
 
 from dbp_tf import pictures
-from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
+from dbp_tf.parameters import parameter
 from dbp_tf.photos.alignment import REFERENCES
 from dbp_tf.raw import overrides, packing
 from dbp_tf.raw.white_balance import DEFAULT, Multipliers

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
+from dbp_tf.parameters import parameter
 from dbp_tf.raw import packing
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
-from dbp_tf.config import parameter
 from dbp_tf.models.network_spec import PRECISIONS
+from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
 

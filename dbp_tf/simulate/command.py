@@ -15,8 +15,8 @@ import numpy as np
 from absl import flags
 
 from dbp_tf import config, files
-from dbp_tf.config import parameter
 from dbp_tf.errors import InputError
+from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 from dbp_tf.raw.cameras import Noise
 from dbp_tf.raw.noise import draw_noise, noise_at

@@ -9,10 +9,10 @@ import functools
 import pathlib
 import typing
 
-from dbp_tf.config import parameter
 from dbp_tf.data.recipe import Recipe
 from dbp_tf.models.network_spec import FUSIONS, NetworkSpec
 from dbp_tf.models.reference import REFERENCE_FRAMES
+from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 
 PERCEPTUAL_WEIGHT = 0.1

@@ -12,6 +12,7 @@ from dbp_tf import cli, config, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.parameters import parameters
 from dbp_tf.raw import cameras, white_balance
 from dbp_tf.training.config import PERCEPTUAL_WEIGHT, Burst, PictureLoss, Training
 
@@ -249,7 +250,7 @@ def train(
             "VGG-19_weights": _digest([objective.features] if objective.features else ()),
         }
         before = run_folder.Settings(folder)
-        about = config.parameters(type(settings))
+        about = parameters(type(settings))
         kept = {k: v for k, v in config.as_json(settings).items() if _stays(k, about)}
         before.check(
             {**dataclasses.asdict(spec), **kept, **run},
@@ -263,8 +264,8 @@ def train(
             )
         if chief:  # Before hours of decoding.
             models = enhancer.empty(spec).models.values()
-            parameters = sum(model.count_params() for model in models)
-            run_folder.check_space(folder, parameters, settings.keep)
+            count = sum(model.count_params() for model in models)
+            run_folder.check_space(folder, count, settings.keep)
         patches.check_patch(dataset.bursts[0].frames[0], settings, camera)
         every = patches.prepare(
             dataset.bursts + dataset.validation, settings.cache_dir, camera, settings.stage
