@@ -175,7 +175,7 @@ def define(
     required: bool = False,
     **limits: Any,
 ) -> None:
-    """Defines a flag; numbers must be finite, see `finite`.
+    """Defines a flag; numbers must be finite: nan and inf pass absl's bounds.
 
     Args:
       values: the command's flags.
@@ -197,17 +197,12 @@ def define(
     )
     setattr(values[name], _REQUIRED, required)
     if kind is flags.DEFINE_float:
-        finite(name, values)
-
-
-def finite(name: str, flag_values: flags.FlagValues) -> None:
-    """Makes the number flag `name` refuse nan and inf, which pass absl's bounds."""
-    flags.register_validator(
-        name,
-        lambda value: not isinstance(value, float) or math.isfinite(value),
-        "give a finite number",
-        flag_values,
-    )
+        flags.register_validator(
+            name,
+            lambda value: value is None or math.isfinite(value),
+            "give a finite number",
+            values,
+        )
 
 
 class _PathParser(flags.ArgumentParser):

@@ -546,13 +546,6 @@ def test_frames_are_read_one_at_a_time_and_let_go():
             np.testing.assert_array_equal(got, expected)
 
 
-def test_half_size_is_the_mean_of_two_by_two():
-    frame = np.random.default_rng(7).random((10, 14, 4), np.float32)
-    expected = skimage.transform.downscale_local_mean(frame, (2, 2, 1))
-    np.testing.assert_allclose(alignment.half_size(frame), expected, rtol=1e-6)
-    assert alignment.half_size(frame).dtype == np.float32
-
-
 def test_a_keras_coarse_network_serves():
     from dbp_tf.models import network_spec
     from dbp_tf.restore import pretrained
@@ -569,7 +562,6 @@ def test_bad_input_is_one_sentence():
     cases = [
         ([], {}, "a burst needs at least one frame"),
         ([frame, frame[:6]], {}, r"frame 1 has the shape \[6, 12, 4\]"),
-        ([frame[:7]], {}, "7 x 12 pixels, an odd number"),
         ([frame], {"reference": "last"}, "'last' is none of the 1 frames: give first, center"),
         ([frame], {"reference": 1}, "the reference frame 1 is none of the 1 frames"),
         ([frame], {"reference": -1}, "the reference frame -1"),

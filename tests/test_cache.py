@@ -1,7 +1,7 @@
 """The cache of decoded raw files: what it holds, and that it never trusts a bad entry."""
 
+import dataclasses
 import errno
-import io
 import json
 import os
 import re
@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from dbp_tf import files, simulate
+from dbp_tf import files, progress, simulate
 from dbp_tf.data import raw_cache
 from dbp_tf.data.raw_cache import DEVELOPED, PACKED
 from dbp_tf.errors import InputError, sentence
@@ -23,6 +23,9 @@ from dbp_tf.raw import cameras, reading
 pytest.importorskip("tifffile")
 
 BAYER_SIZE, XTRANS_SIZE = (68, 100), (516, 534)
+
+# Its white level is so far from that of the files that these keep their own levels.
+OTHER = dataclasses.replace(cameras.SONY, name="other", white=14000)
 
 
 def write(path, seed, camera=cameras.SONY, size=BAYER_SIZE, **how):
@@ -62,7 +65,7 @@ def decoded(monkeypatch):
 )
 def test_entries_hold_what_the_raw_files_do(tmp_path, camera, size, from_file):
     path = write(tmp_path / f"00001_00_10s{camera.suffix}", 3, camera, size)
-    camera = None if from_file else camera
+    camera = dataclasses.replace(camera, name="other", white=14000) if from_file else camera
     entries = raw_cache.fill(tmp_path / "cache", [(PACKED, path), (DEVELOPED, path)], camera)
     packed, developed = entries[PACKED, path], entries[DEVELOPED, path]
     frame = reading.read_raw(path, camera)
@@ -94,17 +97,16 @@ def test_black_levels_of_each_channel_and_the_offset_are_kept(tmp_path):
     path = write(
         tmp_path / "00001_00_1s.ARW", 4, pattern=("GR", "BG"), black=[[500, 510], [520, 530]]
     )
-    (entry,) = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], None).values()
+    (entry,) = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], OTHER).values()
     # Red of GRBG stands in the second column, so the packed frame starts there: R G B G.
     assert entry.offset == (0, 1)
-    reread = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], None)[PACKED, path]
+    reread = raw_cache.fill(tmp_path / "cache", [(PACKED, path)], OTHER)[PACKED, path]
     assert reread == entry
     assert reread.black == reading.read_raw(path).black
     assert len(set(reread.black)) > 1
 
 
-def test_levels_are_checked_by_the_pixels_and_notes_are_said_once(tmp_path):
-    out = io.StringIO()
+def test_levels_are_checked_by_the_pixels_and_notes_are_said_once(tmp_path, capsys):
 
     def fill(name, black, said, count=1):
         rng = np.random.default_rng(0)
@@ -113,15 +115,15 @@ def test_levels_are_checked_by_the_pixels_and_notes_are_said_once(tmp_path):
             samples = np.rint(rng.normal(black + 2, 3, BAYER_SIZE).clip(0)).astype(np.uint16)
             simulate.write_dng(path, samples, cameras.SONY, black=[[said]])
         wanted = [(PACKED, path) for path in sorted(tmp_path.glob(f"{name}*"))]
-        return [*raw_cache.fill(tmp_path / "cache", wanted, cameras.SONY, out).values()]
+        return [*raw_cache.fill(tmp_path / "cache", wanted, cameras.SONY).values()]
 
     # A camera that subtracts its black level before it writes.
     (entry,) = fill("00001", black=0, said=0)
-    assert entry.black == (0,) * 4 and "note" not in out.getvalue()
+    assert entry.black == (0,) * 4 and "note" not in capsys.readouterr().out
     for _ in range(2):
         entries = fill("00002", black=512, said=0, count=2)
         assert {entry.black for entry in entries} == {(512.0,) * 4}
-    lines = [line for line in out.getvalue().splitlines() if line.startswith("note: ")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     # Once each time that the cache is used, new or not.
     assert len(lines) == 2 and lines[0] == lines[1]
     assert lines[0].startswith("note: 00002_00_0.1s.ARW (and 1 other): the file says black level 0")
@@ -140,7 +142,7 @@ def test_a_filled_cache_is_not_filled_again(tmp_path, files_wanted, decoded):
 def test_other_levels_are_another_entry(tmp_path, files_wanted, decoded):
     key = files_wanted[0]
     table = raw_cache.fill(tmp_path / "cache", [key], cameras.SONY)[key]
-    own = raw_cache.fill(tmp_path / "cache", [key], None)[key]
+    own = raw_cache.fill(tmp_path / "cache", [key], OTHER)[key]
     assert own.array_file != table.array_file
     raw_cache.fill(tmp_path / "cache", [key], cameras.SONY)
     assert len(decoded) == 2
@@ -388,16 +390,14 @@ def test_bad_raw_files_are_named(tmp_path, files_wanted):
         raw_cache.fill(tmp_path / "cache", files_wanted, cameras.FUJI)
 
 
-def test_progress_says_how_far_it_is(tmp_path, files_wanted, monkeypatch):
-    monkeypatch.setattr(raw_cache, "_SECONDS_BETWEEN_LINES", 0)
-    out = io.StringIO()
-    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, out)
-    lines = out.getvalue().splitlines()
-    assert len(lines) == 5
+def test_progress_says_how_far_it_is(tmp_path, files_wanted, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SILENCE", -1)
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
     for done, line in enumerate(lines[:-1], 1):
         assert line.startswith(f"decoded {done} of 5 raw files into {tmp_path / 'cache'}, ")
         assert line.endswith(" s left")
     assert lines[-1].startswith("decoded 5 of 5 raw files")
-    silent = io.StringIO()
-    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY, silent)
-    assert silent.getvalue() == ""
+    raw_cache.fill(tmp_path / "cache", files_wanted, cameras.SONY)
+    assert capsys.readouterr().out == ""

@@ -20,8 +20,7 @@ from dbp_tf.errors import InputError
 def values():
     values = flags.FlagValues()
     flags.DEFINE_integer("number", 3, "A number.", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("rate", None, "A rate.", lower_bound=0, flag_values=values)
-    cli.finite("rate", values)
+    cli.define(values, flags.DEFINE_float, "rate", None, "A rate.", lower_bound=0)
     return values
 
 

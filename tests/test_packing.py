@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skimage.transform
 
 from dbp_tf.raw import cameras, packing
 
@@ -33,14 +34,28 @@ def test_unpacking_returns_every_bayer_sample():
     np.testing.assert_array_equal(packing.unpack(packed, packing.BAYER), mosaic)
 
 
-def test_unpacking_xtrans_keeps_what_lies_outside_whole_periods():
+def test_unpacking_returns_every_xtrans_sample_of_whole_periods():
     mosaic = np.arange(26 * 40, dtype=np.int32).reshape(26, 40) + 1
     packed = packing.pack(mosaic, packing.XTRANS)
-    restored = packing.unpack(packed, packing.XTRANS, out=-mosaic)
-    np.testing.assert_array_equal(restored[:24, :36], mosaic[:24, :36])
-    np.testing.assert_array_equal(restored[24:], -mosaic[24:])
-    np.testing.assert_array_equal(restored[:, 36:], -mosaic[:, 36:])
-    np.testing.assert_array_equal(packing.pack(restored, packing.XTRANS), packed)
+    restored = packing.unpack(packed, packing.XTRANS)
+    np.testing.assert_array_equal(restored, mosaic[:24, :36])
+
+
+def test_halving_is_the_mean_of_two_by_two():
+    frame = np.random.default_rng(7).random((10, 14, 4), np.float32)
+    expected = skimage.transform.downscale_local_mean(frame, (2, 2, 1))
+    np.testing.assert_allclose(packing.halve(frame), expected, rtol=1e-6)
+    assert packing.halve(frame).dtype == np.float32
+
+
+def test_unclipped_values_differ_above_1_alone():
+    samples = np.random.default_rng(8).integers(0, 4096, (8, 12, 4)).astype(np.uint16)
+    scales = (0.8, 1.0, 40.0, 2.5)
+    whole = packing.normalise(samples, 128, 4095, scales, clip=False)
+    assert whole.max() > 10
+    np.testing.assert_array_equal(
+        np.minimum(whole, 1), packing.normalise(samples, 128, 4095, scales)
+    )
 
 
 @pytest.mark.parametrize("layout", packing.LAYOUTS.values(), ids=str)

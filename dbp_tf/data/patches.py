@@ -347,7 +347,8 @@ def _load_raw(drawn, recipe):
         dark = (_cut(entry, drawn, recipe) for entry in entries)
     else:
         light, ratio = exposure.light or noted, exposure.ratio
-        camera, linear = sources.camera, _brighten(clean, sources.clean, 1.0, cut=True)
+        camera = sources.camera
+        linear = packing.normalise(clean, sources.clean.black, sources.clean.white)
         dark = dark_frames(linear, exposure, len(drawn.frames), camera, noted)
         levels = {"black": (float(camera.black),) * clean.shape[-1], "white": float(camera.white)}
         entries = [dataclasses.replace(sources.clean, **levels)] * len(dark)
@@ -370,36 +371,10 @@ def _cut(entry, drawn, recipe):
 def _linear(samples, entry, ratio, coarse):
     """Samples of a packed entry, linear and brightened; halved first in the coarse stage."""
     if coarse:
-        # As published: the coarse stage halves first and cuts at 1 then, unlike all else.
-        return np.minimum(packing.halve(_brighten(samples, entry, ratio)), 1)
-    return _brighten(samples, entry, ratio, cut=True)
-
-
-def _brighten(samples, entry, ratio, cut=False):
-    """`packing.normalise`, to the bit, but with cutting at 1 left to choice.
-
-    Looking values up in a table of all there are takes a quarter of the time.
-    """
-    ratios = np.broadcast_to(ratio, len(entry.black)).tolist()
-    channels = list(zip(entry.black, ratios, strict=True))
-    full = min(ratios) < 1
-    tables = [_table(black, entry.white, ratio, cut, full) for black, ratio in channels]
-    if len(set(channels)) == 1:
-        return np.take(tables[0], samples)
-    channels = zip(tables, np.moveaxis(samples, -1, 0), strict=True)
-    return np.stack([np.take(table, channel) for table, channel in channels], axis=-1)
-
-
-@functools.lru_cache(maxsize=64)
-def _table(black, white, ratio, cut, full):
-    """The brightened value of every raw value; `full`: that of a saturated one is 1 at least."""
-    black = np.float32(black)
-    signal = np.maximum(np.arange(65536, dtype=np.float32) - black, 0)
-    signal /= np.float32(white) - black
-    values = signal * np.float32(ratio)
-    if full:
-        values = np.where(signal >= packing.SATURATED, np.maximum(values, 1), values)
-    return np.minimum(values, 1) if cut else values
+        # As published: the coarse stage halves first and clips at 1 then, unlike all else.
+        linear = packing.normalise(samples, entry.black, entry.white, ratio, clip=False)
+        return np.minimum(packing.halve(linear), 1)
+    return packing.normalise(samples, entry.black, entry.white, ratio)
 
 
 def _cut_truth(drawn, recipe):
@@ -455,14 +430,8 @@ def training_dataset(
       of each burst; "scene" [B] (string); "step" (int64).
 
     Raises:
-      InputError: no bursts, or a picture smaller than the patch.
+      InputError: a picture is smaller than the patch.
     """
-    if seed < 0:
-        raise InputError(f"--seed is at least 0, not {seed}")
-    if not sources:
-        raise InputError("there are no bursts to train on")
-    # Refused here and not while patches are made.
-    white_balance.trained_for(str(recipe.white_balance), camera)
     for one in sources:
         _check_patch(one.clean.source, one.clean.shape[:2], recipe, camera)
     scenes = group_scenes(sources)
@@ -568,11 +537,10 @@ def load_burst(
       cut at 1; sRGB in 0..1.
     """
     first = sources.frames[0]
-    ratio: float | np.ndarray = sources.ratio
-    if trained is not None:
-        scales = white_balance.channel_scales_for(first.white_balance, trained, sources.layout)
-        ratio = ratio * scales
+    ratio = sources.ratio * white_balance.channel_scales_for(
+        first.white_balance if trained else None, trained, sources.layout
+    )
     frames = np.empty((len(sources.frames), *first.shape), np.float32)
     for frame, entry in zip(frames, sources.frames, strict=True):
-        frame[:] = _brighten(entry.open(), entry, ratio, cut=True)
+        frame[:] = packing.normalise(entry.open(), entry.black, entry.white, ratio)
     return frames, _developed(_truth(sources, 0, 0, first.shape[:2]))

@@ -20,7 +20,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterable
-from typing import TextIO
 
 import numpy as np
 import rawpy
@@ -43,7 +42,6 @@ _VERSION = 2
 # LibRaw takes up to 370 MB for one 24-megapixel picture.
 _MOST_DECODERS = 4
 
-_SECONDS_BETWEEN_LINES = 15
 _SECONDS_UNTIL_ABANDONED = 3600
 
 
@@ -83,8 +81,7 @@ class Entry:
 def fill(
     folder: str | os.PathLike[str],
     wanted: Iterable[tuple[str, pathlib.Path]],
-    camera: cameras.Camera | None,
-    out: TextIO | None = None,
+    camera: cameras.Camera,
 ) -> dict[tuple[str, pathlib.Path], Entry]:
     """Makes the entries that are missing, several at a time, and shows how far it is.
 
@@ -94,8 +91,7 @@ def fill(
     Args:
       folder: of the cache; made if missing. When nothing is missing it may be read-only.
       wanted: iterable of (`PACKED` or `DEVELOPED`, path of a raw file).
-      camera: `cameras.Camera` of the files; None takes the levels from the files.
-      out: stream of the progress lines, standard output by default.
+      camera: of the files.
 
     Returns:
       dict from each of `wanted` to its `Entry`.
@@ -111,12 +107,12 @@ def fill(
     if missing:
         _prepare(folder)
         _check_space(folder, missing, camera)
-        entries |= _make_all(folder, missing, camera, out)
-    _say_notes(entries.values(), out)
+        entries |= _make_all(folder, missing, camera)
+    _say_notes(entries.values())
     return entries
 
 
-def _say_notes(entries, out):
+def _say_notes(entries):
     """Prints every kind of note once, with the first file that it is about."""
     kinds = {}
     for entry in entries:
@@ -126,11 +122,11 @@ def _say_notes(entries, out):
         source, note = found[0]
         more = len(found) - 1
         others = f" (and {more} other{'s' if more > 1 else ''})" if more else ""
-        progress.say(f"note: {source.name}{others}: {note}", out)
+        progress.say(f"note: {source.name}{others}: {note}")
 
 
 def _array_file(folder, kind, source, camera):
-    origin = f"{os.path.abspath(source)} {kind} {camera.name if camera else 'levels of the file'}"
+    origin = f"{os.path.abspath(source)} {kind} {camera.name}"
     digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
     return folder / f"{source.stem}.{kind}.{digest}.npy"
 
@@ -148,7 +144,7 @@ def _origin(kind, source, camera):
         "source": os.path.abspath(source),
         "bytes": status.st_size,
         "modified_ns": status.st_mtime_ns,
-        "camera": [camera.name, camera.black, camera.white] if camera else None,
+        "camera": [camera.name, camera.black, camera.white],
     }
 
 
@@ -199,8 +195,8 @@ def _make(folder, kind, source, camera):
     return _entry(source, array_file, record)
 
 
-def _make_all(folder, missing, camera, out):
-    entries, started, last_line = {}, time.monotonic(), time.monotonic()
+def _make_all(folder, missing, camera):
+    entries, started = {}, time.monotonic()
     # Each process has its own order, so that several divide the work between them.
     missing = random.Random(os.getpid()).sample(missing, len(missing))
     decoders = concurrent.futures.ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1))
@@ -210,14 +206,10 @@ def _make_all(folder, missing, camera, out):
             entries[jobs[job]] = job.result()
             text = f"decoded {done} of {len(missing)} raw files into {folder}"
             left = progress.time_left(started, done, len(missing))
-            progress.status(f"{text}, {left}", out)
-            late = time.monotonic() - last_line > _SECONDS_BETWEEN_LINES
-            if late and done < len(missing):
-                progress.say(f"{text}, {left}", out)
-                last_line = time.monotonic()
+            progress.status(f"{text}, {left}")
     finally:
         decoders.shutdown(cancel_futures=True)
-    progress.say(f"{text} in {time.monotonic() - started:.0f} s", out)
+    progress.say(f"{text} in {time.monotonic() - started:.0f} s")
     return entries
 
 

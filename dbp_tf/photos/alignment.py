@@ -97,17 +97,6 @@ class Note:
         return f"{100 * self.moving:.1f} % moves, and the other frames show more without it"
 
 
-def half_size(frame: np.ndarray) -> np.ndarray:
-    """A packed frame [H, W, C] of even size to [H/2, W/2, C]; see `packing.halve`."""
-    rows, columns, _ = frame.shape
-    if rows % 2 or columns % 2:
-        raise InputError(
-            f"a packed frame has {rows} x {columns} pixels, an odd number: cut or pad it to even "
-            f"ones"
-        )
-    return packing.halve(frame)
-
-
 def sharpness(coarse: np.ndarray) -> float:
     """Gradient energy of a coarse output [h, w, C]: greatest for the frame least blurred."""
     light = shifts.luminance(coarse)
@@ -131,7 +120,7 @@ class View:
 
 def view_of(frame: np.ndarray, coarse_model: Callable[[np.ndarray], Any]) -> View:
     """The `View` of a packed frame; `coarse_model` as for `align_burst`."""
-    half = half_size(frame)
+    half = packing.halve(frame)
     return View(frame, half, np.asarray(coarse_model(half[None]), np.float32)[0])
 
 
@@ -245,7 +234,7 @@ def align_burst(
       same arrays.
 
     Raises:
-      InputError: no frames, unequal or odd sizes, or a reference that is not there.
+      InputError: no frames, unequal sizes, or a reference that is not there.
     """
     count = len(frames)
     if not count:

@@ -115,22 +115,21 @@ def pack(mosaic: np.ndarray, layout: Layout) -> np.ndarray:
     return packed
 
 
-def unpack(packed: np.ndarray, layout: Layout, out: np.ndarray | None = None) -> np.ndarray:
+def unpack(packed: np.ndarray, layout: Layout) -> np.ndarray:
     """Puts packed samples back where `pack` took them from.
 
     Args:
       packed: [H, W, C] array.
       layout: `BAYER` or `XTRANS`.
-      out: [rows, columns] array to write into and to return, at least S*H by S*W; what exceeds
-        that keeps its values. New by default.
+
+    Returns:
+      [S*H, S*W] array of the same type.
     """
     rows, columns = packed.shape[0] * layout.scale, packed.shape[1] * layout.scale
-    if out is None:
-        out = np.empty((rows, columns), packed.dtype)
-    region = out[:rows, :columns]
+    mosaic = np.empty((rows, columns), packed.dtype)
     for there, here in _samples(layout):
-        region[here] = packed[there]
-    return out
+        mosaic[here] = packed[there]
+    return mosaic
 
 
 def normalise(
@@ -138,6 +137,7 @@ def normalise(
     black: ArrayLike,
     white: float,
     ratio: ArrayLike = 1.0,
+    clip: bool = True,
 ) -> np.ndarray:
     """Raw values in the network's range: max(DN - black, 0) / (white - black) * ratio, at most 1.
 
@@ -150,6 +150,7 @@ def normalise(
       white: raw value of saturation, in DN.
       ratio: exposure ratio, by which the short exposure is brightened: a number or one for each
         packed channel [C].
+      clip: False to leave values above 1.
 
     Returns:
       [H, W, C] float32 in 0..1.
@@ -163,8 +164,8 @@ def normalise(
     saturated = signal >= SATURATED if factor.min() < 1 else None
     signal *= factor
     if saturated is not None:
-        signal[saturated] = 1
-    return np.minimum(signal, 1, out=signal)
+        signal[saturated] = np.maximum(signal[saturated], 1)
+    return np.minimum(signal, 1, out=signal) if clip else signal
 
 
 def halve(pictures: np.ndarray) -> np.ndarray:

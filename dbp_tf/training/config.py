@@ -211,9 +211,9 @@ class PictureLoss(Training):
     )
     feature_weight: float | None = _loss_flag(
         None,
-        "Weight of the loss that is added to L1; by default as published: contextual, by mosaic, "
+        "Weight of the loss that is added to L1; by default as published: contextual ("
         + ", ".join(f"{c.mosaic} {c.contextual_weight:g}" for c in cameras.CAMERAS.values())
-        + f", perceptual {PERCEPTUAL_WEIGHT:g}.",
+        + f"), perceptual {PERCEPTUAL_WEIGHT:g}.",
         low=0,
     )
     vgg_weights: pathlib.Path | None = _loss_flag(
@@ -224,9 +224,9 @@ class PictureLoss(Training):
     )
     vgg_channels: str | None = _loss_flag(
         None,
-        "Order in which VGG-19 sees the colours: rgb, or bgr, in which the published scripts of "
-        "the first version and of Fuji give them by mistake. By default as the script of what is "
-        "trained: bgr with X-Trans or fusion max, else rgb.",
+        "Order in which VGG-19 sees the colours: rgb; bgr is a mistake of the published scripts "
+        "of the first version and of Fuji. By default as published: bgr with X-Trans or fusion "
+        "max, else rgb.",
         choices=("rgb", "bgr"),
     )
 

@@ -34,9 +34,6 @@ CHANNEL_MEANS = (123.68, 116.779, 103.939)
 KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 MATCONVNET_FILE = "imagenet-vgg-verydeep-19.mat"
 
-
-CHANNEL_ORDERS = ("rgb", "bgr")
-
 # {name of a convolution: (kernel [3, 3, in, out], bias [out])}, float32.
 Weights = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -58,10 +55,8 @@ def vgg_features(weights: Weights, channels: str = "rgb") -> keras.Model:
       conv4_2 [N, H/8, W/8, 512], sizes rounded up.
     """
     pictures = keras.Input((None, None, 3), dtype="float32", name="srgb")
-    if channels not in CHANNEL_ORDERS:
-        raise InputError(f"channels are {' or '.join(CHANNEL_ORDERS)}, not {channels!r}")
     # Turning means and first kernel around spares turning every picture.
-    turn = slice(None, None, -1 if channels == "bgr" else 1)
+    turn = {"rgb": slice(None), "bgr": slice(None, None, -1)}[channels]
     x = keras.layers.Rescaling(
         255.0,
         offset=(-np.array(CHANNEL_MEANS)[turn]).tolist(),
