@@ -31,8 +31,8 @@ The rooms; each imports from those before it alone (`photos` from the first thre
     training    the three stages: train_coarse.py, train_fine.py, train_burst.py
     photos      own photographs: python -m dbp_tf.photos
 
-All of them use the modules beside the rooms: `config` and `cli` for flags, `files`, `pictures`,
-`progress`, `errors` and `environment`.
+Modules beside the rooms serve all of them: `parameters`, `config` and `cli` for flags, `files`,
+`pictures`, `progress`, `errors` and `environment`.
 
 A camera is added as a JSON file, which `calibrate` writes, or in `raw.cameras`; another fusion in
 `models.network_spec.FUSIONS` and `models.layers.FuseBurst`; a parameter of the training, which is a

@@ -146,7 +146,7 @@ def _is_required(flag):
 
 
 def report_failures(failures: list[str], bursts: int, problems: list[str]) -> int:
-    """Lists what --keep_going passed over.
+    """Lists the bursts and files that --keep_going passed over.
 
     Args:
       failures: a sentence for each burst that could not be restored.
@@ -374,12 +374,12 @@ def _device(tf, gpus, all_gpus):
 
 @contextlib.contextmanager
 def _without_extras_of_keras():
-    """Keeps Keras from importing what it imports wherever it is installed, for parts not used here.
+    """Keeps Keras from importing packages for parts of it that are not used here.
 
-    That is a third of TensorFlow's import, most of it scikit-learn.
+    They take a third of the time of importing TensorFlow, most of it scikit-learn.
     """
     extras = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
-    # What Python takes for "not installed".
+    # Python takes a module that is None for one that is not installed.
     sys.modules.update(dict.fromkeys(extras))
     try:
         yield
@@ -392,7 +392,7 @@ def _without_extras_of_keras():
 def _without_chatter():
     """Drops the lines that match `_CHATTER` from standard error, where there is grep.
 
-    Another process picks the lines, so that TensorFlow's last words before a crash are printed.
+    Another process filters the lines, so that TensorFlow's messages before a crash are printed.
     """
     grep = shutil.which("grep")
     if grep is None:

@@ -1,4 +1,4 @@
-"""The user's mistakes: the exception that means one, and what is said of it."""
+"""The user's mistakes: their exception, and its sentence for the terminal."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def sentence(error: Exception) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Text with escapes such as \n and \xff for what a terminal or an encoding does not take.
+    r"""Text with escapes such as \n and \xff for characters that a terminal does not take.
 
     Args:
       text: may hold file names, which can contain anything.

@@ -7,7 +7,7 @@ from typing import TextIO, TypeVar
 
 from dbp_tf.errors import printable
 
-# Seconds of silence after which a log, which keeps every line, is told what is being done.
+# Seconds of silence after which a log, which keeps every line, gets a line of progress.
 _SILENCE = 10
 
 Item = TypeVar("Item")
@@ -16,7 +16,7 @@ _last_line = time.monotonic()
 
 
 def status(text: str, out: TextIO | None = None) -> None:
-    """Shows what is being done, on a terminal until the next `status` or `say`.
+    """Shows a line of progress, on a terminal until the next `status` or `say`.
 
     Elsewhere it is a line that stays, but not within ten seconds of another one.
     """
@@ -59,7 +59,7 @@ def counted(items: Sequence[Item], text: str) -> Iterator[Item]:
 
     Args:
       items: to go through.
-      text: what is done; "{}" in it becomes the count, such as "3 of 6".
+      text: the line to show; "{}" in it becomes the count, such as "3 of 6".
     """
     started = time.monotonic()
     for number, item in enumerate(items):

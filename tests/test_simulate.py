@@ -17,8 +17,8 @@ from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
-from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Uncertainty
-from dbp_tf.simulate import Noise, command
+from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Noise, Uncertainty
+from dbp_tf.simulate import command
 
 USUAL = SONY.noise[0]
 SILENT = Noise(

@@ -1,6 +1,6 @@
 """Augmentation: flips, transposes and shifts of training patches.
 
-A flip of a packed frame mirrors the picture, but not what lies inside a packed pixel: the red
+A flip of a packed frame mirrors the picture, but not the samples inside a packed pixel: the red
 sample, which is the upper left one of a 2 x 2 cell, stays at the upper left, while the ground truth
 is mirrored pixel by pixel. The published training does so. A flip of the mosaic that starts a pixel
 further on leaves every filter where the network will meet it: 2.4 dB more on frames without noise
@@ -55,8 +55,8 @@ def augment_mosaic(
     """Augments the mosaic of a packed picture so that every filter stays in its channel.
 
     Args:
-      packed: [side + cells, side + cells, C], `layout.cells` pixels more than are returned; what is
-        not needed of them is dropped.
+      packed: [side + cells, side + cells, C], `layout.cells` pixels more than are returned; the
+        others are dropped.
       augmentation: `Augmentation`.
       layout: `packing.BAYER` or `packing.XTRANS`; the picture begins with a whole period.
 

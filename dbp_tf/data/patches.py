@@ -74,7 +74,7 @@ def prepare(
     camera: cameras.Camera,
     stage: str = "burst",
 ) -> list[Sources]:
-    """Decodes what a stage needs of some bursts, unless it is in the cache already.
+    """Decodes the files that a stage needs of some bursts, unless they are in the cache already.
 
     Args:
       bursts: each with a ground truth.
@@ -253,7 +253,7 @@ def _scene_order(count, seed, epoch):
 
 
 def _draw_crop(sources, recipe, rng):
-    # In the coarse stage the half-size picture is what gets cropped, so rows and columns of the
+    # In the coarse stage the half-size picture is cropped, so rows and columns of the
     # packed one come in pairs.
     step = recipe.side // recipe.patch
     if recipe.augment != "published":
@@ -279,14 +279,14 @@ def _detail(picture, top, left, side, sources):
 
     The root makes detail in the shade count as it is seen, and shot noise count alike everywhere.
     """
-    # Of both layouts channel 1 is green. Pairs of rows and columns apart are enough to judge by.
+    # Channel 1 is green in both layouts. Every other row and column is enough to judge by.
     green = picture[top : top + side : 2, left : left + side : 2, 1].astype(np.float32)
     green = np.sqrt(np.maximum(green - sources.clean.black[1], 0))
     return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
 
 
 def load_patch(drawn: Draw, recipe: Recipe) -> dict[str, np.ndarray]:
-    """Reads and augments what was drawn.
+    """Reads and augments a patch.
 
     Returns:
       dict of float32 arrays, all C-contiguous: in the coarse stage "frames" [F, p, p, C] and
@@ -410,7 +410,7 @@ def training_dataset(
     """The training data of one replica.
 
     Step s takes the bursts number (s * replicas + replica) * bursts_per_step and following, so
-    that two replicas with one burst each see what one replica with two bursts a step sees. An
+    that two replicas with one burst each see the same as one replica with two bursts a step. An
     epoch is one patch of every scene in random order, with a random one of the scene's exposures.
 
     Args:
@@ -469,7 +469,7 @@ def training_dataset(
 
 
 def _batch(bursts):
-    """A batch as `training_dataset` yields it, of what is ragged where numbers of frames differ."""
+    """A batch as `training_dataset` yields it; it comes ragged where numbers of frames differ."""
     values = {
         name: value.values if isinstance(value, tf.RaggedTensor) else value
         for name, value in bursts.items()

@@ -57,7 +57,7 @@ class Entry:
       offset: (row, column) of the array's first sample in the visible area.
       black: value of no light, one for each channel.
       white: value of saturation.
-      notes: sentences about what is odd about the raw file, see `RawFrame.notes`.
+      notes: sentences about oddities of the raw file, see `RawFrame.notes`.
     """
 
     source: pathlib.Path
@@ -74,7 +74,7 @@ class Entry:
         return reading.read_white_balance(self.source)
 
     def open(self) -> np.ndarray:
-        """The array, memory-mapped and read-only: what is not looked at is not read."""
+        """The array, memory-mapped and read-only: only the parts that are used are read."""
         return np.load(self.array_file, mmap_mode="r")
 
 
@@ -214,7 +214,7 @@ def _make_all(folder, missing, camera):
 
 
 def _prepare(folder):
-    """Makes the folder, checks that it can be written, removes what killed processes left."""
+    """Makes the folder, checks that it can be written, removes scratch files of killed runs."""
     files.check_writable(folder, "--cache_dir")
     folder.mkdir(parents=True, exist_ok=True)
     for scratch in folder.glob(".*.part"):
@@ -224,7 +224,7 @@ def _prepare(folder):
 
 
 def _check_space(folder, missing, camera):
-    """Refuses to start what the disk cannot hold; all files are taken to be of one size."""
+    """Raises InputError if the disk is too small; all files are taken to be of one size."""
     with reading.open_raw(missing[0][1]) as raw:
         pixels = raw.sizes.height * raw.sizes.width
     need = sum(pixels * _BYTES_PER_PIXEL[kind] for kind, _ in missing)

@@ -89,5 +89,5 @@ class Recipe:
 
     @property
     def side(self) -> int:
-        """Side of what is read for a patch, in packed pixels."""
+        """Side of the crop that is read for a patch, in packed pixels."""
         return self.patch * (2 if self.stage == "coarse" else 1)

@@ -168,7 +168,7 @@ def find_bursts(
       split: "train", "val" or "test".
       n_burst: frames of a burst at the most: those of 00 .. n_burst - 1 that exist.
       ratio: exposure ratio of the bursts that have no long exposure.
-      limit: look at the first so many bursts only; what is wrong with later ones is of no account.
+      limit: look at the first so many bursts only; faults of later ones are not looked for.
       problems: list that gets a sentence for each file whose name is off the pattern and each
         burst that cannot be used, which are then left out; None to raise the first of them.
 
@@ -194,7 +194,7 @@ def find_bursts(
         )
     truths: dict[str, RawName] = {}
     for shot in _raw_files(long_dir, camera, "--long_dir", problems) if long_dir else ():
-        # Of several long exposures of a scene, the longest has the least noise.
+        # The longest of several long exposures of a scene has the least noise.
         if shot.scene not in truths or shot.exposure > truths[shot.scene].exposure:
             truths[shot.scene] = shot
     if long_dir and os.path.samefile(short_dir, long_dir):
@@ -318,7 +318,7 @@ def check_frame(
     seen: dict[pathlib.Path, np.ndarray],
     black: float,
 ) -> list[str]:
-    """Compares a frame of a burst with those before it.
+    """Compares a frame of a burst with earlier ones.
 
     Args:
       burst: the burst.
@@ -328,7 +328,7 @@ def check_frame(
       black: level of no light, in DN.
 
     Returns:
-      Sentences about what looks odd: the frame is a copy of another.
+      Sentences about oddities: the frame is a copy of another.
 
     Raises:
       InputError: the frame is so much brighter than the first one that it is no frame of this

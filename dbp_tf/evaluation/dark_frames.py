@@ -15,7 +15,7 @@ from dbp_tf.raw import cameras, reading, white_balance
 
 
 class DarkFrames:
-    """The packed frames [H, W, C] of a burst, float32 in 0..1, brightened; as often as asked.
+    """The packed frames [H, W, C] of a burst, float32 in 0..1, brightened; can be iterated again.
 
     Iterating raises InputError if a file is missing, broken, of another camera or another size, or
     a frame is far brighter than the first one.

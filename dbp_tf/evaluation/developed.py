@@ -47,8 +47,8 @@ def develop_packed(frame: reading.RawFrame, packed: np.ndarray) -> np.ndarray:
 def _continued(length, start, inside, layout):
     """For each visible row (or column), the index of the row of the mosaic that stands there.
 
-    Rows that the mosaic lacks, for it has whole periods only, get those of its first or last
-    period: left dark, they would darken their neighbours in the demosaicing.
+    The mosaic has whole periods only. Rows that it lacks are filled from its first or last period:
+    left dark, they would darken their neighbours in the demosaicing.
     """
     places = np.arange(length) - start
     period = layout.period

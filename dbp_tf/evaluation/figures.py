@@ -138,7 +138,7 @@ class Panel(_PictureFigure):
 
 
 class Teaser(_PictureFigure):
-    """The dark input whole, and details of what single frames and the burst are restored to."""
+    """The dark input whole, and details of single frames and the burst, restored."""
 
     name = "teaser"
 
@@ -240,8 +240,8 @@ class Growth:
 def growth_of(rows: Sequence[results.Result]) -> list[Growth]:
     """[`Growth`] of PSNR, SSIM and, where known, LPIPS.
 
-    Only bursts with as many frames as the longest count, for else the means of many frames would
-    be of other scenes than those of few.
+    Only bursts with as many frames as the largest count are averaged: otherwise the means of many
+    and of few frames would be of different scenes.
 
     Args:
       rows: several of a burst, with different `frames`.
@@ -269,7 +269,7 @@ def growth_of(rows: Sequence[results.Result]) -> list[Growth]:
 
 
 def caption_of(growth: Growth) -> str:
-    """A sentence about what a plot of a `Growth` shows."""
+    """The caption of a plot of a `Growth`, a sentence."""
     frames = "1 frame" if growth.counts[-1] == 1 else f"{growth.counts[-1]} frames"
     if growth.bursts == 1:
         return f"One burst of {frames}."

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: what a processor does beside the networks of one burst."""
+"""Reading ahead and writing behind, while the networks work on a burst."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -11,7 +11,7 @@ Opened = TypeVar("Opened")
 def opened_ahead(
     items: Iterable[Item], open_one: Callable[[Item], Opened]
 ) -> Iterator[tuple[Item, Opened]]:
-    """Yields each item and what `open_one` makes of it, called one item ahead."""
+    """Yields (item, `open_one(item)`); `open_one` is called one item ahead."""
     before = None
     for item in items:
         now = item, open_one(item)
@@ -44,12 +44,12 @@ class Behind:
             self._executor.shutdown()
 
     def start(self, job: Callable[..., None], *arguments: Any) -> None:
-        """Starts a job once the one before is done; raises what that one raised."""
+        """Starts a job once the previous one is done; raises the error of the previous one."""
         self.wait()
         self._job = self._executor.submit(job, *arguments)
 
     def wait(self) -> None:
-        """Waits for the job that was started last; raises what it raised."""
+        """Waits for the job that was started last; raises its error."""
         job, self._job = self._job, None
         if job:
             job.result()

@@ -63,7 +63,7 @@ def sample_bursts(
       n_burst: frames of the burst at the most.
 
     Raises:
-      InputError: what the simulator needs is not installed.
+      InputError: a package that the simulator needs is not installed.
     """
     from dbp_tf import simulate
 
@@ -161,7 +161,7 @@ def crop_to_common(picture: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """How every burst is restored, and what is made of it.
+    """How every burst is restored, and which files are made of it.
 
     Attributes:
       mode: a key of `modes.MODES`.
@@ -211,7 +211,7 @@ def evaluate(
       bursts: of the dataset.
       camera: of their files.
       folder: a result folder that `results.begin` has prepared.
-      done: what that returned; these bursts are left out.
+      done: results that `results.begin` returned; their bursts are left out.
       keep_going: go on after a burst that cannot be restored.
       work: None for its defaults.
 
@@ -229,8 +229,8 @@ def evaluate(
     if model.white_balance and todo:
         progress.say(white_balance.describe(model.white_balance))
 
-    # While the networks work on a burst, the next one's first file is read, and the one before is
-    # written, scored, drawn and noted down.
+    # While the networks work on a burst, the first file of the next one is read, and the previous
+    # one is written, scored, drawn and noted down.
     with futures.ThreadPoolExecutor(2) as background, overlap.Behind() as behind:
 
         def opened(burst):
@@ -347,7 +347,10 @@ class _Log:
 
     @contextlib.contextmanager
     def skipping(self, burst, after=None):
-        """Lets a burst that cannot be restored be, if going on is wanted; `Behind` comes first."""
+        """Notes a burst that cannot be restored and goes on, if `keep_going`.
+
+        The job before it, in `after`, is finished first.
+        """
         try:
             yield
         except (InputError, UnicodeEncodeError) as error:

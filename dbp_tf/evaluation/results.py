@@ -26,7 +26,7 @@ SETTINGS = "settings.json"
 PUBLISHED = "results.npy"
 SAMPLE = "sample"
 
-# A resumed run must agree in these, or one table would mix two experiments.
+# A resumed run must have the same values, or one table would mix two experiments.
 _FLAGS_THAT_MATTER = tuple(
     name for name, about in parameters(Settings).items() if not about["may_change"]
 )
@@ -50,7 +50,7 @@ class Result:
       ssim_range2: scikit-image's default with data range 2, as published; output clipped.
       ssim_range1: the same with data range 1.
       lpips: of the unclipped output; None without its graph.
-      seconds: of the networks, with what little reading they had to wait for; not scoring and
+      seconds: time of the networks and of reading that they waited for, without scoring and
         writing.
     """
 
@@ -144,10 +144,10 @@ def begin(
 
     Args:
       folder: of the results.
-      settings: what settings.json is to hold; "flags" and "network" must be as they were.
-      pictures: {(scene, exposure): path} of what is to be restored; a row whose picture is
+      settings: the content of settings.json; "flags" and "network" must be as they were.
+      pictures: {(scene, exposure): path} of the pictures to restore; a row whose picture is
         missing is dropped, so that the burst is restored again.
-      resume: go on with what is there.
+      resume: go on with the results that are there.
       redo: {(scene, exposure)} of bursts to restore again, as if their picture were missing.
 
     Returns:

@@ -138,7 +138,7 @@ class Settings(Restoration):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Numbers of frames, rising: one, or those that --figure frames plots."""
+        """Numbers of frames, rising: one, or several that --figure frames plots."""
         if self.n_burst is None:
             return COUNTS if self.figure == "frames" else (FRAMES,)
         try:
@@ -154,7 +154,7 @@ class Settings(Restoration):
 
     @property
     def folder(self) -> pathlib.Path:
-        """--result_dir, by default a folder in results that says what is restored."""
+        """--result_dir, by default a folder in results named after dataset, split and mode."""
         dataset = f"{self.camera.name}_{self.split}_{self.mode}"
         name = dataset if self.short_dir else f"sample_{self.camera.name}"
         return self.result_dir or pathlib.Path("results") / name

@@ -1,12 +1,12 @@
 """Initial weights for narrow networks, which learn nothing at first from the published ones.
 
-Published: Glorot uniform convolutions and up-convolutions of standard deviation 0.02; that is
-what the networks are built with. At a width of 8 or 12 the signal fades on its way through both,
+Published: Glorot uniform convolutions and up-convolutions of standard deviation 0.02; the networks
+are built with these. At a width of 8 or 12 the signal fades on its way through both,
 and training takes long to get going.
 
-Developing weights go further: the fine network starts with the best that its first and last
-convolutions alone can do, which least squares tell. At width 24 that is 30 dB on frames without
-noise before the first step, more than an hour's training of width 16 had reached.
+Developing weights go further: least squares give the best picture that the first and last
+convolutions of the fine network alone can make, and it starts with that. At width 24 this is 30 dB
+on frames without noise before the first step, more than an hour's training of width 16 had reached.
 """
 
 import itertools
@@ -80,8 +80,8 @@ def develop_weights(
     """Lets a fine network start as one that develops clean frames.
 
     Every pixel of the picture is a weighted sum of the 3 x 3 packed pixels about it: of their
-    samples, of the samples' parts above a few brightnesses (for the tone curve), and of what they
-    lack to white (whose maximum over frames tells the least sample). Least squares give the
+    samples, of the samples' parts above a few brightnesses (for the tone curve), and of 1 minus the
+    samples (whose maximum over frames gives the smallest sample). Least squares give the
     weights. They lie along the first level, past all poolings: the first convolution makes the
     parts, the second hands them on, the first one after the skip weighs them, the last ones hand
     on. All other channels stay as they are and do not yet reach the picture.
@@ -159,7 +159,7 @@ def _neighbourhoods(clean, truth, places):
 
 
 def _pass_on(convolution, count):
-    """Makes a convolution hand on its first channels as they are."""
+    """Makes a convolution pass its first channels on unchanged."""
     kernel, bias = convolution.get_weights()
     kernel[..., :count], bias[:count] = 0, 0
     middle = len(kernel) // 2

@@ -173,7 +173,7 @@ class DepthToSpace(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("dbp_tf")
 class FuseBurst(keras.layers.Layer):
-    """The five levels of all frames, [F, ...] each, become those of one picture, [1, ...].
+    """Fuses the five levels of all frames, [F, ...] each, to five levels of one picture, [1, ...].
 
     Maximum over the frames. With a reference frame the first level is that frame's alone:
     full-resolution detail of moving hands would not line up. Called with `lengths` [B], the frames

@@ -25,7 +25,7 @@ def build(spec: NetworkSpec, dtype: str | None = None) -> dict[str, keras.Model]
 
     Args:
       spec: `NetworkSpec`.
-      dtype: Keras' dtype policy of what is not float32 in any case, such as "mixed_bfloat16";
+      dtype: Keras' dtype policy of layers that are not always float32, such as "mixed_bfloat16";
         None for the global one.
 
     Returns:
@@ -81,7 +81,7 @@ def coarse_net(channels: int = 4, width: int = 32) -> keras.Model:
 
     Returns:
       `keras.Model` "coarse_net": [F, h, w, C] in 0..1, linear and brightened, to the same shape:
-      input plus what a U-Net predicts, not clipped.
+      input plus the residual that a U-Net predicts, not clipped.
     """
     frames = keras.Input((None, None, channels), dtype="float32", name="low_frames")
     skips = _encoder_levels(frames, width, "")
@@ -135,7 +135,7 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model | None, keras.Mo
 def fine_pictures(
     model: keras.Model, frames: tf.Tensor, coarse: tf.Tensor, lengths: tf.Tensor
 ) -> tf.Tensor:
-    """Pictures of several bursts at once, those that a fine network gives of each burst alone.
+    """Pictures of several bursts at once, the same that a fine network gives of each alone.
 
     A larger batch keeps a processor busier than small bursts one after another.
 

@@ -1,4 +1,4 @@
-"""Released weights, TensorFlow 1 checkpoints and frozen graphs: their names and what they tell.
+"""Released weights, TensorFlow 1 checkpoints and frozen graphs: their names and their networks.
 
 All published names stand in this module. A convolution's variables are named as its layer,
 `<layer>/weights` and `<layer>/biases`; the exceptions are in the tables below.
@@ -51,7 +51,7 @@ class Arrays:
     """Weights as they are stored.
 
     Attributes:
-      source: what to call them in errors.
+      source: their name in errors.
       shapes: {published name: shape}.
       read: function of a published name that returns the array.
     """
@@ -219,10 +219,10 @@ def spec_of(shapes: dict[str, tuple[int, ...]], source: str) -> NetworkSpec:
 
     Args:
       shapes: {published name: shape}.
-      source: what to call the checkpoint in errors.
+      source: name of the checkpoint in errors.
 
     Raises:
-      InputError: the variables that would tell are missing, or those of two families are mixed.
+      InputError: variables that are needed for it are missing, or two families are mixed.
     """
 
     def last(name, axis):
@@ -283,12 +283,12 @@ def _scale(outputs, source):
 def check(
     variables: dict[str, keras.Variable], shapes: dict[str, tuple[int, ...]], source: str
 ) -> None:
-    """Raises InputError that lists what is missing, unknown or of another shape, if anything is.
+    """Raises InputError if weights are missing, unknown or of another shape, and lists them.
 
     Args:
       variables: {published name: Keras variable} of the networks.
-      shapes: {published name: shape} of what is stored.
-      source: what to call the store in the error.
+      shapes: {published name: shape} of the stored weights.
+      source: their name in the error.
     """
     wrong = {
         "missing": sorted(variables.keys() - shapes.keys()),

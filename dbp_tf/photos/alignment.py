@@ -1,8 +1,8 @@
-"""Hand-held bursts: undo the shake, leave out what does not match, keep what moves out of it.
+"""Hand-held bursts: undo the shake, leave out frames that do not match, mask what moves.
 
-Each frame is compared with the reference (`shifts`, `motion`), and what is seen to move in any of
-them is taken from the reference in all. Frames are looked at one after another and made once more
-when they are wanted, so that memory grows with their number by no more than a mask [h, w] each.
+Each frame is compared with the reference (`shifts`, `motion`). A region that moves in any frame is
+taken from the reference in all. Frames are read one after another, and again when they are used, so
+that memory grows with their number by no more than a mask [h, w] each.
 
 Axis letters: H W packed rows and columns, C packed channels; h w those of the half-size frames
 and of the coarse outputs.
@@ -105,7 +105,7 @@ def sharpness(coarse: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A packed frame and what is compared of it.
+    """A packed frame and its versions that are compared.
 
     Attributes:
       frame: [H, W, C].

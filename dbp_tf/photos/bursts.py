@@ -22,7 +22,7 @@ _FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .av
 # Folders below a named one that are searched for raw files which lie too deep.
 _MOST_FOLDERS = 1000
 
-# By how much exposures may differ that were meant to be equal: cameras round what they note.
+# Factor by which exposures may differ that were meant to be equal: cameras round them.
 _SAME_EXPOSURE = 1.02
 
 # A pause in a folder's frames that makes one ask whether they are one burst.
@@ -108,7 +108,7 @@ def _groups(paths, notes, problems):
     named = [path for path in paths if not path.is_dir()]
     for path in named:
         named_files.check_there(path)
-    # If none of them is raw, reading says of each what it is instead.
+    # If none of them is raw, the error of reading says what each is instead.
     raw = named_files.raw_of(named)
     notes += named_files.not_used(named, raw, "of the files named") if raw else []
     groups = [(None, raw or named)] if named else []

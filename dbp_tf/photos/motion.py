@@ -10,7 +10,7 @@ import numpy as np
 
 from dbp_tf.photos.shifts import MAD, NOISE_FLOOR, neighbours
 
-# How far the squared difference of two pixels' channels exceeds what noise makes it, in standard
+# How far the squared difference of two pixels' channels exceeds that of noise alone, in standard
 # deviations of that, before something has moved. A denoiser's errors have heavier tails than
 # noise: at 6, up to 1 % of simulated still pictures passed for moving (up to 6 % behind a mere
 # blur instead of the coarse network), at 4 up to 3 %; at 12, half of what moved was missed at
@@ -93,7 +93,7 @@ def moving_regions(
       coarse: [h, w, C] coarse output of the aligned frame.
       reference: [h, w, C] that of the reference.
       half: [h, w, C] the aligned frame at half size, as the coarse network got it: its noise is
-        white, so that it can be measured whatever moves.
+        white, so that it can be measured even where something moves.
       reference_half: [h, w, C] that of the reference.
       margin: half-size pixels by which moving regions are widened.
 

@@ -74,7 +74,7 @@ class Look:
       name: of the burst.
       raw_frames: no shot twice.
       blocks: [h, w, C], see `brightness.block_means`.
-      notes: sentences about what looks odd.
+      notes: sentences about oddities.
     """
 
     name: str
@@ -209,7 +209,7 @@ def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str
     """Restores one burst and writes its picture.
 
     Returns:
-      Lines for the log: what was used, what was done, where the picture is.
+      Lines for the log: the frames and levels used, the steps taken, the path of the picture.
 
     Raises:
       InputError: there is no light from which to estimate a white balance, the output is not a
@@ -270,7 +270,7 @@ def _aligned(model, packed, layout, settings):
         )
         if needed and (settings.align or settings.motion_mask):
             return fitting, fitting.notes
-    # To say of every other frame that it is as it was would tell nothing.
+    # The other frames are unchanged: a line about each would say nothing.
     return fitting, [note for note in fitting.notes if note.reference]
 
 

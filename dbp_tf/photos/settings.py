@@ -22,7 +22,7 @@ _PICTURES = "Pictures"
 
 @dataclasses.dataclass(frozen=True)
 class Settings(overrides.Facts, Restoration):
-    """See the help of each field. The fields hold what the user wrote, the properties its meaning.
+    """See the help of each field. Fields hold the words of the user, properties their meaning.
 
     Raises:
       InputError: a field makes no sense, or two do not go together.

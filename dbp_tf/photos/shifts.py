@@ -28,7 +28,7 @@ _FLAT = 1e-6
 _CANDIDATES = 8  # peaks of the correlation that are tried
 _STEP = 1 / 32  # of the search between pixels, in pixels
 _REFINEMENTS = 6  # steps of the least squares after that
-_LEAN = 2  # pixels by which a peak may be wrong, drawn there by what moves
+_LEAN = 2  # pixels by which moving objects may draw a peak away
 
 # Noise is taken to be at least that: without any, rounding would pass for a difference.
 NOISE_FLOOR = 1e-3
@@ -109,7 +109,7 @@ def find_shift(coarse: np.ndarray, reference: np.ndarray) -> Shift:
     fine = (down @ phases @ right.T).real / surface.size
     heights = np.array([fine.max(), surface[0, 0]]) - np.median(near)
     confidences = heights / max(spread, _FLAT**2)
-    # A peak leans towards what moves; where most of the picture fits does not.
+    # Moving objects draw the peak towards themselves; the fit of most of the picture is not drawn.
     rows, columns = _refined(light, light_of_reference, whole)
     return Shift(rows, columns, *map(float, confidences))
 
@@ -128,7 +128,7 @@ def _refined(light, reference, shift):
     """A shift that is right to a pixel or so, made right to a fraction for most of the picture.
 
     After Lucas and Kanade, An iterative image registration technique, 1981, by least squares in
-    which a pixel counts the less the more it differs, so that what is moving hardly does.
+    which a pixel counts less the more it differs, so that moving objects hardly count.
     """
     start = np.array(shift, float)
     shift = start
@@ -201,7 +201,7 @@ def shift_frame(frame: np.ndarray, shift: tuple[int, int], fill: np.ndarray) -> 
       frame: [H, W, C].
       shift: (rows, columns) further down and right.
       fill: [H, W, C] the reference, whose samples fill the border that comes free. A mirror image
-        would be false content, and the fusion, a maximum, keeps what is false and bright.
+        would be false content, and the fusion, a maximum, keeps false content that is bright.
 
     Returns:
       [H, W, C], a new array.

@@ -73,7 +73,7 @@ _OPCODE_NAMES = {
     13: ("ScalePerColumn", _TONES),
     14: ("WarpRectilinear2", _BENT),
 }
-# Of these, those that change values where they are; see `_change`.
+# Opcodes that change values in place; see `_change`.
 _CHANGING = range(7, 14)
 _MOST_OPCODES = 200
 
@@ -155,7 +155,7 @@ def black_at(
 
 
 def read_facts(path: str | os.PathLike[str]) -> Facts:
-    """The `Facts` of a file; those of a file that is no DNG, or cannot be read, say nothing."""
+    """The `Facts` of a file; empty if it is no DNG or cannot be read."""
     first: tiff.Tags = {}
     pictures: list[tiff.Tags] = []
     with contextlib.suppress(*tiff.ERRORS), pathlib.Path(path).open("rb") as file:

@@ -29,7 +29,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """How one file was taken; None for what the file does not say.
+    """How one file was taken; a value that the file does not say is None.
 
     Attributes:
       camera: manufacturer and model.
@@ -37,7 +37,7 @@ class Shot:
       f_number: of the aperture.
       iso: sensitivity.
       captured: start of the exposure by the camera's clock, whole seconds.
-      subsecond: what is to be added to `captured`, in seconds below 1.
+      subsecond: to be added to `captured`, in seconds below 1.
     """
 
     camera: str | None = None
@@ -53,7 +53,7 @@ def read_shot(path: str | os.PathLike[str]) -> Shot:
     tags: tiff.Tags = {}
     with contextlib.suppress(*tiff.ERRORS), pathlib.Path(path).open("rb") as file:
         for start in _tiff_starts(file):
-            # A directory that is damaged half way keeps what was read before.
+            # Tags before the damage in a directory are kept.
             with contextlib.suppress(*tiff.ERRORS):
                 for found in tiff.directories(file, start, _EXIF_DIRECTORY):
                     tags.update(found)

@@ -151,7 +151,7 @@ def check(
       camera: of a dataset's file; None of other files, whose levels can be given.
 
     Returns:
-      Sentences about what looks odd.
+      Sentences about oddities.
 
     Raises:
       InputError: the file is damaged, or the black level cannot be true.
@@ -210,7 +210,7 @@ def _check_black(levels, darkest, path, camera):
     black, floor = np.array(levels.black), darkest.floor
     below = _far_below(black, darkest)
     if below.any():
-        # Of several channels that are wrong, the first one speaks for all.
+        # If several channels are wrong, the first one is named.
         worst = int(np.argmax(below))
         raise InputError(
             f"{path} says black level {black[worst]:g}, but its darkest pixels lie at "

@@ -36,7 +36,7 @@ def check_there(path: pathlib.Path) -> None:
 
 
 def is_broken_link(path: pathlib.Path) -> bool:
-    """Whether a path is a link to what is not there."""
+    """Whether a path is a link whose target is missing."""
     return path.is_symlink() and not path.exists()
 
 
@@ -47,7 +47,7 @@ def identity(path: pathlib.Path) -> tuple[int, int] | pathlib.Path:
 
 
 def raw_files_in(folder: pathlib.Path, notes: list[str]) -> list[pathlib.Path]:
-    """The raw files of a folder, without those in folders below; the rest is remarked on.
+    """The raw files of a folder, without those in folders below.
 
     Args:
       folder: it is there.
@@ -60,7 +60,7 @@ def raw_files_in(folder: pathlib.Path, notes: list[str]) -> list[pathlib.Path]:
         for path in visible
         if is_broken_link(path)
     ]
-    # Links come last, so that they are what is said to be there twice.
+    # Links come last, so that the note names the link and not the file.
     there = sorted((path for path in visible if path.is_file()), key=pathlib.Path.is_symlink)
     first_of = {}
     for path in there:
@@ -93,7 +93,7 @@ def some(names: list[str]) -> str:
 
 
 def is_raw_name(name: str) -> bool:
-    """Whether a file's name ends as those of raw files do."""
+    """Whether a file's name has the ending of a raw file."""
     return os.path.splitext(name)[1].lower() in reading.RAW_SUFFIXES
 
 

@@ -66,7 +66,7 @@ def _between(low, high, iso):
 def draw_noise(camera: Camera, rng: np.random.Generator) -> Noise:
     """The noise of a burst: at a random ISO setting, log-uniform over the calibrated ones.
 
-    Of a camera with one setting it is that one, and no random number is used.
+    A camera with one setting has the noise of that one, and no random number is used.
     """
     least, most = camera.noise[0].iso, camera.noise[-1].iso
     if least == most:

@@ -25,8 +25,8 @@ _MOST_PIXELS_PER_BYTE = 64
 
 _REMARK = re.compile(rb": (Unexpected end of file|data corrupted at -?\d+)$", re.MULTILINE)
 
-# First bytes of the files whose header says what camera they are from. Of others, dumps of a
-# sensor, LibRaw guesses it from the size.
+# First bytes of the files whose header names the camera. For others, dumps of a sensor, LibRaw
+# guesses it from the size.
 _HEADERS = (
     *(b"II", b"MM", b"FUJIFILM", b"\xff\xd8\xff", b"FOVb", b"\0MRM", b"qktk", b"qktn", b"ARRI"),
     *(b"PWAD", b"NOKIA", b"RIFF", b"DSC-Image", b"BM", b"BR", b"SONY"),
@@ -66,7 +66,7 @@ def opened(
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
     if not head:
         raise InputError(f"{path} is empty: copy it from the camera again")
-    # Of ISO media files, HEIC and AVIF among them, only Canon's CR3 is raw.
+    # HEIC and AVIF are ISO media files, too; among these only Canon's CR3 is raw.
     if head.startswith(b"\x89PNG") or (head[4:8] == b"ftyp" and head[8:12] != b"crx "):
         raise InputError(_finished(path))
     facts = dng.read_facts(path)
@@ -123,7 +123,7 @@ def _without_remarks():
     """Keeps LibRaw from printing about damaged files, of which it also raises an error.
 
     It does so from C, which only the file descriptor can keep quiet. Other threads read while the
-    networks work, whose last words must not get lost: there LibRaw may print.
+    networks work, and TensorFlow's messages must not get lost: there LibRaw may print.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

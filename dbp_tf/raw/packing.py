@@ -99,7 +99,7 @@ def pack(mosaic: np.ndarray, layout: Layout) -> np.ndarray:
     """Packs a mosaic whose first sample is the layout's (0, 0).
 
     Args:
-      mosaic: [rows, columns] array of any type; what exceeds a whole period is dropped.
+      mosaic: [rows, columns] array of any type; rows and columns beyond whole periods are dropped.
       layout: `BAYER` or `XTRANS`.
 
     Returns:

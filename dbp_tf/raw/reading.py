@@ -41,11 +41,11 @@ class RawFrame:
       white: raw value of saturation, in DN.
       level_source: where black and white come from, for the log.
       white_balance: multipliers (R, G, B) the camera noted, green 1; None if it noted none.
-      visible: rows and columns that the file shows from `offset` on, `mosaic` and what was cut
+      visible: rows and columns that the file shows from `offset` on, `mosaic` and the part cut
         off it; the size of its developed picture.
       flip: how the picture is to be turned, LibRaw's code, see `pictures.upright`.
-      notes: sentences, without the file's name, about what looks odd in the file, and about what
-        it asks for and is not done.
+      notes: sentences, without the file's name, about oddities of the file, and about
+        requests of it that are not carried out.
     """
 
     path: pathlib.Path

@@ -80,7 +80,7 @@ def _directory(file, start, place, order, long):
     found = {}
     for at in range(0, len(entries) - 11, 12):
         tag, kind, values = struct.unpack_from(order + "HHI", entries, at)
-        # Of a tag that is there more than once, in a damaged file, the first counts.
+        # If a damaged file has a tag more than once, the first one counts.
         if tag in found or not 1 <= kind <= len(_CODES) or not values:
             continue
         code = order + _CODES[kind - 1]

@@ -66,7 +66,7 @@ def write(
 
     Args:
       folder: a result folder.
-      bursts: those whose brightened input is to be shown, where it is not yet there.
+      bursts: their brightened input is shown, and made where it is not yet there.
       camera: of the bursts.
 
     Returns:

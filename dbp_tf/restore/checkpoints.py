@@ -1,4 +1,4 @@
-"""The weights that a command restores with: those given, or the small ones of the project."""
+"""The weights that a command restores with: given ones, or the small ones of the project."""
 
 import os
 import pathlib

@@ -30,7 +30,7 @@ class Mode:
     """A way to restore.
 
     Attributes:
-      help: what it does, for the flag's help.
+      help: a description for the flag's help.
       restore: function of (model, frames, index of the reference frame, **compute) that returns
         the picture; `frames` is a generator, `compute` see `restore`.
       most_frames: frames of the burst it looks at, None for all.
@@ -113,7 +113,7 @@ def restore(
     """Restores one burst, saying on a terminal which frame it is at.
 
     Args:
-      model: what `load_pretrained` returns.
+      model: see `load_pretrained`.
       frames: F packed frames [H, W, C] float32 in 0..1, brightened by the ratio; H, W even. Any
         iterable that knows its length; frames are taken one after another.
       mode: a key of `MODES`.

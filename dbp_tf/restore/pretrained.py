@@ -47,7 +47,7 @@ def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enha
       precision: "float32" or "bfloat16", in which the networks hold their weights and compute.
 
     Returns:
-      `Enhancer`; what the network is is read off the files.
+      `Enhancer`; its network is read off the files.
 
     Raises:
       InputError: nothing there, a file missing, variables missing, unknown, mis-shaped or of
@@ -74,7 +74,7 @@ def load_pretrained(path: str | os.PathLike, precision: str = "float32") -> Enha
 
 
 def untrained(spec: NetworkSpec, seed: int = 0) -> Enhancer:
-    """An `Enhancer` with new random weights; what it restores shows nothing."""
+    """An `Enhancer` with new random weights; its pictures show nothing."""
     keras.utils.set_random_seed(seed)
     return Enhancer(spec, networks.build(spec))
 

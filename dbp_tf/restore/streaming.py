@@ -2,9 +2,9 @@
 
 The fusion is a maximum, so the encoder never needs two frames at once. Only the two upper levels
 are large, and their 3x3 convolutions look a few columns around: they run in stripes with a halo,
-wide enough that what a stripe's border spoils is cut off. Below them the whole picture is seen,
-as instance norm and squeeze-excite need it. Stripes go from top to bottom, as sensors are wider
-than high: from side to side, stripes of the same size would have half as much halo again.
+wide enough to cut off the columns that a stripe's border spoils. The lower levels see the whole
+picture, as instance norm and squeeze-excite need it. Stripes go from top to bottom, as sensors are
+wider than high: from side to side, stripes of the same size would have half as much halo again.
 
 Axis letters: H W packed rows and columns, C packed channels, d the width, S output pixels per
 packed pixel. Columns are counted in columns of level 1 unless said otherwise: packed columns in
@@ -38,11 +38,11 @@ STRIPE_COLUMNS = 272
 class Steps:
     """The compiled steps from packed frames to the picture, for one set of networks.
 
-    Sizes are dynamic: bursts of another size or length trace nothing anew. Of the upper levels,
-    `encode_stripe` gives those that are fused by a maximum: 1 and 2 in the first version, 2 in the
-    revised one. There level 1 is the reference frame's alone, and `decode_stripe` makes it anew
-    from that frame: 1 % of the work of eight frames, for the largest tensor of all, which
-    otherwise would be in memory from that frame to the picture.
+    Sizes are dynamic: bursts of another size or length trace nothing anew. `encode_stripe`
+    gives the upper levels that are fused by a maximum: 1 and 2 in the first version, 2 in the
+    revised one. Its level 1 is the reference frame's alone, and `decode_stripe` makes it anew from
+    that frame: 1 % of the work of eight frames saves keeping the largest tensor of all in memory
+    from that frame to the picture.
 
     The encoder's steps take the maxima of the frames before and return them updated: inside a step
     TensorFlow writes the new maximum over one of its two arguments; outside it would be a third
@@ -199,8 +199,8 @@ class _Cuts(NamedTuple):
     """Where steps cut a stripe out of features: {level: [begin, end] of a slice}.
 
     Attributes:
-      whole: out of a whole level, what the stripe is computed from: itself and its halo.
-      own: out of what was so computed, the stripe itself.
+      whole: the stripe and its halo, from which it is computed, in a whole level.
+      own: the stripe itself in the result of that.
       three: the same as `whole` out of three stripes with their halos, that before it, itself and
         that after it: three cuts a level, to be joined.
     """
@@ -256,7 +256,7 @@ def _cuts(before, here, after):
 
 
 def _threes(stripes, number):
-    """Of each level, a stripe between its two neighbours, empty ones where there are none.
+    """A stripe between its two neighbours, for each level; empty ones where there are none.
 
     Args:
       stripes: from left to right, a list of levels each.
@@ -269,7 +269,7 @@ def _threes(stripes, number):
 
 
 def _forget(stripes, number):
-    """Lets go the stripe before this one: those after it are computed from it and later ones."""
+    """Frees the stripe before this one: later stripes are not computed from it."""
     if number:
         stripes[number - 1] = None
 
@@ -277,7 +277,7 @@ def _forget(stripes, number):
 class BurstStream:
     """The fused levels of the frames so far; a picture can be had after every frame.
 
-    Memory does not grow with the number of frames, save for those in `keep` themselves.
+    Memory does not grow with the number of frames, except for the frames in `keep`.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class BurstStream:
         self._kept: Any = {}  # {frame: [packed frame, its coarse output]}
         self._upper: Any = []  # of each stripe, the maxima of levels 2 and 1, or of 2 alone
         self._deeper: Any = steps.no_deeper
-        self._below = None  # what the decoder makes of them, for pictures of several references
+        self._below = None  # their decoder output, for pictures of several references
 
     def add(self, frame: tf.Tensor) -> None:
         """Takes the next frame in.
@@ -321,7 +321,7 @@ class BurstStream:
         self._take(iter([frame]))
 
     def extend(self, frames: Iterator[tf.Tensor]) -> None:
-        """Takes all of an iterator's frames in, see `add`, each let go once it is not needed."""
+        """Takes in all frames of an iterator, see `add`; each is freed once it is not needed."""
         while self._take(frames):
             pass
 
@@ -366,8 +366,8 @@ class BurstStream:
 
         Args:
           reference: index of the reference frame, one of `keep`.
-          last: nothing more is wanted of this burst, so that the levels can go as the picture
-            comes.
+          last: whether it is the last picture of this burst; the levels are then freed as the
+            picture is made.
 
         Raises:
           InputError: there is no frame yet, the reference is none of them or was not kept, or the

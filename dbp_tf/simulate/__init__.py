@@ -5,13 +5,11 @@ sensor's mosaic and divided by the exposure ratio; then comes the noise of a sen
 truth is the same mosaic without noise. `python -m dbp_tf.simulate` does it from the command line.
 """
 
-from dbp_tf.raw.cameras import Noise
 from dbp_tf.raw.mosaics import mosaic
-from dbp_tf.raw.noise import draw_noise, draw_offset, expose, expose_long, noise_at
-from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
+from dbp_tf.raw.noise import draw_offset, expose, expose_long
+from dbp_tf.simulate.dng import write_dng
 from dbp_tf.simulate.photographs import SAMPLE, load_photo, photo_shape, tiles
 from dbp_tf.simulate.scenes import (
-    Scene,
     draw_white_balance,
     scene_numbers,
     simulate_scene,
@@ -29,11 +27,7 @@ from dbp_tf.simulate.unprocess import (
 
 __all__ = [
     "SAMPLE",
-    "SHORT_EXPOSURE",
-    "Noise",
-    "Scene",
     "camera_matrix",
-    "draw_noise",
     "draw_offset",
     "draw_white_balance",
     "expose",
@@ -41,7 +35,6 @@ __all__ = [
     "linear_to_srgb",
     "load_photo",
     "mosaic",
-    "noise_at",
     "photo_shape",
     "scene_numbers",
     "shifted",

@@ -170,7 +170,7 @@ def main(photos: list[str]) -> None:
 
 
 def _noise_of(wanted: Simulation) -> Callable[[np.random.Generator], Noise]:
-    """Draws a scene's noise: the camera's, with what the flags replace of it."""
+    """Draws a scene's noise: the camera's, with the values that flags replace."""
     at_iso = None if wanted.iso is None else noise_at(wanted.camera, wanted.iso)
     offset = wanted.black_offset
     given = {

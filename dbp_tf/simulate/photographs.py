@@ -1,4 +1,4 @@
-"""Photographs: read from a file, made smaller, and cut to what packs evenly."""
+"""Photographs: read from a file, made smaller, and cut to sizes that pack evenly."""
 
 import contextlib
 import itertools
@@ -50,7 +50,7 @@ def _opened(path):
 
 
 def photo_shape(path: str | os.PathLike, reduce: int = 1) -> tuple[int, int]:
-    """(rows, columns) of what `load_photo` would return, from the file's header; errors alike."""
+    """(rows, columns) that `load_photo` would return, from the file's header; errors alike."""
     with _opened(path) as picture:
         columns, rows = picture.size
         if picture.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:

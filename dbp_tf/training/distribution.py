@@ -86,7 +86,7 @@ def distribute(
       strategy: see `make_strategy`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, that gives one
         replica's `tf.data.Dataset` of dicts, see `patches.training_dataset`.
-      start_step, steps: what to ask it for.
+      start_step, steps: its arguments.
 
     Returns:
       A distributed dataset; an element has one batch for each replica, without "scene", which

@@ -119,7 +119,7 @@ def train(
                     row |= _validated(validate, learner.enhancer(), run, epoch, step)
                 run.add_row(**row, seconds=watch.seconds())
                 if _is_due(settings.save_every, epoch, settings):
-                    _check_weights(learner, step)  # Validation has had them in its hands.
+                    _check_weights(learner, step)  # Once more: validation ran in between.
                     run.save(step, losses.sums, learner.enhancer())
                 if chief and _is_due(settings.pictures_every, epoch, settings):
                     batch = next(_batches_of(step - 1, dataset_of, strategy))
@@ -159,7 +159,7 @@ def _scenes(batch):
 
 
 class _NotFinite(Exception):
-    """Something that a step, counted from 0, has brought about is not a finite number."""
+    """A loss or a weight is not a finite number after a step, counted from 0."""
 
     def __init__(self, sentence, step):
         super().__init__(sentence)
@@ -167,7 +167,7 @@ class _NotFinite(Exception):
 
 
 def _check_weights(learner, step):
-    # The last update may have spoiled weights of which no loss has been taken yet.
+    # The last update may have spoiled the weights, and no loss has been computed with them yet.
     if not learner.all_finite():
         raise _NotFinite("the weights after step {} are not all finite numbers", step - 1)
 
@@ -214,8 +214,8 @@ class _Losses:
     """The losses of the present epoch. They stay on the device until they are read.
 
     Attributes:
-      sums: float64, of what was read since the epoch began, see `training_step.LOSSES`.
-      unread: what steps reported since.
+      sums: float64 sums of the losses read since the epoch began, see `training_step.LOSSES`.
+      unread: losses of the steps since then, still on the device.
       last: the newest loss that was read.
     """
 
@@ -225,7 +225,7 @@ class _Losses:
         self._settings = settings
 
     def add(self, reported):
-        """Takes what `training_step.make_step` reports."""
+        """Takes the losses of a step, see `training_step.make_step`."""
         self.unread.append(reported)
 
     def read(self, step):
@@ -275,7 +275,7 @@ class _Watch:
             self._say(f"Going on after step {run.step} of {self._total}.")
 
     def seconds(self):
-        """Of training, those before this process included."""
+        """Seconds of training, earlier processes included."""
         return self._run.seconds_before + time.monotonic() - self._started
 
     def asks(self, losses, epoch_ends):

@@ -217,7 +217,7 @@ def train(
     """Trains a stage, or goes on with it.
 
     Args:
-      settings: a stage of `training.config`; what follows the weights is filled in.
+      settings: a stage of `training.config`; parameters that follow the weights are filled in.
       dataset: `Dataset`.
       strategy: see `start_tensorflow`.
       spec: `network_spec.NetworkSpec` of the networks to train.

@@ -148,7 +148,7 @@ class Settings:
                 )
 
     def scheduled_epochs(self, epochs: int) -> int:
-        """Epochs over which the learning rate falls: those that the run began with."""
+        """Epochs over which the learning rate falls: the number that the run began with."""
         if self._before and (self.path.parent / STATE / "checkpoint").exists():
             return self._before["scheduled_epochs"]
         return epochs
@@ -228,8 +228,7 @@ class State:
     """The saved state from which a run goes on, in `state/`.
 
     A checkpoint counts from the moment the file `checkpoint` names it, which is replaced in
-    one step: whatever a kill leaves half-written is not looked at, and is removed at the next
-    start.
+    one step. Files that a kill leaves half-written are ignored, and removed at the next start.
 
     Args:
       folder: of the run.
@@ -341,8 +340,8 @@ def best_score(folder: str | os.PathLike, scored: str) -> dict[str, Any] | None:
 class Events:
     """Curves and pictures for TensorBoard, written to events/ without needing it installed.
 
-    After a kill, steps that are taken again are there twice: `tf.summary` cannot take back what
-    it wrote. history.csv has each once.
+    After a kill, repeated steps appear twice, as `tf.summary` cannot delete what it wrote.
+    history.csv has each once.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -421,7 +420,7 @@ class RunFolder:
         self._export(enhancer)
 
     def finish(self, step: int, sums: np.ndarray, enhancer: Enhancer) -> None:
-        """Saves what is not saved yet; a kill may have come between the two halves of a save."""
+        """Saves state and weights unless they are saved; a kill may have come between the two."""
         if self.step != step:
             self.save(step, sums, enhancer)
         elif self._exported_step != step:

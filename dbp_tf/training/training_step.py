@@ -18,7 +18,7 @@ from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.training import losses
 from dbp_tf.training.config import Optimisation
 
-# "loss" is what is minimised; "l1" compares pictures, "feature" is the weighted contextual or
+# "loss" is minimised; "l1" compares pictures, "feature" is the weighted contextual or
 # perceptual loss, "raw" compares the coarse output with the clean raw. A stage that lacks one
 # reports 0 there.
 LOSSES = ("loss", "l1", "feature", "raw")
@@ -91,7 +91,7 @@ def build_models(
 
     Args:
       spec: of the networks.
-      precision: Keras dtype policy of what is not float32 in any case.
+      precision: Keras dtype policy of the layers that are not always float32.
       initial: "published"; "he" or "develop" for `initial_weights.he_weights`.
       seed: of the weights.
 
@@ -151,7 +151,7 @@ def trainable_variables(stage: str, models: dict[str, keras.Model]) -> list[kera
 def batch_losses(
     models: dict[str, keras.Model], batch: dict[str, tf.Tensor], objective: Objective
 ) -> tf.Tensor:
-    """The losses of a batch, each the mean of what its bursts have alone.
+    """The losses of a batch, each the mean of the losses of its bursts.
 
     Args:
       models: see `build_models`.
@@ -234,7 +234,7 @@ def make_step(
         )
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # Gradients that overflow are no mishap there: the step is left out.
+            # Loss scaling skips steps whose gradients overflow, so those are no error.
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         optimizer.apply(gradients, variables)
         return tf.concat([means, norm[None]], axis=0)
@@ -242,7 +242,7 @@ def make_step(
     # Nothing here needs autograph, whose rewriting takes a second.
     @tf.function(input_signature=[element_spec], autograph=False)
     def step(batch):
-        # All replicas hold the same after the reduction.
+        # After the reduction all replicas have the same values.
         return strategy.experimental_local_results(strategy.run(update, (batch,)))[0]
 
     return step

@@ -41,10 +41,10 @@ Weights = dict[str, tuple[np.ndarray, np.ndarray]]
 def vgg_features(weights: Weights, channels: str = "rgb") -> keras.Model:
     """The frozen VGG-19 that maps pictures to the features both losses compare.
 
-    It computes in float32 whatever the global precision policy is.
+    It computes in float32 under any global precision policy.
 
     Args:
-      weights: what `read_vgg_weights` returns.
+      weights: see `read_vgg_weights`.
       channels: "rgb", or "bgr" to show the network blue as red and red as blue, as the published
         scripts of the first version and of Fuji do.
 
@@ -55,7 +55,7 @@ def vgg_features(weights: Weights, channels: str = "rgb") -> keras.Model:
       conv4_2 [N, H/8, W/8, 512], sizes rounded up.
     """
     pictures = keras.Input((None, None, 3), dtype="float32", name="srgb")
-    # Turning means and first kernel around spares turning every picture.
+    # Reversing the means and the first kernel saves reversing every picture.
     turn = {"rgb": slice(None), "bgr": slice(None, None, -1)}[channels]
     x = keras.layers.Rescaling(
         255.0,
