@@ -42,11 +42,12 @@ def start_of(augmentation: Augmentation, layout: packing.Layout) -> tuple[int, i
     Both layouts have a start for every augmentation.
     """
     filters = np.array([list(row) for row in layout.colours])
-    for start in np.ndindex(filters.shape):
+
+    def fits(start):
         there = np.roll(filters, np.negative(start), (0, 1))
-        if np.array_equal(augment(there, augmentation), filters):
-            return start
-    raise ValueError(f"{layout.name} has no {augmentation} that keeps its filters in place")
+        return np.array_equal(augment(there, augmentation), filters)
+
+    return next(filter(fits, np.ndindex(filters.shape)))
 
 
 def augment_mosaic(

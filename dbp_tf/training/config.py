@@ -313,6 +313,3 @@ class Burst(PictureLoss):
         "first, the only one that --shift never moves against the ground truth.",
         choices=REFERENCE_FRAMES,
     )
-
-
-STAGES = {stage.stage: stage for stage in (Coarse, Fine, Burst)}
