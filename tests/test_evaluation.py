@@ -250,6 +250,28 @@ def test_a_mosaic_of_another_phase_is_held_against_its_own_part_of_the_truth(
     check_picture(tmp_path / "results" / "10003_00_100_gt.png", truth)
 
 
+def test_a_camera_of_the_users_own(run, weights, models, tmp_path):
+    """Levels and phase are those of the description; the weights, those of its mosaic."""
+    camera = dataclasses.replace(
+        cameras.SONY, name="own", black=128.0, white=4095.0, pattern="GBRG", suffix=".dng"
+    )
+    cameras.save(camera, tmp_path / "own.json")
+    scene = simulate.simulate_scene(photo(74, 104, 3), camera, np.random.default_rng(3), frames=2)
+    paths, truth = simulate.write_scene(tmp_path / "tree", 10003, scene, camera, 100)
+    assert run(*of_tree(tmp_path / "tree"), f"--camera={tmp_path / 'own.json'}") == 0
+    frames = []
+    for path in paths:
+        with rawpy.imread(str(path)) as raw:
+            samples = raw.raw_image_visible[1:-1].astype(np.float32)  # from a red filter on
+        signal = np.maximum(samples - 128, 0) / (4095 - 128)
+        frames.append(np.minimum(packing.pack(signal, packing.BAYER) * 100, 1))
+    output = models[weights["sony"]].enhance(np.stack(frames), reference_frame="first")
+    (row,) = rows_of(tmp_path / "results")
+    check_figures(row, output, develop(truth)[1:-1])
+    settings = json.loads((tmp_path / "results" / "settings.json").read_text())
+    assert settings["flags"]["camera"] == cameras.as_json(camera)
+
+
 @pytest.mark.parametrize("mode", ["single", "ensemble", "rotate"])
 def test_the_other_modes(run, sony_tree, weights, models, tmp_path, mode):
     assert run(*of_tree(sony_tree), f"--mode={mode}", "--limit=2", "--n_burst=6") == 0

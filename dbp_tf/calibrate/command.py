@@ -6,8 +6,8 @@
 surface out of focus, two of each brightness, at some five brightnesses up to three quarters of
 saturation. Files, patterns and folders may be named; ISO settings are told apart by the files.
 
-It prints each number with its uncertainty, and writes a JSON file, which `raw.cameras.load` reads,
-and a picture of what was measured beside it. Files that are not what they are said to be
+It prints each number with its uncertainty, and writes a JSON file, which the other programs take as
+--camera, and a picture of what was measured beside it. Files that are not what they are said to be
 are refused: light in a dark frame, a flat frame that clips, no pairs, and the like. Exit code 0:
 all is done; 2: bad flags or input, said in one sentence.
 """
