@@ -31,7 +31,7 @@ class Sensor:
 
     def __init__(self, gain, read, row, shape=0.0, error=(0.6, 0.4, 0.9), size=(192, 288), **more):
         options = {"pattern": ("RG", "GB"), "black": 512, "white": 16383, "hot": 0.001, "seed": 0}
-        options |= {"fixed": 0.2 * read, "column": 0.0} | more
+        options |= {"fixed": 0.2 * read, "column": 0.0, "says": None} | more
         self.__dict__.update(options)
         self.gain, self.read, self.row, self.shape, self.size = gain, read, row, shape, size
         rng = self.rng = np.random.default_rng(self.seed)
@@ -62,7 +62,7 @@ class Sensor:
 
     def write(self, path, samples, iso=800, exposure=0.1, model=None):
         mosaic = "bayer" if len(self.pattern) == 2 else "xtrans"
-        described = camera(mosaic, self.black, self.white)
+        described = camera(mosaic, self.black, self.says or self.white)
         described = dataclasses.replace(described, model=model or described.model)
         simulate.write_dng(
             path, samples, described, exposure=exposure, pattern=self.pattern, iso=iso
@@ -352,6 +352,19 @@ def test_pictures_give_the_gain_and_are_refused_as_flats_are(folder, sensor, cap
         "of --picture, have too few places with light": [taken("c", 5.0, 9), taken("d", 5.0, 9)],
     }.items():
         refused(capsys, folder, sentence, *dark, "--picture", *pictures)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_files_may_state_the_white_level_of_16_bits(tmp_path, bits):
+    full = 2**bits - 1
+    sensor = Sensor(full / 65000, 1.5, 0.1, black=64, white=full, says=65535, size=(96, 144))
+    sensor.shoot(tmp_path)
+    level = sensor.write(tmp_path / "level.dng", np.full(sensor.size, full, np.uint16))
+    for words in ((), ("--saturated", level)):
+        found = measured(tmp_path, "--flat", tmp_path / "flat", *words)
+        gain = found["noise"][0]["gain_dn_per_electron"]
+        np.testing.assert_allclose(gain, sensor.gain, rtol=0.05)
+    assert found["white"] == full
 
 
 def test_saturated_frames_and_levels_that_cannot_be_are_refused(folder, sensor, capsys):

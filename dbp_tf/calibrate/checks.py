@@ -37,8 +37,9 @@ _MOST_CLIPPED = 0.005
 # Relative difference of the places of two frames that are a pair.
 _MOST_UNLIKE = 0.1
 
-# Electrons of a pixel at saturation: those of the largest pixels of any camera are a fifth of this.
-_MOST_ELECTRONS = 1e6
+# Electrons of a pixel in a bright frame; the largest pixels of any camera hold some 200 000. The
+# signal is asked and not the white level, which a file may state for more bits than the camera has.
+_MOST_ELECTRONS = 3e5
 
 # Relative difference of one pair's gain from the others', in their errors too.
 _MOST_OFF, _MOST_OFF_SIGMAS = 0.25, 5
@@ -212,9 +213,9 @@ def pair(frames: tuple[Frame, Frame], found: transfer.Pair, flag: str) -> None:
 
 def gains(pairs: Sequence[tuple[Frame, Frame]], found: Sequence[transfer.Pair], flag: str) -> None:
     """Raises InputError if the noise does not grow with the light, or in one pair otherwise."""
-    gain, error = transfer.combined([point for pair in found for point in pair.points])
-    frame = pairs[0][0]
-    if gain < max(5 * error, (frame.white - frame.black.mean()) / _MOST_ELECTRONS):
+    points = [point for pair in found for point in pair.points]
+    gain, error = transfer.combined(points)
+    if gain < max(5 * error, max(point.signal for point in points) / _MOST_ELECTRONS):
         raise InputError(
             f"the noise of {names([frame for pair in pairs for frame in pair])}, of {flag}, does "
             f"not grow with the light: they are averaged, processed or made up; give files as the "

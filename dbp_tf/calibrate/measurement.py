@@ -15,9 +15,9 @@ _GAIN_BY_ISO = 0.1
 # Share of a saturated frame's pixels that have one value.
 _LEAST_SATURATED = 0.9
 
-# Share of the file's range at which saturation may lie: the file may speak of more bits than the
-# camera has, but below this there is hardly any light.
-_LEAST_OF_RANGE = 0.1
+# Share of the file's range at which saturation may lie. A file of 16 bit may hold 10 bits of a
+# camera and state the white level of 16; below this there is hardly any light.
+_LEAST_OF_RANGE = 0.01
 
 
 @dataclasses.dataclass
