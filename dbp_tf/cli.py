@@ -333,7 +333,9 @@ def import_tensorflow(all_gpus: bool = False) -> types.ModuleType:
     """Imports TensorFlow without the lines about CPU features and says which device computes.
 
     Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see all that TensorFlow logs. With a GPU, memory is
-    taken as needed, not all at once.
+    taken as needed, not all at once. Keras is imported without scikit-learn and matplotlib, so
+    that in this process its wrappers for scikit-learn and its plots fail; both packages themselves
+    can be imported afterwards.
 
     Args:
       all_gpus: whether all GPUs compute, and not the first alone.

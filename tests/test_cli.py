@@ -313,7 +313,13 @@ def test_the_gpu_is_named(monkeypatch, capsys, gpus, all_gpus, said):
 
 def test_a_plot_backend_that_exists_is_left_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
-    for backend, stays in (("agg", True), ("QtAgg", True), ("nonsense", False)):
+    for backend, stays in (
+        ("agg", True),
+        ("QtAgg", True),
+        ("nonsense", False),
+        ("module://json.decoder", True),
+        ("module://of_a_notebook.inline", False),
+    ):
         monkeypatch.setenv("MPLBACKEND", backend)
         environment.prepare()
         assert ("MPLBACKEND" in os.environ) == stays
