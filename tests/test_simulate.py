@@ -17,8 +17,8 @@ from dbp_tf import cli, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import packing
-from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Noise, Uncertainty
-from dbp_tf.simulate import command
+from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Uncertainty
+from dbp_tf.simulate import Noise, command
 
 USUAL = SONY.noise[0]
 SILENT = Noise(
@@ -282,6 +282,7 @@ def test_frames_are_shaken_as_the_scene_says():
     scene = simulate.simulate_scene(
         photo, SONY, np.random.default_rng(3), frames=40, ratio=1, shake=6, noise=SILENT
     )
+    assert isinstance(scene, simulate.Scene)
     assert scene.shifts.shape == (40, 2)
     assert tuple(scene.shifts[0]) == (0, 0)
     assert scene.shifts.min() == -6 and scene.shifts.max() == 6

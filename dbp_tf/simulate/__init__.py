@@ -5,11 +5,13 @@ sensor's mosaic and divided by the exposure ratio; then comes the noise of a sen
 truth is the same mosaic without noise. `python -m dbp_tf.simulate` does it from the command line.
 """
 
+from dbp_tf.raw.cameras import Noise
 from dbp_tf.raw.mosaics import mosaic
 from dbp_tf.raw.noise import draw_offset, expose, expose_long
-from dbp_tf.simulate.dng import write_dng
+from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
 from dbp_tf.simulate.photographs import SAMPLE, load_photo, photo_shape, tiles
 from dbp_tf.simulate.scenes import (
+    Scene,
     draw_white_balance,
     scene_numbers,
     simulate_scene,
@@ -27,6 +29,9 @@ from dbp_tf.simulate.unprocess import (
 
 __all__ = [
     "SAMPLE",
+    "SHORT_EXPOSURE",
+    "Noise",
+    "Scene",
     "camera_matrix",
     "draw_offset",
     "draw_white_balance",
