@@ -355,7 +355,7 @@ def test_pictures_give_the_gain_and_are_refused_as_flats_are(folder, sensor, cap
 
 
 @pytest.mark.parametrize("bits", [10, 12])
-def test_files_may_state_the_white_level_of_16_bits(tmp_path, bits):
+def test_files_may_state_the_white_level_of_16_bits(tmp_path, capsys, bits):
     full = 2**bits - 1
     sensor = Sensor(full / 65000, 1.5, 0.1, black=64, white=full, says=65535, size=(96, 144))
     sensor.shoot(tmp_path)
@@ -364,6 +364,9 @@ def test_files_may_state_the_white_level_of_16_bits(tmp_path, bits):
         found = measured(tmp_path, "--flat", tmp_path / "flat", *words)
         gain = found["noise"][0]["gain_dn_per_electron"]
         np.testing.assert_allclose(gain, sensor.gain, rtol=0.05)
+        sentence = "far below white level 65535: .*give --saturated"
+        noted = re.search(sentence, capsys.readouterr().out)
+        assert bool(noted) == (not words)
     assert found["white"] == full
 
 

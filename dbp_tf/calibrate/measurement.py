@@ -19,6 +19,10 @@ _LEAST_SATURATED = 0.9
 # camera and state the white level of 16; below this there is hardly any light.
 _LEAST_OF_RANGE = 0.01
 
+# Share of the range that flat frames reach: they are to reach three quarters, and if they stay far
+# below it, the white level may be that of more bits than the camera has.
+_LEAST_OF_FLATS = 0.2
+
 
 @dataclasses.dataclass
 class Setting:
@@ -139,6 +143,15 @@ def add_gain(
         setting.notes.append(
             "the flat frames are of one brightness: others would show whether the sensor is linear"
         )
+    if flag == "--flat":
+        # Without the pixels that are hot or hit by a particle.
+        top = max(np.quantile(frame.samples[noise.good], 0.999) for frame in frames)
+        black = frames[0].black.mean()
+        if top < black + _LEAST_OF_FLATS * (white - black):
+            setting.notes.append(
+                f"the flat frames reach {top:.0f} DN, far below white level {white:g}: if brighter "
+                f"ones saturate below that level, give --saturated, which measures it"
+            )
 
 
 def fill_gains(settings: Sequence[Setting], given: float | None) -> None:
