@@ -20,7 +20,7 @@ CHECKPOINTS = pathlib.Path(__file__).parent.parent / "checkpoints"
 SIZE = {"sony": 288, "fuji": None}
 
 # PSNR in dB of that piece at ratio 300, from one frame and from eight.
-GOLDEN = {"sony": (23.80, 26.67), "fuji": (23.78, 25.59)}
+GOLDEN = {"sony": (23.80, 26.67), "fuji": (23.60, 25.40)}
 
 
 @pytest.fixture(scope="module", params=GOLDEN)
@@ -53,13 +53,13 @@ def test_they_are_small_and_say_what_they_are(camera, model):
     assert model.spec == network_spec.NetworkSpec(
         channels=camera.channels,
         scale=camera.scale,
-        width={"sony": 24, "fuji": 16}[camera.name],
+        width={"sony": 24, "fuji": 32}[camera.name],
         fusion="max",
         residual_blocks=0,
         squeeze_excite=False,
     )
     path = CHECKPOINTS / f"{camera.name}_small" / pretrained.WEIGHTS_FILE
-    assert path.stat().st_size < 18e6
+    assert path.stat().st_size < 32e6
     kinds = set()
     with h5py.File(path) as file:
         file.visititems(lambda _, item: kinds.add(getattr(item, "dtype", None)))
