@@ -6,19 +6,20 @@ The method, with F frames of H x W packed pixels and C packed channels:
     raws = [read_raw(path) for path in burst]           # mosaics, black and white levels
     frames = tf.stack([raw.packed(ratio, model.white_balance) for raw in raws])
                                                         # [F, H, W, C] in 0..1, linear, brightened
-    low = half_size(frames)                             # [F, H/2, W/2, C]
+    low = networks.half_size(frames)                    # [F, H/2, W/2, C]
     coarse = model.coarse(low)                          # every frame denoised on its own
     levels = encoder([frames, coarse])                  # five levels of every frame
     fused = [tf.reduce_max(level, 0, keepdims=True) for level in levels]
     picture = decoder(fused)[0]                         # [S*H, S*W, 3] sRGB
 
 The last five lines are `models.networks.restore_burst(model.coarse, model.fine, frames)`. Encoder,
-fusion and decoder make up the fine network, `model.fine`; in its revised version the first level
-is one frame's alone, and the deepest one passes a bottleneck. `model.enhance(frames)` gives the
+fusion and decoder make up the fine network, `model.fine`, see `networks.parts`. They are shown for
+the first version; in the revised one the first level is the reference frame's alone, and the
+deepest one passes a bottleneck. `model.enhance(frames)` gives the
 same picture in the memory of one frame.
 
-The rooms; each imports from those before it alone (`photos` from the first three, `calibrate` from
-`raw`):
+The rooms, in the order of their imports: each imports from those above it alone (`photos` from the
+first three, `calibrate` from `raw`):
 
     raw         cameras, raw files, levels, packing, white balance
     models      the networks and their layers, the published names of their weights
@@ -34,9 +35,8 @@ The rooms; each imports from those before it alone (`photos` from the first thre
 Modules beside the rooms serve all of them: `parameters`, `config` and `cli` for flags, `files`,
 `pictures`, `progress`, `errors` and `environment`.
 
-A camera is added as a JSON file, which `calibrate` writes, or in `raw.cameras`; another fusion in
-`models.network_spec.FUSIONS` and `models.layers.FuseBurst`; a parameter of the training, which is a
-flag too, in `training.config`.
+The README says where a camera, a fusion, a training flag or the range of the drawn noise is added
+or changed.
 """
 
 from typing import Any

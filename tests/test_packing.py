@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import skimage.transform
 
+from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing
 
 
@@ -46,6 +47,12 @@ def test_halving_is_the_mean_of_two_by_two():
     expected = skimage.transform.downscale_local_mean(frame, (2, 2, 1))
     np.testing.assert_allclose(packing.halve(frame), expected, rtol=1e-6)
     assert packing.halve(frame).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (4, 1, 4), (2, 4, 3, 4)])
+def test_odd_sizes_are_not_halved(shape):
+    with pytest.raises(InputError, match="cannot be halved: cut or pad"):
+        packing.halve(np.ones(shape, np.float32))
 
 
 def test_unclipped_values_differ_above_1_alone():

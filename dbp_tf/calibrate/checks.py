@@ -108,7 +108,8 @@ def dark(frames: Sequence[Frame], noise: darks.DarkNoise) -> list[str]:
     if noise.likeness > _SOME_LIKENESS:
         notes.append(
             f"the noise of neighbours is a little alike (correlation {noise.likeness:.2f}): the "
-            f"camera smooths its raw files or compresses them with loss"
+            f"camera smooths its raw files or compresses them with loss, which makes gain and read "
+            f"noise too small by up to twice that share, or has banding by colour"
         )
     exposures = sorted({frame.shot.exposure[0] for frame in frames if frame.shot.exposure[0]})
     if len(exposures) > 1:

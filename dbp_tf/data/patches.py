@@ -430,8 +430,10 @@ def training_dataset(
       of each burst; "scene" [B] (string); "step" (int64).
 
     Raises:
-      InputError: a picture is smaller than the patch.
+      InputError: no bursts, or a picture smaller than the patch.
     """
+    if not sources:
+        raise InputError("there are no bursts to train on")
     for one in sources:
         _check_patch(one.clean.source, one.clean.shape[:2], recipe, camera)
     scenes = group_scenes(sources)

@@ -60,7 +60,8 @@ def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> 
     """
     frames = tf.convert_to_tensor(frames, tf.float32)
     denoised = coarse(half_size(frames))
-    # The fine network encodes each frame, takes the maximum over them and decodes that.
+    # The fine network encodes each frame, fuses their levels by a maximum (in the revised version
+    # the first level is that of the reference frame) and decodes that.
     return fine([frames, denoised])[0]
 
 

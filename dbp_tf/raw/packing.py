@@ -10,6 +10,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbp_tf.errors import InputError
+
 # The largest exposure ratio of the published code, which the networks were trained with.
 MAX_RATIO = 300.0
 
@@ -173,7 +175,15 @@ def halve(pictures: np.ndarray) -> np.ndarray:
 
     The published bilinear resize does the same for even sizes; `networks.half_size` without
     TensorFlow, equal to rounding.
+
+    Raises:
+      InputError: rows or columns are odd.
     """
+    rows, columns = pictures.shape[-3:-1]
+    if rows % 2 or columns % 2:
+        raise InputError(
+            f"{rows} x {columns} packed pixels cannot be halved: cut or pad them to even numbers"
+        )
     total = pictures[..., ::2, ::2, :] + pictures[..., 1::2, ::2, :]
     total += pictures[..., ::2, 1::2, :]
     total += pictures[..., 1::2, 1::2, :]

@@ -103,18 +103,18 @@ def train(
     watch = _Watch(settings, run, strategy)
     data = distribution.distribute(strategy, dataset_of, start_step=step, steps=total - step)
     batches, take_step = iter(data), learner.make_step(data.element_spec)
-    with _stop_signals() as asked, _naming_scenes(dataset_of, strategy, run):
+    with _stop_signals() as stop_signals, _naming_scenes(dataset_of, strategy, run):
         while step < total:
             losses.add(take_step(next(batches)))
             step += 1
             epoch, rest = divmod(step, settings.steps_per_epoch)
-            if watch.asks(losses, epoch_ends=not rest):
+            if watch.should_read(losses, epoch_ends=not rest):
                 losses.read(step)
                 watch.show(step, losses.last)
             if not rest:
                 _check_weights(learner, step)
                 rate = learner.learning_rate(step - 1)
-                row = {"epoch": epoch, "step": step, "learning_rate": rate, **losses.means()}
+                row = {"epoch": epoch, "step": step, "learning_rate": rate, **losses.end_epoch()}
                 if validate and chief and _is_due(settings.validate_every, epoch, settings):
                     row |= _validated(validate, learner.enhancer(), run, epoch, step)
                 run.add_row(**row, seconds=watch.seconds())
@@ -125,7 +125,7 @@ def train(
                     batch = next(_batches_of(step - 1, dataset_of, strategy))
                     picture = sample_picture(learner.enhancer(), batch, settings.stage, camera)
                     run.add_picture(f"{epoch:05d}_{_scenes(batch)[0]}", picture, step)
-            if watch.stops(asked, epoch_ends=not rest):
+            if watch.should_stop(stop_signals, epoch_ends=not rest):
                 break
         losses.read(step)
         _check_weights(learner, step)
@@ -242,8 +242,8 @@ class _Losses:
             self.last = values[0]
         self.unread = []
 
-    def means(self):
-        """Ends the epoch: {name: mean loss} of the losses that the stage has."""
+    def end_epoch(self):
+        """{name: mean loss} of the losses that the stage has; the next epoch's sums begin at 0."""
         means = dict(
             zip(training_step.LOSSES, self.sums / self._settings.steps_per_epoch, strict=True)
         )
@@ -278,7 +278,7 @@ class _Watch:
         """Seconds of training, earlier processes included."""
         return self._run.seconds_before + time.monotonic() - self._started
 
-    def asks(self, losses, epoch_ends):
+    def should_read(self, losses, epoch_ends):
         """Whether to read the losses now."""
         waited = time.monotonic() - self._last_read
         # Where several processes train, all have to find a bad loss at the same step.
@@ -288,7 +288,7 @@ class _Watch:
             or (self._alone and waited > _READ_SECONDS)
         )
 
-    def stops(self, asked, epoch_ends):
+    def should_stop(self, asked, epoch_ends):
         """Whether to stop before all is done: `asked` is not empty, or time is up."""
         hours = (time.monotonic() - self._started) / 3600
         wanted = bool(asked) or 0 < self._settings.max_hours <= hours

@@ -172,6 +172,12 @@ def batch_losses(
 ) -> tf.Tensor:
     """The losses of a batch, each the mean of the losses of its bursts.
 
+    coarse: L1(clean half-size raw, coarse output);
+    fine: L1(ground truth, picture) + weight * feature loss + the coarse stage's loss;
+    burst: L1(ground truth, picture) + weight * feature loss.
+    The feature loss is the contextual or the perceptual one, see `losses`; it and its weight are
+    those of the objective (published for Sony: contextual, 1; for Fuji: none).
+
     Args:
       models: see `build_models`.
       batch: dict of tensors as `patches.training_dataset` yields them: "frames"
