@@ -124,14 +124,15 @@ def _check_light(frames, noise, setting):
     read = float(noise.read.value)
     level = noise.level.mean()
     span = frames[0].white - frames[0].black.mean()
+    most = max(_MOST_OFF_BLACK * span, 2 * read)
     what_to_do = "put the cap on, cover the viewfinder, and take them again in the dark"
-    if level > max(_MOST_OFF_BLACK * span, 2 * read):
+    if level > most:
         raise InputError(
             f"the dark frames of {setting} ({names(frames)}) lie {level:.3g} DN above the black "
             f"level {frames[0].black.mean():g}, so there is light in them (or --dark and --flat "
             f"were swapped, or the level is wrong: give --black): {what_to_do}"
         )
-    if level < -max(_MOST_OFF_BLACK * span, 2 * read):
+    if level < -most:
         raise InputError(
             f"the dark frames of {setting} ({names(frames)}) lie {-level:.3g} DN below the black "
             f"level {frames[0].black.mean():g}, which no frame does: give the right --black"
