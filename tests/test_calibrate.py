@@ -223,6 +223,20 @@ def test_saturation_is_measured_from_overexposed_frames(folder, sensor):
     assert measured(folder, *words)["white"] == 15000
 
 
+def test_the_row_spectrum_has_a_peak_where_rows_repeat(tmp_path, monkeypatch):
+    """Banding of 8 rows lies at 1/8 cycles a row, and no frequency above a half."""
+    sensor, seen = Sensor(0.8, 3.5, 0.5), []
+    for n in range(6):
+        banding = 3 * np.sin(2 * np.pi * np.arange(sensor.size[0]) / 8 + n)[:, None]
+        samples = np.rint(sensor.shot().astype(float) + banding).astype(np.uint16)
+        sensor.write(tmp_path / "dark" / f"{n}.dng", samples)
+    monkeypatch.setattr(page, "draw", lambda _, settings: seen.extend(settings) or b"")
+    measured(tmp_path, "--gain=0.8")
+    cycles, power = seen[0][1].spectrum
+    assert cycles.max() <= 0.5
+    assert cycles[power.argmax()] == pytest.approx(1 / 8, abs=0.002)
+
+
 def test_column_banding_is_found(tmp_path, capsys):
     Sensor(0.8, 3.5, 0.5, column=0.6).shoot(tmp_path, levels=())
     entry = measured(tmp_path, "--gain", 0.8)["noise"][0]

@@ -142,7 +142,7 @@ def measure(
         floor=_share_of_lowest(stack[0][seen.good]),
         likeness=likeness,
         histogram=histograms.sum(0),
-        spectrum=own * _spectrum(rows, contiguous, layout.period),
+        spectrum=_spectrum(rows, contiguous, layout.period) * [[1], [own]],
         row_floor=float(within.mean() / per_row),
     )
 
