@@ -364,9 +364,7 @@ def test_drawn_noise_is_that_of_the_exposure(tmp_path, camera, stage):
         light = exposure.light or (2.0, 1.0, 1.6)
         span, unit = camera.white - camera.black, exposure.ratio / (camera.white - camera.black)
         scales = white_balance.channel_scales_for(light, trained, layout)
-        offset = np.array(exposure.offset)[
-            ["RGB".index(c) for c in white_balance.channel_colours(layout)]
-        ]
+        offset = np.array(exposure.offset)[["RGB".index(c) for c in layout.channel_colours]]
         signal = 0.25 / np.array(white_balance.channel_scales(light, layout)) * span
         noise = exposure.noise
         deviation = np.sqrt(

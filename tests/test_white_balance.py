@@ -73,7 +73,7 @@ def test_a_balance_is_estimated_where_the_file_notes_none_or_on_demand(choice, n
 @pytest.mark.parametrize("layout", packing.LAYOUTS.values(), ids=lambda layout: layout.name)
 def test_the_estimate_finds_grey_among_lamps_noise_and_black(layout):
     rng = np.random.default_rng(0)
-    colours = np.array(white_balance.channel_colours(layout))
+    colours = np.array(layout.channel_colours)
     sensor = np.select([colours == "R", colours == "B"], [1 / 2.2, 1 / 1.6], 1.0)
     scene = 0.003 * rng.random((40, 50, 1)) * rng.normal(1, 0.2, (40, 50, layout.channels))
     scene[:8] = 0  # black

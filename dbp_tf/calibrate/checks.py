@@ -7,7 +7,7 @@ import numpy as np
 from dbp_tf.calibrate import darks, sites, transfer
 from dbp_tf.calibrate.frames import Frame, Shot
 from dbp_tf.errors import InputError
-from dbp_tf.raw import packing
+from dbp_tf.raw import mosaics, packing
 
 # A dark frame's own number and what is recommended.
 LEAST_DARKS = 4
@@ -167,10 +167,8 @@ def _check_light(frames, noise, setting):
 def flat(frame: Frame, noise: darks.DarkNoise, white: float) -> None:
     """Raises InputError if a flat frame clips, at `white` or below it, or is dark."""
     good = noise.good
-    colours = np.tile(
-        sites.colours(frame.layout),
-        [size // frame.layout.period for size in frame.samples.shape],
-    )
+    filters = mosaics.colour_indices(frame.layout.colours)
+    colours = mosaics.spread(filters, frame.samples.shape)
     signal = sites.means(frame.samples, good, frame.layout.period) - frame.black - noise.level
     if signal.max() < noise.read.value:
         raise InputError(

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from dbp_tf.calibrate import sites, tukey
-from dbp_tf.raw import packing
+from dbp_tf.raw import mosaics, packing
 
 # A pixel whose mean lies so many standard deviations off in one half of the frames, and in the
 # other as well, is hot or dead: noise does not do that twice.
@@ -122,7 +122,7 @@ def measure(
     residuals = tukey.Residuals(len(stack), step / _unit(read.value))
     parts = np.array_split(histograms, min(len(stack), _PARTS))
     shapes = np.array([residuals.shape_of(part.sum(0)) for part in parts])
-    colours = sites.colours(layout)
+    colours = mosaics.colour_indices(layout.colours)
     by_colour = np.array(
         [[level[colours == colour].mean() for colour in range(3)] for level in seen.levels]
     )
@@ -177,15 +177,15 @@ class _Frames:
         period = self._layout.period
         shape = (len(frame) // period, period, -1, period)
         medians = np.median(frame.reshape(shape), axis=(0, 2))
-        return frame - sites.spread(medians, frame.shape)
+        return frame - mosaics.spread(medians, frame.shape)
 
     def _blocks(self, frame, mean, level):
-        offset = np.where(self.good, frame - sites.spread(mean, frame.shape), 0)
+        offset = np.where(self.good, frame - mosaics.spread(np.float32(mean), frame.shape), 0)
         return sites.block_means(offset, _BLOCK) + level.mean()
 
     def _residual(self, number):
         rest = self._stack[number] - self._mean
-        rest -= sites.spread(self._shifts[number], rest.shape)
+        rest -= mosaics.spread(np.float32(self._shifts[number]), rest.shape)
         rest *= self.good
         np.clip(rest, -self._limit, self._limit, out=rest)
         return rest

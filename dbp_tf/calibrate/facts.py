@@ -5,15 +5,7 @@ import os
 import numpy as np
 
 from dbp_tf.raw import reading
-
-# XYZ of linear sRGB's red, green and blue, and of its white, D65 (IEC 61966-2-1).
-_XYZ_OF_SRGB = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
+from dbp_tf.raw.cameras import SRGB_TO_XYZ
 
 _DIGITS = 4
 
@@ -30,16 +22,16 @@ def xyz_to_camera(path: str | os.PathLike[str]) -> np.ndarray | None:
         daylight = np.array(raw.daylight_whitebalance[:3], float)
     if not known.any() and abs(np.linalg.det(to_srgb)) > 1e-6 and (daylight > 0).all():
         # Of a DNG file, LibRaw keeps the way from balanced camera RGB to sRGB.
-        known = np.linalg.inv(to_srgb) / daylight[:, np.newaxis] @ np.linalg.inv(_XYZ_OF_SRGB)
+        known = np.linalg.inv(to_srgb) / daylight[:, np.newaxis] @ np.linalg.inv(SRGB_TO_XYZ)
     return np.round(known, _DIGITS) if known.any() else None
 
 
 def srgb_matrix() -> np.ndarray:
     """The matrix of a camera that sees sRGB, for which LibRaw takes one whose colours it lacks."""
-    return np.round(np.linalg.inv(_XYZ_OF_SRGB), _DIGITS)
+    return np.round(np.linalg.inv(SRGB_TO_XYZ), _DIGITS)
 
 
 def daylight(matrix: np.ndarray) -> tuple[float, float, float]:
     """Multipliers (R, G, B), green 1, of light of the colour D65 by a colour matrix."""
-    red, green, blue = map(float, matrix @ _XYZ_OF_SRGB.sum(1))
+    red, green, blue = map(float, matrix @ SRGB_TO_XYZ.sum(1))
     return round(green / red, _DIGITS), 1.0, round(green / blue, _DIGITS)

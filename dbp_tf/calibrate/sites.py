@@ -9,11 +9,6 @@ import numpy as np
 from dbp_tf.raw import packing
 
 
-def colours(layout: packing.Layout) -> np.ndarray:
-    """[P, P] index of each site's colour: 0 red, 1 green, 2 blue."""
-    return np.array([["RGB".index(letter) for letter in row] for row in layout.colours])
-
-
 def of_channels(values: tuple[float, ...], layout: packing.Layout) -> np.ndarray:
     """[P, P] values of the packed channels [C] at each site."""
     sites = np.empty((layout.period, layout.period))
@@ -28,12 +23,6 @@ def means(values: np.ndarray, good: np.ndarray, period: int) -> np.ndarray:
     totals = np.where(good, values, 0).reshape(shape).sum((0, 2), dtype=np.float64)
     counts = good.reshape(shape).sum((0, 2))
     return totals / np.maximum(counts, 1)
-
-
-def spread(sites: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """[P, P] values repeated over a mosaic of whole periods, float32."""
-    period = len(sites)
-    return np.tile(sites.astype(np.float32), (shape[0] // period, shape[1] // period))
 
 
 def block_means(values: np.ndarray, side: int) -> np.ndarray:

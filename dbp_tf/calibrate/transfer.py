@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf.calibrate import sites
-from dbp_tf.raw import packing
-from dbp_tf.raw.white_balance import channel_colours
+from dbp_tf.raw import mosaics, packing
 
 # Side of a block in packed pixels, and the share of its pixels that has to be good.
 _SIDE = 8
@@ -87,11 +86,11 @@ def measure(
     usable = good & (np.maximum(*frames) < packing.SATURATED * white)
     weights = packing.pack(usable, layout)
     signals = [
-        packing.pack(frame - sites.spread(level, frame.shape), layout)
+        packing.pack(frame - mosaics.spread(np.float32(level), frame.shape), layout)
         for frame, level in zip(frames, levels, strict=True)
     ]
     points, unlike, likeness = [], [], []
-    for channel, colour in enumerate(channel_colours(layout)):
+    for channel, colour in enumerate(layout.channel_colours):
         first, second = (signal[..., channel] for signal in signals)
         blocks = _Blocks(first, second, weights[..., channel])
         if blocks.ratio is not None and (point := _point(blocks, dark, colour)) is not None:

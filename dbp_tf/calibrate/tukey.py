@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dbp_tf.raw.noise import tukey_deviation
+
 # Below -0.5 there is no standard deviation; at 0.5 the distribution has all but lost its tails.
 SHAPES = (-0.45, 0.5)
 
@@ -29,19 +31,11 @@ _WIDTH, _SIDE = 0.02, 800
 _LEAST_SHARE = 1e-5
 
 
-def standard_deviation(shape: float) -> float:
-    """Standard deviation of the distribution whose quantiles are (p^s - (1 - p)^s) / s."""
-    if abs(shape) < 1e-4:
-        return math.pi / math.sqrt(3)
-    beta = math.gamma(1 + shape) ** 2 / math.gamma(2 + 2 * shape)
-    return math.sqrt(2 * (1 / (1 + 2 * shape) - beta)) / abs(shape)
-
-
 def distribution(shape: float) -> Callable[[np.ndarray], np.ndarray]:
     """The share of values below x, as a function of x in standard deviations."""
     below, above = -np.logaddexp(0, -_ODDS), -np.logaddexp(0, _ODDS)
     values = _ODDS if abs(shape) < 1e-4 else (np.exp(shape * below) - np.exp(shape * above)) / shape
-    values = values / standard_deviation(shape)
+    values = values / tukey_deviation(shape)
     return lambda x: np.interp(x, values, np.exp(below), left=0, right=1)
 
 

@@ -39,8 +39,14 @@ _LEAST_SHAPE, _MOST_SHAPE = -0.5, 1.0
 # Real sensors' matrices lie below 10; a matrix that loses a colour reaches many millions.
 _MOST_CONDITION = 1e4
 
-# CIE XYZ of the white that the colour matrices are for, D65.
-_WHITE = (0.95047, 1.0, 1.08883)
+# Linear sRGB to CIE XYZ, white D65 (IEC 61966-2-1), with the digits LibRaw uses.
+SRGB_TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +274,7 @@ def _matrix(rows):
     matrix = np.array(rows, float)
     if np.linalg.cond(matrix) > _MOST_CONDITION:
         raise InputError(f"{key} is {_shown(rows)}, which cannot be inverted: it loses a colour")
-    if not (matrix @ _WHITE > 0).all():
+    if not (matrix @ SRGB_TO_XYZ.sum(1) > 0).all():
         raise InputError(f"{key} is {_shown(rows)}, for which white light gives no signal")
     return rows
 

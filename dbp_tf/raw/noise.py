@@ -93,7 +93,10 @@ def draw_fixed_pattern(
 
 
 def tukey_deviation(shape: float) -> float:
-    """Standard deviation of Tukey's lambda distribution of scale 1; `shape` is above -0.5."""
+    """Standard deviation of the distribution whose quantiles are (p^s - (1 - p)^s) / s.
+
+    `shape` s is above -0.5.
+    """
     if abs(shape) < _SHAPE_OF_LOGISTIC:
         return math.pi / math.sqrt(3)
     squares = 1 / (1 + 2 * shape) - math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2)

@@ -43,8 +43,7 @@ class Overrides:
         if self.black is None or len(self.black) == 1:
             return self.black and self.black * layout.channels
         if len(self.black) == 3:
-            colours = (layout.colours[sites[0][0]][sites[0][1]] for sites in layout.sites)
-            return tuple(self.black["RGB".index(colour)] for colour in colours)
+            return tuple(self.black["RGB".index(colour)] for colour in layout.channel_colours)
         if layout is not packing.BAYER:
             raise InputError(
                 "--black: an X-Trans mosaic has three colours, so give one number or R,G,B, not "

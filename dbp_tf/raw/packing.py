@@ -45,6 +45,11 @@ class Layout:
         return len(self.sites)
 
     @property
+    def channel_colours(self) -> tuple[str, ...]:
+        """The colour "R", "G" or "B" of each packed channel [C]."""
+        return tuple(self.colours[row][column] for (row, column), *_ in self.sites)
+
+    @property
     def scale(self) -> int:
         """Mosaic pixels per packed pixel, along rows and along columns (S)."""
         return self.period // self.cells

@@ -158,7 +158,7 @@ def estimate(blocks: np.ndarray, layout: Layout, name: str | os.PathLike) -> Mul
     brightness = blocks.mean(1)
     low, high = np.quantile(brightness, [_DARKEST, _BRIGHTEST])
     light = blocks[(brightness >= low) & (brightness <= high)].mean(0)
-    colours = np.array(channel_colours(layout))
+    colours = np.array(layout.channel_colours)
     red, green, blue = (light[colours == colour].mean() for colour in "RGB")
     if not green > 0:
         raise InputError(
@@ -208,14 +208,9 @@ def _quotient(here: Multipliers, there: Multipliers) -> Multipliers:
     return here[0] / there[0], here[1] / there[1], here[2] / there[2]
 
 
-def channel_colours(layout: Layout) -> tuple[str, ...]:
-    """The colour "R", "G" or "B" of each packed channel [C]."""
-    return tuple(layout.colours[row][column] for (row, column), *_ in layout.sites)
-
-
 def channel_scales(colour_scales: Multipliers, layout: Layout) -> tuple[float, ...]:
     """Factors of red, green and blue as factors of the packed channels [C]."""
-    return tuple(colour_scales["RGB".index(colour)] for colour in channel_colours(layout))
+    return tuple(colour_scales["RGB".index(colour)] for colour in layout.channel_colours)
 
 
 def _text(values):

@@ -10,15 +10,6 @@ import numpy as np
 
 from dbp_tf.raw import cameras
 
-# Linear sRGB to CIE XYZ, white D65 (IEC 61966-2-1), with the digits LibRaw uses.
-_SRGB_TO_XYZ = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
-
 # Linear brightness from which highlights go white, and from which that white saturates the sensor.
 _HIGHLIGHT = 0.9
 _SATURATED = 0.95
@@ -41,7 +32,7 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 
 def camera_matrix(camera: cameras.Camera) -> np.ndarray:
     """[3, 3] linear sRGB to white-balanced camera colours: white stays (1, 1, 1)."""
-    matrix = np.array(camera.xyz_to_camera) @ _SRGB_TO_XYZ
+    matrix = np.array(camera.xyz_to_camera) @ cameras.SRGB_TO_XYZ
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
