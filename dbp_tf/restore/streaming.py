@@ -23,6 +23,7 @@ from dbp_tf.errors import InputError
 from dbp_tf.models import networks
 from dbp_tf.models.layers import FuseBurst
 from dbp_tf.models.network_spec import NetworkSpec
+from dbp_tf.restore import winograd
 
 # Columns of level 1 that a stripe's border may spoil. In the encoder: the enlarged coarse output
 # spoils 1 and the convolutions of level 1 another 2; these are 2 columns of level 2, whose
@@ -54,6 +55,8 @@ class Steps:
         self.scale = spec.scale
         self.refers = refers = spec.refers
         above, below = _split_encoder(encoder)
+        # Level 5 has half of the multiplications of a single frame.
+        below, bottleneck = winograd.faster(below), bottleneck and winograd.faster(bottleneck)
         lower, upper = _split_decoder(decoder)
         first_level = keras.Model(encoder.inputs, encoder.outputs[0])
         coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
