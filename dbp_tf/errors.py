@@ -38,6 +38,13 @@ def sentence(error: Exception) -> str:
     return printable(": ".join([*names, cause]))
 
 
+def raise_or_note(error: Exception, problems: list[str] | None) -> None:
+    """Raises a `MENDABLE` error or, if there is a list of problems, adds its sentence to that."""
+    if problems is None:
+        raise error
+    problems.append(sentence(error))
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""Text with escapes such as \n and \xff for characters that a terminal does not take.
 

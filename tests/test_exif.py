@@ -58,7 +58,14 @@ EXIF_TAGS = [
     (0x9003, 2, "2021:06:01 12:00:07"),
     (0x9291, 2, "083"),
 ]
-WHOLE = exif.Shot("Maker One", 1 / 30, 2.8, 3200, NOON + datetime.timedelta(seconds=7), 0.083)
+WHOLE = {
+    "camera": "Maker One",
+    "exposure": 1 / 30,
+    "f_number": 2.8,
+    "iso": 3200,
+    "captured": NOON + datetime.timedelta(seconds=7),
+    "subsecond": 0.083,
+}
 
 
 def boxed(kind, content):
@@ -82,17 +89,19 @@ def test_every_container_tells_the_same(tmp_path, order):
         "canon.cr3": boxed(b"ftyp", b"crx \0\0\0\1") + moov,
     }
     for name, content in containers.items():
-        (tmp_path / name).write_bytes(content)
-        assert exif.read_shot(tmp_path / name) == WHOLE, name
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert exif.read_shot(path) == exif.Shot(path, **WHOLE), name
 
 
 def test_what_the_tags_do_not_tell_is_unknown(tmp_path):
     path = tmp_path / "a.nef"
     tags = [(0x829A, 5, (1, 0)), (0x9003, 2, "0000:00:00 00:00:00"), (0x9291, 2, "x")]
     path.write_bytes(tiff_block("<", IMAGE_TAGS[:1], tags))
-    assert exif.read_shot(path) == exif.Shot(camera="Maker")
+    assert exif.read_shot(path) == exif.Shot(path, camera="Maker")
     # The clock's general time stands in for that of the shot.
     path.write_bytes(tiff_block("<", [(0x0132, 2, "2021:06:01 12:00:07")]))
-    assert exif.read_shot(path) == exif.Shot(captured=WHOLE.captured)
+    assert exif.read_shot(path) == exif.Shot(path, captured=WHOLE["captured"])
     path.write_bytes(b"neither")
-    assert exif.read_shot(path) == exif.read_shot(tmp_path / "none") == exif.Shot()
+    for unknown in (path, tmp_path / "none"):
+        assert exif.read_shot(unknown) == exif.Shot(unknown)

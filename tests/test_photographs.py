@@ -95,7 +95,7 @@ def test_without_times_names_count_and_their_numbers_as_numbers(tmp_path):
 def test_parts_of_a_second_count_only_if_all_frames_tell_them(tmp_path):
     def frame(name, second, subsecond):
         captured = NOON + datetime.timedelta(seconds=second)
-        return bursts.Frame(tmp_path / name, exif.Shot(captured=captured, subsecond=subsecond))
+        return exif.Shot(tmp_path / name, captured=captured, subsecond=subsecond)
 
     told = [frame("a", 1, 0.9), frame("b", 1, 0.1), frame("c", 0, 0.5)]
     assert [one.path.name for one in bursts.in_order(told)] == ["c", "b", "a"]

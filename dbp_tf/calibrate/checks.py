@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf.calibrate import darks, sites, transfer
-from dbp_tf.calibrate.frames import Frame, Shot
+from dbp_tf.calibrate.frames import Frame
 from dbp_tf.errors import InputError
 from dbp_tf.raw import mosaics, packing
+from dbp_tf.raw.exif import Shot
 
 # A dark frame's own number and what is recommended.
 LEAST_DARKS = 4
@@ -111,7 +112,7 @@ def dark(frames: Sequence[Frame], noise: darks.DarkNoise) -> list[str]:
             f"camera smooths its raw files or compresses them with loss, which makes gain and read "
             f"noise too small by up to twice that share, or has banding by colour"
         )
-    exposures = sorted({frame.shot.exposure[0] for frame in frames if frame.shot.exposure[0]})
+    exposures = sorted({frame.shot.exposure for frame in frames if frame.shot.exposure})
     if len(exposures) > 1:
         notes.append(
             f"the dark frames were exposed for {exposures[0]:g} to {exposures[-1]:g} s: best give "

@@ -20,7 +20,7 @@ from dbp_tf import config, files, progress
 from dbp_tf.calibrate import checks, description, frames, measurement, page
 from dbp_tf.calibrate.settings import Settings
 from dbp_tf.errors import InputError
-from dbp_tf.raw import cameras
+from dbp_tf.raw import cameras, named_files
 
 FLAGS = flags.FlagValues()
 config.define_flags(FLAGS, Settings)
@@ -43,7 +43,7 @@ def main() -> None:
     )
     saturated = [*itertools.chain.from_iterable(over.values())]
     shots = [shot for group in (dark, bright) for found in group.values() for shot in found]
-    frames.check_distinct([*shots, *saturated])
+    named_files.check_distinct(shot.path for shot in [*shots, *saturated])
     checks.enough_darks(dark)
     checks.with_darks(bright, list(dark), flag)
 

@@ -17,6 +17,7 @@ from dbp_tf import progress
 from dbp_tf.calibrate import sites
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, named_files, packing, reading
+from dbp_tf.raw.exif import Shot
 from dbp_tf.raw.overrides import Overrides
 from dbp_tf.raw.white_balance import Multipliers
 
@@ -34,28 +35,11 @@ _READERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Shot:
-    """A file and how it was taken.
-
-    Attributes:
-      path: the file.
-      camera: manufacturer and model; None if the file does not say.
-      iso: ISO setting.
-      exposure: seconds and f-number; None for what the file does not say.
-    """
-
-    path: pathlib.Path
-    camera: str | None
-    iso: float
-    exposure: tuple[float | None, float | None]
-
-
-@dataclasses.dataclass(frozen=True)
 class Frame:
     """A raw file's pixels and what it says about them.
 
     Attributes:
-      shot: the file.
+      shot: the file and how it was taken; its ISO setting is known.
       samples: [rows, columns] uint16, bands of the mosaic one below the other, in DN.
       contiguous: rows of a band.
       size: rows and columns of the whole mosaic.
@@ -89,7 +73,7 @@ class Frame:
 def find(
     words: Sequence[str], flag: str, iso: float | None, notes: list[str]
 ) -> dict[float, list[Shot]]:
-    """The shots of files, patterns and folders, by rising ISO setting.
+    """The shots of files, patterns and folders, by rising ISO setting, which all of them say.
 
     Args:
       words: of the flag.
@@ -100,51 +84,32 @@ def find(
     Raises:
       InputError: a file is missing, or does not say its ISO setting.
     """
-    named: list[pathlib.Path] = []
-    found: list[pathlib.Path] = []
-    for path in (path for word in words for path in named_files.expanded(word)):
-        if path.is_dir():
-            found += named_files.raw_files_in(path, notes)
-        else:
-            named_files.check_there(path)
-            named.append(path)
-    # If none of them is raw, reading says what they are instead.
-    raw = named_files.raw_of(named)
-    if raw:
-        notes += named_files.not_used(named, raw, f"of the files of {flag}")
-    found += raw or named
+    found, folders = named_files.find(words, f"of the files of {flag}", notes)
+    for folder in folders:
+        found += named_files.raw_files_in(folder, notes)
     if not found:
         raise InputError(f"{flag}: there are no raw files in {', '.join(words)}")
     shots: dict[float, list[Shot]] = collections.defaultdict(list)
     for path in found:
-        shot = _shot(path, flag, iso)
-        shots[shot.iso].append(shot)
+        said = exif.read_shot(path)
+        setting = _iso(said, flag, iso)
+        shots[setting].append(dataclasses.replace(said, iso=setting))
     return dict(sorted(shots.items()))
 
 
-def _shot(path, flag, iso):
-    said = exif.read_shot(path)
-    found = said.iso
+def _iso(shot, flag, iso):
+    """The ISO setting of a shot; `iso` if the file does not say."""
+    found = shot.iso
     if found is None or found >= _MOST_ISO_OF_EXIF:
-        with reading.open_raw(path, unpack=False) as raw:
+        with reading.open_raw(shot.path, unpack=False) as raw:
             # LibRaw knows more places, the maker's own notes among them.
             found = getattr(getattr(raw, "other", None), "iso_speed", 0) or found or iso
     if not found:
         raise InputError(
-            f"{path}, of {flag}, does not say its ISO setting: give --iso, and files of that one "
-            f"setting only"
+            f"{shot.path}, of {flag}, does not say its ISO setting: give --iso, and files of that "
+            f"one setting only"
         )
-    return Shot(path, said.camera, round(float(found), 2), (said.exposure, said.f_number))
-
-
-def check_distinct(shots: Sequence[Shot]) -> None:
-    """Raises InputError if a file is there twice."""
-    seen: dict = {}
-    for shot in shots:
-        other = seen.setdefault(named_files.identity(shot.path), shot)
-        if other is not shot:
-            also = "" if other.path == shot.path else f", also as {other.path}"
-            raise InputError(f"{shot.path} is named twice{also}: name each file once")
+    return round(float(found), 2)
 
 
 class Reader:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf.calibrate import checks, darks, pairs, transfer
-from dbp_tf.calibrate.frames import Frame, Reader, Shot
+from dbp_tf.calibrate.frames import Frame, Reader
 from dbp_tf.errors import InputError
+from dbp_tf.raw.exif import Shot
 
 # To about this share the gain is in proportion to the ISO setting.
 _GAIN_BY_ISO = 0.1

@@ -27,7 +27,7 @@ def of(frames: Sequence[Frame], flag: str) -> tuple[list[tuple[Frame, Frame]], l
     """
 
     def exposure(frame):
-        return tuple(part or 0.0 for part in frame.shot.exposure)
+        return frame.shot.exposure or 0.0, frame.shot.f_number or 0.0
 
     found, notes, single = [], [], []
     for _, group in itertools.groupby(sorted(frames, key=exposure), key=exposure):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf import progress
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, raise_or_note
 from dbp_tf.raw import cameras, reading
 from dbp_tf.raw.packing import MAX_RATIO
 
@@ -104,12 +104,6 @@ def exposure_ratio(long_exposure: float, short_exposure: float) -> float:
     return min(long_exposure / short_exposure, MAX_RATIO)
 
 
-def _note(error, problems):
-    if problems is None:
-        raise error
-    problems.append(str(error))
-
-
 def _raw_files_in(folder):
     return sorted(
         path
@@ -139,7 +133,7 @@ def _raw_files(folder, camera, flag, problems):
         try:
             shots.append(parse_name(path))
         except InputError as error:
-            _note(error, problems)
+            raise_or_note(error, problems)
     if copies:
         progress.say(
             f"{flag}: {len(copies)} files are passed over, whose frames are there as "
@@ -221,7 +215,7 @@ def find_bursts(
                 )
                 raise unlikely
         except InputError as error:
-            _note(error, problems)
+            raise_or_note(error, problems)
             continue
         bursts.append(
             Burst(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dbp_tf import errors
 from dbp_tf.errors import InputError
 from dbp_tf.raw import exif, named_files
+from dbp_tf.raw.exif import Shot
 
 _FINISHED_SUFFIXES = frozenset(".jpg .jpeg .png .heic .heif .tif .tiff .webp .avif".split())
 
@@ -30,24 +31,16 @@ _LONG_PAUSE = datetime.timedelta(seconds=60)
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
-    """A raw file and how it was taken."""
-
-    path: pathlib.Path
-    shot: exif.Shot
-
-
-@dataclasses.dataclass(frozen=True)
 class Burst:
     """Raw files that show one scene.
 
     Attributes:
       name: of the picture to be written.
-      frames: `Frame`s in the order in which they were taken.
+      frames: the shots in the order in which they were taken.
     """
 
     name: str
-    frames: tuple[Frame, ...]
+    frames: tuple[Shot, ...]
 
 
 def find_bursts(
@@ -75,11 +68,9 @@ def find_bursts(
     """
     bursts: list[Burst] = []
     notes: list[str] = []
-    paths = list(itertools.chain.from_iterable(map(named_files.expanded, names)))
-    groups = _groups(paths, notes, problems)
+    groups = _groups(names, notes, problems)
     for folder, paths in groups:
-        frames = [Frame(path, exif.read_shot(path)) for path in paths]
-        frames = in_order(_one_of_each_shot(frames, notes))
+        frames = in_order(_one_of_each_shot([exif.read_shot(path) for path in paths], notes))
         for group in [frames] if gap is None else _by_pauses(frames, gap, problems):
             name = group[0].path.stem
             if folder is not None and gap is None:
@@ -98,29 +89,18 @@ def find_bursts(
     return bursts, notes
 
 
-def _groups(paths, notes, problems):
+def _groups(names, notes, problems):
     """[(name of the folder or None for files that were named, raw files)], without empty ones."""
-    if not paths:
+    if not names:
         raise InputError(
             "no raw files are named: give those of a burst, such as IMG_1.dng IMG_2.dng, or a "
             "folder of them"
         )
-    named = [path for path in paths if not path.is_dir()]
-    for path in named:
-        named_files.check_there(path)
-    # If none of them is raw, the error of reading says what each is instead.
-    raw = named_files.raw_of(named)
-    notes += named_files.not_used(named, raw, "of the files named") if raw else []
-    groups = [(None, raw or named)] if named else []
-    for path in paths:
-        if path.is_dir():
-            groups += _folders(path, notes, problems)
-    seen = {}
-    for path in itertools.chain.from_iterable(paths for _, paths in groups):
-        other = seen.setdefault(named_files.identity(path), path)
-        if other is not path:
-            also = "" if other == path else f", also as {other}"
-            raise InputError(f"{path} is named twice{also}: name each file once")
+    named, folders = named_files.find(names, "of the files named", notes)
+    groups = [(None, named)] if named else []
+    for folder in folders:
+        groups += _folders(folder, notes, problems)
+    named_files.check_distinct(path for _, paths in groups for path in paths)
     return groups
 
 
@@ -135,9 +115,7 @@ def _folders(folder, notes, problems):
         try:
             groups.append((one.name, named_files.raw_files_in(one, notes)))
         except OSError as error:
-            if problems is None:
-                raise
-            problems.append(errors.sentence(error))
+            errors.raise_or_note(error, problems)
     groups = [(name, paths) for name, paths in groups if paths]
     deeper = [path for one in inside for path in _with_raw_files_below(one)]
     if groups:
@@ -164,21 +142,20 @@ def _with_raw_files_below(folder):
 
 
 def _one_of_each_shot(frames, notes):
-    """The `Frame`s without those that show another one's shot in another format."""
+    """The frames without those that show another one's shot in another format."""
     used, kept, same = {}, [], []
     # The camera's own file first: DNG files are made of it.
     for frame in sorted(frames, key=lambda frame: frame.path.suffix.lower() == ".dng"):
-        path, shot = frame.path, frame.shot
-        keys = [(path.parent, path.stem.lower())]
-        if shot.subsecond is not None:
-            keys.append((shot.camera, shot.captured, shot.subsecond))
+        keys = [(frame.path.parent, frame.path.stem.lower())]
+        if frame.subsecond is not None:
+            keys.append((frame.camera, frame.captured, frame.subsecond))
         others = (used[key] for key in keys if key in used)
         other = next((one for one in others if _shows_the_same(frame, one)), None)
         if other is None:
             kept.append(frame)
             used |= dict.fromkeys(keys, frame)
         else:
-            same.append(f"{path.name} shows {other.path.name}")
+            same.append(f"{frame.path.name} shows {other.path.name}")
     if same:
         notes.append(
             f"{len(same)} of {len(frames)} files not used, the same shots in another format: "
@@ -188,13 +165,13 @@ def _one_of_each_shot(frames, notes):
 
 
 def _shows_the_same(frame, other):
-    """Whether two `Frame`s of one name, or of one moment, are one shot in two formats."""
-    times = {one.shot.captured for one in (frame, other)} - {None}
+    """Whether two frames of one name, or of one moment, are one shot in two formats."""
+    times = {one.captured for one in (frame, other)} - {None}
     return frame.path.suffix.lower() != other.path.suffix.lower() and len(times) < 2
 
 
-def in_order(frames: list[Frame]) -> list[Frame]:
-    """`Frame`s by capture time if all tell it, else by name with its numbers as numbers.
+def in_order(frames: list[Shot]) -> list[Shot]:
+    """Frames by capture time if all tell it, else by name with its numbers as numbers.
 
     Parts of a second count only if all frames tell them. Frames of one time go by name.
     """
@@ -204,10 +181,10 @@ def in_order(frames: list[Frame]) -> list[Frame]:
         return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
     frames = sorted(frames, key=by_name)
-    if any(frame.shot.captured is None for frame in frames):
+    if any(frame.captured is None for frame in frames):
         return frames
-    exact = all(frame.shot.subsecond is not None for frame in frames)
-    return sorted(frames, key=lambda frame: _start(frame.shot, exact))
+    exact = all(frame.subsecond is not None for frame in frames)
+    return sorted(frames, key=lambda frame: _start(frame, exact))
 
 
 def _start(shot, exact=True):
@@ -216,26 +193,22 @@ def _start(shot, exact=True):
 
 def _pauses(frames):
     """Time from the end of each frame but the last to the start of the next one."""
-    starts = [_start(frame.shot) for frame in frames]
-    ends = [
-        start + datetime.timedelta(seconds=min(frame.shot.exposure or 0, 86400))
-        for start, frame in zip(starts, frames, strict=True)
+    return [
+        _start(after) - _start(frame) - datetime.timedelta(seconds=min(frame.exposure or 0, 86400))
+        for frame, after in itertools.pairwise(frames)
     ]
-    return [start - end for end, start in zip(ends, starts[1:], strict=False)]
 
 
 def _by_pauses(frames, gap, problems):
     for frame in frames:
-        if frame.shot.captured is None:
+        if frame.captured is None:
             error = InputError(
                 f"{frame.path} is damaged or does not tell when it was taken, so --burst_gap "
                 f"cannot tell its burst: put every burst into a folder of its own"
             )
-            if problems is None:
-                raise error
-            problems.append(str(error))
+            errors.raise_or_note(error, problems)
     # With such a file among them, the others are not in the order of their times.
-    frames = in_order([frame for frame in frames if frame.shot.captured is not None])
+    frames = in_order([frame for frame in frames if frame.captured is not None])
     groups = []
     pauses = [math.inf, *(pause.total_seconds() for pause in _pauses(frames))]
     for frame, pause in zip(frames, pauses, strict=False):
@@ -245,18 +218,17 @@ def _by_pauses(frames, gap, problems):
     return groups
 
 
-def check_shot(frame: Frame, first: Frame) -> None:
-    """Raises InputError if a `Frame` was taken otherwise than the burst's first one."""
-    shot, other = frame.shot, first.shot
-    if shot.camera and other.camera and shot.camera != other.camera:
+def check_shot(frame: Shot, first: Shot) -> None:
+    """Raises InputError if a frame was taken otherwise than the burst's first one."""
+    if frame.camera and first.camera and frame.camera != first.camera:
         raise InputError(
-            f"{frame.path} was taken with {shot.camera}, but {first.path.name} with "
-            f"{other.camera}: a burst comes from one camera"
+            f"{frame.path} was taken with {frame.camera}, but {first.path.name} with "
+            f"{first.camera}: a burst comes from one camera"
         )
     for ours, theirs, text in (
-        (shot.exposure, other.exposure, "for {} s"),
-        (shot.iso, other.iso, "at ISO {}"),
-        (shot.f_number, other.f_number, "at f/{}"),
+        (frame.exposure, first.exposure, "for {} s"),
+        (frame.iso, first.iso, "at ISO {}"),
+        (frame.f_number, first.f_number, "at f/{}"),
     ):
         if ours and theirs and max(ours, theirs) > _SAME_EXPOSURE * min(ours, theirs):
             said, expected = (text.format(f"{value:.4g}") for value in (ours, theirs))
@@ -274,7 +246,7 @@ def odd_about(burst: Burst, n_burst: int | None = None) -> list[str]:
     if n_burst is not None and count > n_burst:
         notes.append(f"the first {n_burst} of {count} frames are used (--n_burst)")
     frames = burst.frames[:n_burst]
-    if all(frame.shot.captured is not None for frame in frames):
+    if all(frame.captured is not None for frame in frames):
         longest = max(_pauses(frames), default=datetime.timedelta())
         if longest > _LONG_PAUSE:
             notes.append(

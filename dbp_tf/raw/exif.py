@@ -29,9 +29,10 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """How one file was taken; a value that the file does not say is None.
+    """A raw file and how it was taken; a value that the file does not say is None.
 
     Attributes:
+      path: the file.
       camera: manufacturer and model.
       exposure: in seconds.
       f_number: of the aperture.
@@ -40,6 +41,7 @@ class Shot:
       subsecond: to be added to `captured`, in seconds below 1.
     """
 
+    path: pathlib.Path
     camera: str | None = None
     exposure: float | None = None
     f_number: float | None = None
@@ -50,14 +52,15 @@ class Shot:
 
 def read_shot(path: str | os.PathLike[str]) -> Shot:
     """The `Shot` of a raw file; all unknown if the file is missing, damaged or of another kind."""
+    path = pathlib.Path(path)
     tags: tiff.Tags = {}
-    with contextlib.suppress(*tiff.ERRORS), pathlib.Path(path).open("rb") as file:
+    with contextlib.suppress(*tiff.ERRORS), path.open("rb") as file:
         for start in _tiff_starts(file):
             # Tags before the damage in a directory are kept.
             with contextlib.suppress(*tiff.ERRORS):
                 for found in tiff.directories(file, start, _EXIF_DIRECTORY):
                     tags.update(found)
-    return _shot_of(tags)
+    return _shot_of(path, tags)
 
 
 def _tiff_starts(file):
@@ -105,12 +108,13 @@ def _boxes_of_cr3(file, position, end, left):
         position += size
 
 
-def _shot_of(tags):
+def _shot_of(path, tags):
     camera = " ".join(tags[tag] for tag in (_MAKE, _MODEL) if isinstance(tags.get(tag), str))
     captured, subsecond = _time(tags, _TIME_ORIGINAL, _SUBSECOND_ORIGINAL)
     if captured is None:
         captured, subsecond = _time(tags, _DATE_TIME, _SUBSECOND)
     return Shot(
+        path=path,
         camera=camera.strip() or None,
         exposure=_positive(tags, _EXPOSURE_TIME),
         f_number=_positive(tags, _F_NUMBER),
