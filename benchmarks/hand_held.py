@@ -86,7 +86,7 @@ def simulated_burst(photo, camera, ratio, shaken, moves, rng):
 
     The ground truth is [rows, columns, 3] in 0..1, the path [rows, columns] bool.
     """
-    count, layout = FLAGS.frames, packing.LAYOUTS[camera.mosaic]
+    count, layout = FLAGS.frames, camera.layout
     # Frames are simulated one by one, and a burst's frames have one black level.
     noise = dataclasses.replace(NOISE, black_error_spread_dn=0)
     frames, truth, path = [], None, np.zeros(photo.shape[:2], bool)
@@ -128,7 +128,7 @@ def scores(picture, truth, path):
 
 def measure(model, photo, name, camera, folder):
     """Yields a row of the table for every restoration of one photograph."""
-    layout = packing.LAYOUTS[camera.mosaic]
+    layout = camera.layout
     for ratio in map(float, FLAGS.ratio):
         for scene, (shaken, moves) in SCENES.items():
             rng = np.random.default_rng(FLAGS.seed)

@@ -78,11 +78,13 @@ def write_noise(folder, camera):
 def measure(bursts, camera, cache):
     """Yields the rows of the table."""
     from dbp_tf.data import patches
+    from dbp_tf.data.dataset import training_dataset
     from dbp_tf.data.recipe import Recipe
+    from dbp_tf.data.sources import prepare
 
     with PeakMemory() as memory:
         started = time.monotonic()
-        sources = patches.prepare(bursts, cache, camera)
+        sources = prepare(bursts, cache, camera)
         seconds = (time.monotonic() - started) / len(bursts)
     yield FLAGS.camera, "bursts decoded into the cache", 1 / seconds, seconds, memory.peak
 
@@ -102,7 +104,7 @@ def measure(bursts, camera, cache):
     yield FLAGS.camera, what, 1 / np.mean(spent), np.mean(spent), memory.peak
 
     with PeakMemory() as memory:
-        stream = iter(patches.training_dataset(sources, camera, recipe, seed=0))
+        stream = iter(training_dataset(sources, camera, recipe, seed=0))
         # What was made ahead before the clock started is not counted.
         for _ in range(8):
             next(stream)

@@ -50,7 +50,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, metrics, protocol, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
-from dbp_tf.raw import cameras, packing, reading
+from dbp_tf.raw import cameras, reading
 from dbp_tf.restore import checkpoints, modes
 
 FLAGS = flags.FlagValues()
@@ -204,7 +204,7 @@ def extended(tile, camera):
     the burst, but counts in no figure and is in no picture, so that both cameras are measured on
     the same pixels.
     """
-    step = 2 * packing.LAYOUTS[camera.mosaic].period
+    step = 2 * camera.layout.period
     least = 516 if camera.mosaic == "xtrans" else step
     sides = (max(least, math.ceil(length / step) * step) for length in tile.shape[:2])
     margins = [(0, side - length) for side, length in zip(sides, tile.shape[:2], strict=True)]

@@ -97,7 +97,7 @@ def measure(precision):
 
 
 def random_batch(tf, camera, bursts):
-    """A batch as `patches.training_dataset` yields it."""
+    """A batch as `dataset.training_dataset` yields it."""
     patch, half, channels = FLAGS.patch, FLAGS.patch // 2, camera.channels
     side = half if FLAGS.stage == "coarse" else patch
     frames = bursts * FLAGS.frames

@@ -319,8 +319,8 @@ def test_training_refuses_such_pairs_before_anything_is_written(tmp_path, monkey
 
 
 def test_a_later_pair_of_the_training_is_refused_when_it_is_decoded(tmp_path):
-    from dbp_tf.data import patches
+    from dbp_tf.data.sources import prepare
 
     bursts = pair(tmp_path, noisy(20, 1), noisy(20, 2))
     with pytest.raises(InputError, match="10003_00_10s.ARW is no brighter than .*--short_dir"):
-        patches.prepare(bursts, tmp_path / "cache", SONY)
+        prepare(bursts, tmp_path / "cache", SONY)

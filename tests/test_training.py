@@ -31,7 +31,7 @@ P, Q = 32, 24
 
 
 def made_up_burst(number, frames, stage="coarse", broken=()):
-    """A batch of one burst as `patches.training_dataset` yields it, from its number alone."""
+    """A batch of one burst as `dataset.training_dataset` yields it, from its number alone."""
     rng = np.random.default_rng(number)
 
     def uniform(*shape):

@@ -16,7 +16,9 @@ import tensorflow as tf
 from dbp_tf import simulate
 from dbp_tf.data import augmentation, patches, raw_cache, sid
 from dbp_tf.data.augmentation import Augmentation
+from dbp_tf.data.dataset import training_dataset
 from dbp_tf.data.recipe import AUGMENTATIONS, Recipe
+from dbp_tf.data.sources import Sources, load_burst, prepare
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
 from dbp_tf.raw import cameras, mosaics, packing, reading, white_balance
@@ -45,7 +47,7 @@ def mapped(folder, frames=8, camera=cameras.SONY, offset=(0, 0), scene="00001"):
     """A burst whose samples tell their place: frames and clean alike, the truth in its own way."""
     place = codes(ROWS, COLUMNS, camera.channels)
     rows, columns = (camera.scale * n + o for n, o in zip((ROWS, COLUMNS), offset, strict=True))
-    return patches.Sources(
+    return Sources(
         scene=scene,
         ratio=1.0,
         frames=tuple(entry(folder, f"{scene}{i}", place, offset) for i in range(frames)),
@@ -239,7 +241,7 @@ def test_values_are_those_of_restoration_to_the_bit(tmp_path, black, ratio, trai
     frame = entry(tmp_path, "frame", samples, black=black, white=16383.0)
     vars(frame)["white_balance"] = noted = (2.0, 1.0, 2.0)
     sources = dataclasses.replace(mapped(tmp_path, 1), ratio=ratio, frames=(frame,))
-    frames, _ = patches.load_burst(sources, trained)
+    frames, _ = load_burst(sources, trained)
     # Red is darkened to 0.7 there, but where it is saturated.
     scales = white_balance.channel_scales_for(noted, trained, packing.BAYER) if trained else 1
     assert np.array_equal(frames[0], packing.normalise(samples, black, 16383.0, ratio * scales))
@@ -456,7 +458,7 @@ def test_only_the_crop_is_read(tmp_path, stage):
         )
 
     packed = sparse("packed", (1424, 2128, 4))
-    sources = patches.Sources(
+    sources = Sources(
         "00001", 100.0, (packed,) * 8, packed, sparse("truth", (2848, 4256, 3)), cameras.SONY
     )
     recipe = Recipe(stage, patch=64, n_burst=8, shift=4, texture=1.0)
@@ -511,8 +513,8 @@ def assert_same(some, others):
 
 
 def dataset_of(bursts, folder, camera, recipe, seed, **span):
-    sources = patches.prepare(bursts, folder, camera, recipe.stage)
-    return patches.training_dataset(sources, camera, recipe, seed, **span)
+    sources = prepare(bursts, folder, camera, recipe.stage)
+    return training_dataset(sources, camera, recipe, seed, **span)
 
 
 def single_bursts(batch):
@@ -531,7 +533,7 @@ def test_elements_are_the_drawn_patches(sony, stage):
     bursts, folder = sony
     recipe = Recipe(stage, patch=16, n_burst=3, shift=2, bursts_per_step=2)
     dataset = dataset_of(bursts, folder, cameras.SONY, recipe, 14, steps=4)
-    scenes = patches.group_scenes(patches.prepare(bursts, folder, cameras.SONY, stage))
+    scenes = patches.group_scenes(prepare(bursts, folder, cameras.SONY, stage))
     batches = as_numpy(dataset)
     assert len(batches) == 4
     for step, batch in enumerate(batches):
@@ -590,7 +592,7 @@ def test_xtrans_files(tmp_path):
     dataset = dataset_of(bursts, tmp_path / "cache", cameras.FUJI, recipe, 17, steps=3)
     whole = reading.read_raw(bursts[0].frames[0], cameras.FUJI).packed(300.0)
     truth = reading.read_truth(bursts[0].truth)
-    scenes = patches.group_scenes(patches.prepare(bursts, tmp_path / "cache", cameras.FUJI))
+    scenes = patches.group_scenes(prepare(bursts, tmp_path / "cache", cameras.FUJI))
     for number, one in enumerate(as_numpy(dataset)):
         drawn = patches.draw(scenes, recipe, 17, number)
         top, left = drawn.top, drawn.left
@@ -606,8 +608,8 @@ def test_whole_bursts_are_those_of_restoration(tmp_path, pattern):
     camera = cameras.SONY
     (burst,) = write_tree(tmp_path, camera, [2], (70, 102), pattern=pattern)
     first_two = dataclasses.replace(burst, frames=burst.frames[:2])
-    (sources,) = patches.prepare([first_two], tmp_path / "cache", camera)
-    frames, truth = patches.load_burst(sources)
+    (sources,) = prepare([first_two], tmp_path / "cache", camera)
+    frames, truth = load_burst(sources)
     read = [reading.read_raw(path, camera) for path in burst.frames[:2]]
     assert np.array_equal(frames, np.stack([frame.packed(burst.ratio) for frame in read]))
     rows, columns = read[0].mosaic.shape
@@ -623,11 +625,11 @@ def test_a_bright_frame_in_a_dark_burst_is_refused(tmp_path, capsys):
     frames = [tmp_path / f"00001_0{frame}_0.1s.ARW" for frame in range(3)]
     truth = tmp_path / "00001_00_10s.ARW"
     burst = sid.Burst("00001", 0.1, 100, tuple(frames[:2]), truth, True)
-    patches.prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
+    prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
     assert f"{frames[1].name} holds the very pixels of {frames[0].name}" in capsys.readouterr().out
     burst = dataclasses.replace(burst, frames=tuple(frames))
     with pytest.raises(InputError, match="00001_02_0.1s.ARW is far brighter than 00001_00_0.1s"):
-        patches.prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
+        prepare([burst], tmp_path / "cache", cameras.SONY, "coarse")
 
 
 def test_bad_recipes():
@@ -707,13 +709,15 @@ def test_bad_input_is_named(sony, tmp_path):
 
 ENDLESS = """
 import sys
-from dbp_tf.data import patches, sid
+from dbp_tf.data import sid
+from dbp_tf.data.dataset import training_dataset
 from dbp_tf.data.recipe import Recipe
+from dbp_tf.data.sources import prepare
 from dbp_tf.raw import cameras
 bursts = sid.find_bursts(sys.argv[1] + "/short", sys.argv[1] + "/long", cameras.SONY, "train")
 recipe = Recipe("burst", patch=256, n_burst=3)
-sources = patches.prepare(bursts, sys.argv[1] + "/cache", cameras.SONY)
-dataset = patches.training_dataset(sources, cameras.SONY, recipe, 0)
+sources = prepare(bursts, sys.argv[1] + "/cache", cameras.SONY)
+dataset = training_dataset(sources, cameras.SONY, recipe, 0)
 kept = iter(dataset)
 next(kept)
 raise SystemExit(7)

@@ -88,7 +88,7 @@ def dark_frames(
     Returns:
       [F, H, W, C] uint16 in DN of the camera's levels.
     """
-    layout = packing.LAYOUTS[camera.mosaic]
+    layout = camera.layout
     samples = packing.unpack(clean, layout)
     if exposure.light is not None:
         factors = np.asarray(noted, np.float32) / np.asarray(exposure.light, np.float32)

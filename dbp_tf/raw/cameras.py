@@ -184,15 +184,14 @@ class Camera:
         if not re.fullmatch(r"\.\w{1,10}", self.suffix):
             raise InputError(f"suffix is like .ARW, not {_shown(self.suffix)}")
         object.__setattr__(self, "model", self.model or self.name)
-        layout = packing.LAYOUTS[self.mosaic]
-        object.__setattr__(self, "pattern", self.pattern or "".join(layout.colours))
-        if packing.phase_of([list(row) for row in self.filters], layout) is None:
+        object.__setattr__(self, "pattern", self.pattern or "".join(self.layout.colours))
+        if packing.phase_of([list(row) for row in self.filters], self.layout) is None:
             raise InputError(
                 f"pattern is {_shown(self.pattern)}, but the filters of a {self.mosaic} mosaic are "
                 + (
                     "RGGB, GRBG, GBRG or BGGR"
-                    if layout is packing.BAYER
-                    else f"the 36 letters {''.join(layout.colours)}, or these moved along"
+                    if self.layout is packing.BAYER
+                    else f"the 36 letters {''.join(self.layout.colours)}, or these moved along"
                 )
             )
         if type(self.padded_columns) is not int or self.padded_columns not in range(0, 1025, 2):
@@ -201,19 +200,24 @@ class Camera:
             )
 
     @property
+    def layout(self) -> packing.Layout:
+        """How its mosaics are packed."""
+        return packing.LAYOUTS[self.mosaic]
+
+    @property
     def channels(self) -> int:
         """Packed channels C (4 Bayer, 9 X-Trans)."""
-        return packing.LAYOUTS[self.mosaic].channels
+        return self.layout.channels
 
     @property
     def scale(self) -> int:
         """Output pixels per packed pixel S (2 Bayer, 3 X-Trans)."""
-        return packing.LAYOUTS[self.mosaic].scale
+        return self.layout.scale
 
     @property
     def filters(self) -> tuple[str, ...]:
         """`pattern` as strings of R, G, B, one for each row of the filters' period."""
-        period = packing.LAYOUTS[self.mosaic].period
+        period = self.layout.period
         rows = range(0, len(self.pattern), period)
         return tuple(self.pattern[start : start + period] for start in rows)
 

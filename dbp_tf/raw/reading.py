@@ -319,8 +319,11 @@ def read_truth(path: str | os.PathLike[str], offset: tuple[int, int] = (0, 0)) -
 
 
 def as_float(picture: np.ndarray) -> np.ndarray:
-    """A developed picture of uint16 in 0..65535 as float32 in 0..1, of the same shape."""
-    return picture.astype(np.float32) / np.float32(65535)
+    """A developed picture of uint16 in 0..65535 as float32 in 0..1, of the same shape.
+
+    The result is C-contiguous, though the picture may be a flipped or transposed view.
+    """
+    return np.divide(picture, np.float32(65535), dtype=np.float32, order="C")
 
 
 def read_truth_16bit(path: str | os.PathLike[str], offset: tuple[int, int] = (0, 0)) -> np.ndarray:

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from dbp_tf.errors import InputError
-from dbp_tf.raw import cameras, packing
+from dbp_tf.raw import cameras
 from dbp_tf.simulate.unprocess import linear_to_srgb, srgb_to_linear
 
 SAMPLE = pathlib.Path(__file__).parent / "samples" / "astronaut.jpg"
@@ -141,7 +141,7 @@ def count_tiles(
 
 def _cut(shape, camera, size, name):
     """(rows and columns of a tile, tiles down and across); see `tiles`."""
-    step = 2 * packing.LAYOUTS[camera.mosaic].period
+    step = 2 * camera.layout.period
     least = _LEAST_SIDE[camera.mosaic]
     if size is not None and size < least:
         raise InputError(

@@ -85,7 +85,7 @@ def distribute(
     Args:
       strategy: see `make_strategy`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, that gives one
-        replica's `tf.data.Dataset` of dicts, see `patches.training_dataset`.
+        replica's `tf.data.Dataset` of dicts, see `dataset.training_dataset`.
       start_step, steps: its arguments.
 
     Returns:

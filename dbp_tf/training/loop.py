@@ -72,7 +72,7 @@ def train(
       start: `enhancer.Enhancer` whose networks are taken over; None to start from nothing.
       objective: `training_step.Objective`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, see
-        `patches.training_dataset`.
+        `dataset.training_dataset`.
       camera: `cameras.Camera`, for the colours of sample pictures.
       strategy: see `distribution.make_strategy`.
       scheduled_epochs: epochs over which the learning rate falls; by default all.

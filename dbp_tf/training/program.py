@@ -226,7 +226,9 @@ def train(
     Raises:
       InputError: see `loop.train`.
     """
-    from dbp_tf.data import patches
+    from dbp_tf.data.dataset import training_dataset
+    from dbp_tf.data.patches import check_patch
+    from dbp_tf.data.sources import prepare
     from dbp_tf.evaluation import protocol
     from dbp_tf.restore import enhancer
     from dbp_tf.training import distribution, loop, run_folder, validation
@@ -266,8 +268,8 @@ def train(
             models = enhancer.empty(spec).models.values()
             count = sum(model.count_params() for model in models)
             run_folder.check_space(folder, count, settings.keep)
-        patches.check_patch(dataset.bursts[0].frames[0], settings, camera)
-        every = patches.prepare(
+        check_patch(dataset.bursts[0].frames[0], settings, camera)
+        every = prepare(
             dataset.bursts + dataset.validation, settings.cache_dir, camera, settings.stage
         )
         sources, held_out = every[: len(dataset.bursts)], every[len(dataset.bursts) :]
@@ -286,7 +288,7 @@ def train(
             spec=spec,
             start=start,
             objective=objective,
-            dataset_of=lambda **part: patches.training_dataset(
+            dataset_of=lambda **part: training_dataset(
                 sources, camera, settings, settings.seed, **part
             ),
             camera=camera,

@@ -6,7 +6,6 @@ from numpy.typing import ArrayLike
 
 from dbp_tf import simulate
 from dbp_tf.models.reference import reference_index
-from dbp_tf.raw import packing
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore.enhancer import Enhancer
@@ -19,7 +18,7 @@ def sample_picture(
 
     Args:
       enhancer: `enhancer.Enhancer`.
-      batch: dict as `patches.training_dataset` yields it.
+      batch: dict as `dataset.training_dataset` yields it.
       stage: "coarse", "fine" or "burst"; the coarse one shows raw, coloured and brightened.
       camera: `cameras.Camera`.
 
@@ -52,7 +51,7 @@ def raw_colours(
     Returns:
       [H, W, 3] float32 in 0..1.
     """
-    layout = packing.LAYOUTS[camera.mosaic]
+    layout = camera.layout
     packed = np.clip(np.asarray(packed, np.float32), 0, 1)
     colours = np.array([layout.colours[row][column] for (row, column), *_ in layout.sites])
     rgb = np.stack([packed[..., colours == c].mean(-1) for c in "RGB"], axis=-1)

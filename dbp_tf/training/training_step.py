@@ -180,7 +180,7 @@ def batch_losses(
 
     Args:
       models: see `build_models`.
-      batch: dict of tensors as `patches.training_dataset` yields them: "frames"
+      batch: dict of tensors as `dataset.training_dataset` yields them: "frames"
         [N,P,P,C] ([N,p,p,C] in the coarse stage), "lengths" [B], "low" [N,p,p,C], "truth"
         [B,S*P,S*P,3] (both not in the coarse stage), "clean_low" [B,p,p,C], "step".
       objective: the losses to add up.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dbp_tf.data import patches
+from dbp_tf.data.sources import Sources, load_burst
 from dbp_tf.evaluation import protocol
 from dbp_tf.raw import packing, white_balance
 from dbp_tf.raw.cameras import Camera
@@ -15,7 +15,7 @@ from dbp_tf.training.config import Training
 
 
 def validate(
-    enhancer: Enhancer, held_out: list[patches.Sources], camera: Camera, settings: Training
+    enhancer: Enhancer, held_out: list[Sources], camera: Camera, settings: Training
 ) -> dict[str, Any]:
     """Mean scores, taken as the published evaluation takes them.
 
@@ -24,7 +24,7 @@ def validate(
 
     Args:
       enhancer: `enhancer.Enhancer`.
-      held_out: list of `patches.Sources`.
+      held_out: list of `Sources`.
       camera: `cameras.Camera`.
       settings: a stage of `training.config`.
 
@@ -45,7 +45,7 @@ def validate(
 
 
 def _score(enhancer, sources, camera, settings):
-    frames, truth = patches.load_burst(sources, enhancer.white_balance)
+    frames, truth = load_burst(sources, enhancer.white_balance)
     picture = modes.restore(
         enhancer,
         list(frames),
