@@ -29,7 +29,7 @@ config.define_flags(FLAGS, Settings)
 def main() -> None:
     """Measures as the flags say, writes the JSON file and the picture."""
     settings = config.from_flags(FLAGS, Settings)
-    folder = settings.json.parent
+    folder = settings.out.parent
     files.check_writable(folder, "--out")
     notes: list[str] = []
     flag = "--picture" if settings.picture else "--flat"
@@ -67,8 +67,8 @@ def main() -> None:
     if drawn is not None:
         files.write_whole(settings.page, drawn)
         progress.say(f"{settings.page} shows what was measured")
-    cameras.save(camera, settings.json)
-    progress.say(f"{settings.json} describes the camera")
+    cameras.save(camera, settings.out)
+    progress.say(f"{settings.out} describes the camera")
 
 
 def _drawn(camera, measured, notes):

@@ -7,65 +7,59 @@ import pathlib
 from dbp_tf.errors import InputError
 from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
-from dbp_tf.raw.overrides import Facts
+from dbp_tf.raw.overrides import OverrideFlags
 
-_FRAMES = "Frames"
-_RESULT = "Result"
+_frames_flag = functools.partial(parameter, topic="Frames")
+_result_flag = functools.partial(parameter, topic="Result")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(Facts):
+class Settings(OverrideFlags):
     """See the help of each field. The fields hold what the user wrote, the properties its meaning.
 
     Raises:
       InputError: a field makes no sense, or two do not go together.
     """
 
-    dark: tuple[str, ...] = parameter(
+    dark: tuple[str, ...] = _frames_flag(
         (),
         "Raw files taken with the cap on, 10 to 20 of each ISO setting: files, patterns, folders.",
-        topic=_FRAMES,
         required=True,
     )
-    flat: tuple[str, ...] = parameter(
+    flat: tuple[str, ...] = _frames_flag(
         (),
         "Raw files of an even surface, two of each brightness, from dark to nearly saturated: they "
         "give the gain.",
-        topic=_FRAMES,
     )
-    picture: tuple[str, ...] = parameter(
+    picture: tuple[str, ...] = _frames_flag(
         (),
         "Instead of --flat: two raw files or more of one still scene, taken from a support, with "
         "dark and bright places. Their noise gives the gain a little less exactly.",
-        topic=_FRAMES,
     )
-    gain: float | None = parameter(
+    gain: float | None = _frames_flag(
         None,
         "Instead of --flat: DN per electron at the lowest ISO setting of --dark; at others it is "
         "taken to be in proportion.",
-        topic=_FRAMES,
         low=1e-6,
         high=1e5,
     )
-    saturated: tuple[str, ...] = parameter(
+    saturated: tuple[str, ...] = _frames_flag(
         (),
         "Raw files that are overexposed all over: they give the level of saturation instead of the "
         "files' white level.",
-        topic=_FRAMES,
     )
-    iso: float | None = parameter(
-        None, "ISO setting of the files that do not say theirs.", topic=_FRAMES, low=1, high=1e8
+    iso: float | None = _frames_flag(
+        None, "ISO setting of the files that do not say theirs.", low=1, high=1e8
     )
-    out: pathlib.Path | None = parameter(
+    out: pathlib.Path = _result_flag(
         None,
         "JSON file to write; a picture of what was measured is written beside it, as PNG.",
-        topic=_RESULT,
         required=True,
     )
-    name: str | None = parameter(
-        None, "What to call the camera; by default as the file of --out.", topic=_RESULT
+    name: str | None = _result_flag(
+        None, "What to call the camera; by default as the file of --out."
     )
-    overwrite: bool = parameter(False, "Replace files that are there.", topic=_RESULT)
+    overwrite: bool = _result_flag(False, "Replace files that are there.")
 
     def __post_init__(self):
         given = [
@@ -80,9 +74,9 @@ class Settings(Facts):
             )
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} each give the gain: leave one of them out")
-        if self.json.suffix.lower() != ".json":
+        if self.out.suffix.lower() != ".json":
             raise InputError(f"--out={self.out}: give the name of a JSON file, such as my.json")
-        for path in (self.json, self.page):
+        for path in (self.out, self.page):
             if path.is_dir():
                 raise InputError(f"--out: {path} is a folder: give another name")
             if path.exists() and not self.overwrite:
@@ -96,17 +90,11 @@ class Settings(Facts):
         _ = self.overrides
 
     @property
-    def json(self) -> pathlib.Path:
-        """The JSON file."""
-        assert self.out is not None  # A required flag.
-        return self.out
-
-    @property
     def page(self) -> pathlib.Path:
-        """The picture beside it."""
-        return self.json.with_suffix(".png")
+        """The picture beside the JSON file."""
+        return self.out.with_suffix(".png")
 
     @functools.cached_property
     def camera_name(self) -> str:
         """What to call the camera."""
-        return self.name if self.name is not None else self.json.stem
+        return self.name if self.name is not None else self.out.stem

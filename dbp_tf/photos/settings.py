@@ -14,73 +14,60 @@ from dbp_tf.raw.white_balance import DEFAULT, Multipliers
 from dbp_tf.raw.white_balance import parse as parse_white_balance
 from dbp_tf.restore.settings import OWN_REFERENCE, Restoration
 
-_FRAMES = "Frames"
-_COLOUR = "Brightness and colour"
-_HAND = "Hand-held bursts"
-_PICTURES = "Pictures"
+_frames_flag = functools.partial(parameter, topic="Frames")
+_colour_flag = functools.partial(parameter, topic="Brightness and colour")
+_hand_flag = functools.partial(parameter, topic="Hand-held bursts")
+_pictures_flag = functools.partial(parameter, topic="Pictures")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(overrides.Facts, Restoration):
+class Settings(overrides.OverrideFlags, Restoration):
     """See the help of each field. Fields hold the words of the user, properties their meaning.
 
     Raises:
       InputError: a field makes no sense, or two do not go together.
     """
 
-    n_burst: int = parameter(
-        8, "Frames of a burst to use at the most, the first ones.", topic=_FRAMES, low=1
-    )
-    burst_gap: float | None = parameter(
+    n_burst: int = _frames_flag(8, "Frames of a burst to use at the most, the first ones.", low=1)
+    burst_gap: float | None = _frames_flag(
         None,
         "Seconds; a longer pause between two frames, from the end of one to the start of the next, "
         "begins a new burst.",
-        topic=_FRAMES,
         low=0,
     )
-    ratio: str = parameter(
+    ratio: str = _colour_flag(
         "auto",
         f"Exposure ratio, by which the frames are brightened, 1 to {packing.MAX_RATIO:g}; auto: "
         "found in the raw signal. Give a number for a scene that is dark by nature, such as a "
         "night sky: 20 to 100.",
-        topic=_COLOUR,
     )
-    white_balance: str = parameter(
+    white_balance: str = _colour_flag(
         DEFAULT,
         "camera scales the colours from the file's multipliers to those of the camera the weights "
         "were trained on, and estimates them where the file notes none; auto always estimates "
         "them; R,G,B gives them; none leaves the colours as they are.",
-        topic=_COLOUR,
     )
-    reference_frame: str | None = parameter(
+    reference_frame: str | None = _hand_flag(
         None,
         "Frame to which the others are aligned and whose finest detail the revised version of the "
         "network keeps. " + OWN_REFERENCE,
-        topic=_HAND,
         choices=REFERENCES,
     )
-    align: bool = parameter(True, "Undo the shake of the hand.", topic=_HAND)
-    motion_mask: bool = parameter(
-        True, "Where something moves, use the reference frame alone.", topic=_HAND
+    align: bool = _hand_flag(True, "Undo the shake of the hand.")
+    motion_mask: bool = _hand_flag(True, "Where something moves, use the reference frame alone.")
+    keep_all: bool = _hand_flag(
+        False, "Use all frames, even those that do not match the reference."
     )
-    keep_all: bool = parameter(
-        False, "Use all frames, even those that do not match the reference.", topic=_HAND
+    result_dir: pathlib.Path = _pictures_flag(
+        pathlib.Path("results/photographs"), "Folder for the pictures; made if it is missing."
     )
-    result_dir: pathlib.Path = parameter(
-        pathlib.Path("results/photographs"),
-        "Folder for the pictures; made if it is missing.",
-        topic=_PICTURES,
-    )
-    format: str = parameter(
+    format: str = _pictures_flag(
         "png",
         "; ".join(f"{name}: {kind.help}" for name, kind in pictures.FORMATS.items()) + ".",
-        topic=_PICTURES,
         choices=tuple(pictures.FORMATS),
     )
-    overwrite: bool = parameter(False, "Replace pictures that are there.", topic=_PICTURES)
-    resume: bool = parameter(
-        False, "Leave out bursts that have their picture already.", topic=_PICTURES
-    )
+    overwrite: bool = _pictures_flag(False, "Replace pictures that are there.")
+    resume: bool = _pictures_flag(False, "Leave out bursts that have their picture already.")
 
     def __post_init__(self):
         if self.resume and self.overwrite:

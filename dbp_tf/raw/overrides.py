@@ -54,7 +54,7 @@ class Overrides:
 
 NOTHING = Overrides()
 
-_TOPIC = "Instead of what the raw file says"
+_flag = functools.partial(parameter, topic="Instead of what the raw file says")
 
 
 def parse(
@@ -90,25 +90,20 @@ def parse(
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class OverrideFlags:
     """The flags of a program by which the user overrules its raw files."""
 
-    black: list[str] | None = parameter(
+    black: list[str] | None = _flag(
         None,
         "Black level in DN instead of the file's: one number, R,G,B or, for Bayer, R,G,B,G (the "
         "greens beside red and beside blue).",
-        topic=_TOPIC,
     )
-    white: float | None = parameter(
-        None, "White level in DN instead of the file's.", topic=_TOPIC, low=1, high=65535
+    white: float | None = _flag(None, "White level in DN instead of the file's.", low=1, high=65535)
+    pattern: str | None = _flag(
+        None, "Colour filters of the active area instead of the file's, such as RGGB."
     )
-    pattern: str | None = parameter(
-        None,
-        "Colour filters of the active area instead of the file's, such as RGGB.",
-        topic=_TOPIC,
-    )
-    active_area: list[str] | None = parameter(
-        None, "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's.", topic=_TOPIC
+    active_area: list[str] | None = _flag(
+        None, "TOP,LEFT,ROWS,COLUMNS of the sensor to use instead of the file's."
     )
 
     @functools.cached_property

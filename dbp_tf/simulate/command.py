@@ -8,6 +8,7 @@ takes the sample.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -23,115 +24,93 @@ from dbp_tf.raw.noise import draw_noise, noise_at
 from dbp_tf.simulate.photographs import SAMPLE
 from dbp_tf.simulate.scenes import simulate_tree
 
-_SCENES = "scenes"
-_PHOTOGRAPHS = "photographs"
-_NOISE = "noise"
+_scenes_flag = functools.partial(parameter, topic="scenes")
+_photographs_flag = functools.partial(parameter, topic="photographs")
+_noise_flag = functools.partial(parameter, topic="noise")
 
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
     """The parameters of the simulator."""
 
-    out: pathlib.Path | None = parameter(
+    out: pathlib.Path = _scenes_flag(
         None,
         "Folder for short/ and long/ of the simulated raw files; made if it is missing.",
-        topic=_SCENES,
         required=True,
     )
-    camera: cameras.Camera = parameter(cameras.SONY, "Camera to imitate.", topic=_SCENES)
-    frames: int = parameter(8, "Dark frames of a burst.", topic=_SCENES, low=1, high=100)
-    ratio: str = parameter(
-        "100",
-        "Exposure ratio; several with commas, each makes a scene of its own.",
-        topic=_SCENES,
+    camera: cameras.Camera = _scenes_flag(cameras.SONY, "Camera to imitate.")
+    frames: int = _scenes_flag(8, "Dark frames of a burst.", low=1, high=100)
+    ratio: str = _scenes_flag(
+        "100", "Exposure ratio; several with commas, each makes a scene of its own."
     )
-    scene: int = parameter(
+    scene: int = _scenes_flag(
         10000,
         "Number of the first scene: 0xxxx train, 1xxxx test, 2xxxx validation. The following "
         "scenes count up, past the three numbers that are misaligned in the dataset.",
-        topic=_SCENES,
         low=0,
         high=99999,
     )
-    shake: int = parameter(
+    shake: int = _scenes_flag(
         0,
         "Hand shake: raw pixels by which a frame may be off the first one, along rows and along "
         "columns.",
-        topic=_SCENES,
         low=0,
         high=63,
     )
-    white_balance: str | None = parameter(
+    white_balance: str | None = _scenes_flag(
         None,
         "Light of the scenes: multipliers R,G,B that make it white; varied draws others for every "
         "scene, from daylight to tungsten. By default those of the camera.",
-        topic=_SCENES,
     )
-    seed: int = parameter(
-        0,
-        "Seed of the random numbers; a scene depends on it and on its own number only.",
-        topic=_SCENES,
-        low=0,
+    seed: int = _scenes_flag(
+        0, "Seed of the random numbers; a scene depends on it and on its own number only.", low=0
     )
-    overwrite: bool = parameter(False, "Replace scenes that are there already.", topic=_SCENES)
-    reduce: int = parameter(
+    overwrite: bool = _scenes_flag(False, "Replace scenes that are there already.")
+    reduce: int = _photographs_flag(
         1,
         "Whole factor by which photographs are made smaller; from 2 on their own noise mostly "
         "vanishes from the ground truth.",
-        topic=_PHOTOGRAPHS,
         low=1,
     )
-    size: int | None = parameter(
+    size: int | None = _photographs_flag(
         None,
         "Cut square tiles with so many pixels a side, rounded up to what packs evenly; without "
         "it, the whole photograph.",
-        topic=_PHOTOGRAPHS,
         low=1,
     )
-    tiles: int | None = parameter(
+    tiles: int | None = _photographs_flag(
         None,
         "With --size: tiles of a photograph, those nearest its centre first; 0 for all. By "
         "default 1.",
-        topic=_PHOTOGRAPHS,
         low=0,
     )
-    iso: float | None = parameter(
+    iso: float | None = _noise_flag(
         None,
         "ISO setting whose noise the frames have. By default that of the camera or, if it was "
         "calibrated at several, one that is drawn for every scene, from the lowest to the highest.",
-        topic=_NOISE,
         low=1,
     )
-    gain: float | None = parameter(
-        None, "Shot noise instead of the camera's: DN per electron.", topic=_NOISE, low=1e-6
+    gain: float | None = _noise_flag(
+        None, "Shot noise instead of the camera's: DN per electron.", low=1e-6
     )
-    read_noise: float | None = parameter(
-        None,
-        "Read noise instead of the camera's: standard deviation in DN.",
-        topic=_NOISE,
-        low=0,
+    read_noise: float | None = _noise_flag(
+        None, "Read noise instead of the camera's: standard deviation in DN.", low=0
     )
-    read_noise_shape: float | None = parameter(
+    read_noise_shape: float | None = _noise_flag(
         None,
         "Shape of the read noise's Tukey lambda distribution instead of the camera's: 0 logistic, "
         "0.14 nearly normal; less has heavier tails.",
-        topic=_NOISE,
         low=-0.49,
         high=1,
     )
-    row_noise: float | None = parameter(
-        None, "Row noise instead of the camera's, in DN.", topic=_NOISE, low=0
+    row_noise: float | None = _noise_flag(None, "Row noise instead of the camera's, in DN.", low=0)
+    black_offset: str | None = _noise_flag(
+        None, "Mean error of the black level instead of the camera's, in DN: R,G,B."
     )
-    black_offset: str | None = parameter(
-        None,
-        "Mean error of the black level instead of the camera's, in DN: R,G,B.",
-        topic=_NOISE,
-    )
-    offset_spread: float | None = parameter(
+    offset_spread: float | None = _noise_flag(
         None,
         "How far each colour's black level lies off that mean, drawn once a burst, instead of the "
         "camera's: standard deviation in DN.",
-        topic=_NOISE,
         low=0,
     )
 
@@ -143,7 +122,6 @@ config.define_flags(FLAGS, Simulation)
 def main(photos: list[str]) -> None:
     """Simulates scenes from photographs as the flags say; without one, from the sample."""
     wanted = config.from_flags(FLAGS, Simulation)
-    assert wanted.out is not None  # A required flag.
     if wanted.tiles is not None and wanted.size is None:
         raise InputError("--tiles belongs to --size: give that too")
     white_balance = wanted.white_balance
