@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 from common import processors, write_table
 
-from dbp_tf import cli, progress, simulate
+from dbp_tf import cli, environment, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
@@ -45,7 +45,7 @@ flags.DEFINE_string("csv", None, "Also write the table here.", flag_values=FLAGS
 def main():
     if (FLAGS.short_dir is None) != (FLAGS.long_dir is None):
         raise InputError("--short_dir and --long_dir belong together: give both or none")
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     camera = cameras.camera_named(FLAGS.camera)
     with tempfile.TemporaryDirectory() as scratch:
         folders = FLAGS.short_dir, FLAGS.long_dir

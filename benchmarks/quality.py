@@ -45,7 +45,7 @@ import numpy as np
 from absl import flags
 from common import write_table
 
-from dbp_tf import cli, files, pictures, progress, simulate
+from dbp_tf import cli, environment, files, pictures, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import developed, metrics, protocol, sheets
@@ -709,7 +709,7 @@ def main():
     camera, model = cameras.camera_named(FLAGS.camera), None
     folder = pathlib.Path(FLAGS.out)
     if FLAGS.checkpoint:
-        cli.import_tensorflow()
+        environment.import_tensorflow()
         from dbp_tf.restore import pretrained
 
         model = pretrained.load_pretrained(FLAGS.checkpoint)

@@ -30,7 +30,7 @@ import onnx_networks  # noqa: E402
 from absl import flags  # noqa: E402
 from common import peak_memory, processors, write_table  # noqa: E402
 
-from dbp_tf import cli, progress  # noqa: E402
+from dbp_tf import cli, environment, progress  # noqa: E402
 from dbp_tf.errors import InputError  # noqa: E402
 from dbp_tf.raw import cameras  # noqa: E402
 
@@ -108,7 +108,7 @@ def clocks():
 
 
 def ours(case):
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     import dbp_tf
 
     model = dbp_tf.load_pretrained(case["weights"], case["precision"])
@@ -118,7 +118,7 @@ def ours(case):
 
 def reference(case):
     """The graph of `networks.restore_burst`, a frame at a time, without stripes."""
-    tf = cli.import_tensorflow()
+    tf = environment.import_tensorflow()
     import dbp_tf
     from dbp_tf.models import networks
     from dbp_tf.models.layers import FuseBurst
@@ -235,7 +235,7 @@ def main():
         print(json.dumps(measure(json.loads(FLAGS.worker))))
         return 0
     names = engines()
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     import dbp_tf
     from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.restore.pretrained import untrained

@@ -19,7 +19,7 @@ import time
 from absl import flags
 from common import peak_memory, processors
 
-from dbp_tf import cli, progress
+from dbp_tf import cli, environment, progress
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
 
@@ -43,7 +43,7 @@ flags.DEFINE_string("worker", None, "Used by the script itself: one precision.",
 
 def measure(precision):
     """The device, and of each number of bursts first step, median step (s), peak memory (B)."""
-    tf = cli.import_tensorflow()
+    tf = environment.import_tensorflow()
     from dbp_tf.models.network_spec import NetworkSpec
     from dbp_tf.training import config, training_step
 

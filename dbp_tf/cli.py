@@ -1,16 +1,12 @@
-"""Shared by all commands: flags and their help, errors in one sentence, a quiet TensorFlow."""
+"""Shared by all commands: flags and their help, errors in one sentence."""
 
-import contextlib
 import io
 import math
 import os
-import pathlib
 import shutil
-import subprocess
 import sys
 import textwrap
 import traceback
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,13 +29,6 @@ _HELP_OF_ALL = {
     "--help": "Print this text.",
     "--traceback": "When something fails, print where in the program, for a bug report.",
 }
-
-# TensorFlow logs these before it has read TF_CPP_MIN_LOG_LEVEL: information, and complaints that
-# its own libraries register twice.
-_CHATTER = (
-    "^I[0-9]{4} |^WARNING: All log messages before absl::InitializeLog|"
-    "^[WE][0-9]{4} .*(register|Register)"
-)
 
 
 def run(
@@ -206,7 +195,7 @@ def define(
 
 
 class _PathParser(flags.ArgumentParser):
-    """A path with `~` expanded, as a string; an empty one is as good as none."""
+    """A path with `~` expanded; an empty one is as good as none."""
 
     def __init__(self, must_be):
         self._must_be = must_be
@@ -215,26 +204,26 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument):
         if not argument:
             return None
-        if argument.startswith("--"):
+        if os.fspath(argument).startswith("--"):
             raise ValueError("a path is missing")
         path = files.expand(argument)
         if self._must_be == "folder" and not path.is_dir():
             raise ValueError("there is no such folder")
         if self._must_be == "file" and not path.is_file():
             raise ValueError("there is no such file")
-        return os.fspath(path)
+        return path
 
 
 def DEFINE_path(  # noqa: N802
     name: str,
-    default: str | None,
+    default: str | os.PathLike[str] | None,
     help: str,
     flag_values: flags.FlagValues,
     *,
     must_be: str | None = None,
     **options: Any,
 ) -> None:
-    """Defines a flag for a path, as absl's DEFINE functions do; its value is a str or None.
+    """Defines a flag for a path, as absl's DEFINE functions do; its value is a Path or None.
 
     Args:
       name, default, help, flag_values, **options: as of `flags.DEFINE`.
@@ -270,7 +259,9 @@ class _CameraParser(flags.ArgumentParser):
     syntactic_help = f"{', '.join(cameras.CAMERAS)} or a camera's JSON file"
 
     def parse(self, argument):
-        return cameras.camera_named(argument)
+        # absl parses the default, too.
+        is_camera = isinstance(argument, cameras.Camera)
+        return argument if is_camera else cameras.camera_named(argument)
 
 
 class _CameraSerializer(flags.ArgumentSerializer):
@@ -279,13 +270,17 @@ class _CameraSerializer(flags.ArgumentSerializer):
 
 
 def DEFINE_camera(  # noqa: N802
-    name: str, default: str, help: str, flag_values: flags.FlagValues, **options: Any
+    name: str,
+    default: str | cameras.Camera,
+    help: str,
+    flag_values: flags.FlagValues,
+    **options: Any,
 ) -> None:
     """Defines a flag for a camera, as absl's DEFINE functions do; its value is a `Camera`.
 
     Args:
       name, help, flag_values, **options: as of `flags.DEFINE`.
-      default: the name of a built-in one.
+      default: a built-in one or its name.
     """
     serializer = _CameraSerializer()
     flags.DEFINE(_CameraParser(), name, default, help, flag_values, serializer, **options)
@@ -327,87 +322,3 @@ def _wrapped(text):
         subsequent_indent="      ",
         break_on_hyphens=False,
     )
-
-
-def import_tensorflow(all_gpus: bool = False) -> types.ModuleType:
-    """Imports TensorFlow without the lines about CPU features and says which device computes.
-
-    Set TF_CPP_MIN_LOG_LEVEL to less than 3 to see all that TensorFlow logs. With a GPU, memory is
-    taken as needed, not all at once. Keras is imported without scikit-learn and matplotlib, so
-    that in this process its wrappers for scikit-learn and its plots fail; both packages themselves
-    can be imported afterwards.
-
-    Args:
-      all_gpus: whether all GPUs compute, and not the first alone.
-
-    Returns:
-      The `tensorflow` module.
-    """
-    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") not in ("0", "1", "2")
-    with _without_chatter() if quiet else contextlib.nullcontext(), _without_extras_of_keras():
-        import tensorflow as tf
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:
-            # The GPU is in use already: its memory is shared out, nothing is to be changed.
-            break
-    progress.say(f"Computing on {_device(tf, gpus, all_gpus)}.")
-    return tf
-
-
-def _device(tf, gpus, all_gpus):
-    if gpus:
-        names = [
-            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
-        ]
-        if all_gpus or len(gpus) == 1:
-            return f"the GPU: {', '.join(names)}"
-        return f"the first of {len(gpus)} GPUs: {names[0]}"
-    cpu = f"the CPU ({os.cpu_count()} cores)"
-    if pathlib.Path("/dev/nvidia0").exists():
-        cpu += (
-            ", though this machine has an NVIDIA GPU: pip install 'tensorflow[and-cuda]' lets "
-            "TensorFlow use it, and TF_CPP_MIN_LOG_LEVEL=0 shows what it lacks"
-        )
-    return cpu
-
-
-@contextlib.contextmanager
-def _without_extras_of_keras():
-    """Keeps Keras from importing packages for parts of it that are not used here.
-
-    They take a third of the time of importing TensorFlow, most of it scikit-learn.
-    """
-    extras = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
-    # Python takes a module that is None for one that is not installed.
-    sys.modules.update(dict.fromkeys(extras))
-    try:
-        yield
-    finally:
-        for name in extras:
-            del sys.modules[name]
-
-
-@contextlib.contextmanager
-def _without_chatter():
-    """Drops the lines that match `_CHATTER` from standard error, where there is grep.
-
-    Another process filters the lines, so that TensorFlow's messages before a crash are printed.
-    """
-    grep = shutil.which("grep")
-    if grep is None:
-        yield
-        return
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with subprocess.Popen(
-        [grep, "-v", "-E", _CHATTER], stdin=subprocess.PIPE, stdout=stderr
-    ) as picking:
-        os.dup2(picking.stdin.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

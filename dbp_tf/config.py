@@ -7,6 +7,7 @@ flags, and `as_json` gives what settings.json holds. No TensorFlow is needed for
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from absl import flags
@@ -17,7 +18,17 @@ from dbp_tf.raw import cameras
 
 Config = TypeVar("Config")
 
-_NUMBERS = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+# absl's DEFINE function, or one of `cli`, for each type of a parameter.
+_DEFINE: dict[Any, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    list[str]: flags.DEFINE_list,
+    tuple[str, ...]: cli.DEFINE_words,
+    pathlib.Path: cli.DEFINE_path,
+    cameras.Camera: cli.DEFINE_camera,
+}
 
 
 def defaults(cls: type) -> dict[str, Any]:
@@ -45,26 +56,16 @@ def _define_flag(values, cls, name, about):
     for mosaic, other in _mosaic_defaults(cls, name).items():
         shown = f"{other:.5g}" if isinstance(other, float) else str(other).lower()
         text += f" With a camera of {mosaic} mosaic: {shown} by default."
-    limits = {}
+    define, limits = _DEFINE[kind], {}
     if about["choices"]:
         define, limits = flags.DEFINE_enum, {"enum_values": list(about["choices"])}
-    elif kind in _NUMBERS:
-        define = _NUMBERS[kind]
+    elif kind in (int, float):
         limits = {"lower_bound": about["low"], "upper_bound": about["high"]}
     elif kind is pathlib.Path:
-        define, limits = cli.DEFINE_path, {"must_be": about["exists"]}
-        default = None if default is None else str(default)
-    elif kind is cameras.Camera:
-        define, default = cli.DEFINE_camera, default.name
-    else:
+        limits = {"must_be": about["exists"]}
+    elif kind == tuple[str, ...]:
         # An empty list would pass for a flag that was given.
-        default = default or None if kind == tuple[str, ...] else default
-        define = {
-            bool: flags.DEFINE_bool,
-            list[str]: flags.DEFINE_list,
-            str: flags.DEFINE_string,
-            tuple[str, ...]: cli.DEFINE_words,
-        }[kind]
+        default = default or None
     cli.define(
         values,
         define,
@@ -99,9 +100,7 @@ def from_flags(values: flags.FlagValues, cls: type[Config]) -> Config:
         if others and not flag.present:
             camera: Any = values["camera"].value
             given[name] = others.get(camera.mosaic, flag.value)
-        if about["type"] is pathlib.Path and flag.value is not None:
-            given[name] = pathlib.Path(flag.value)
-        elif about["type"] == tuple[str, ...]:
+        if about["type"] == tuple[str, ...]:
             given[name] = tuple(flag.value or ())
     return cls(**given)
 

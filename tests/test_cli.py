@@ -4,6 +4,7 @@ import errno
 import importlib
 import io
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -159,7 +160,7 @@ def test_words_belong_to_the_flag_before_them(values, given, dark, flat):
         cli.define(values, cli.DEFINE_words, name, None, "Files.")
     cli.define(values, cli.DEFINE_path, "out", None, "A path.")
     assert cli.run(lambda: None, values, ["script", *given.split()]) == 0
-    assert (values.dark, values.flat, values.out) == (dark, flat, "x")
+    assert (values.dark, values.flat, values.out) == (dark, flat, pathlib.Path("x"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_words_without_a_flag_and_flags_without_words_are_refused(values, capsys
 def test_paths_know_the_home_folder_and_are_taken_as_they_are(monkeypatch, values, given, got):
     monkeypatch.setenv("HOME", "/home/someone")
     cli.define(values, cli.DEFINE_path, "out", None, "A path.")
-    wanted = given if got is None else os.path.join("/home/someone", got).rstrip("/")
+    wanted = pathlib.Path(given if got is None else os.path.join("/home/someone", got))
     assert cli.run(lambda: values.out == wanted, values, ["script", "--out", given]) == 1
 
 
@@ -234,7 +235,7 @@ def test_tensorflow_says_what_the_log_level_asks_for(tmp_path, monkeypatch, capf
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", str(level))
     if level is None:
         monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
-    assert cli.import_tensorflow().__file__ == str(tmp_path / "tensorflow.py")
+    assert environment.import_tensorflow().__file__ == str(tmp_path / "tensorflow.py")
     sys.stderr.write("after")
     out, err = capfd.readouterr()
     assert out.startswith("Computing on the CPU")
@@ -271,14 +272,14 @@ def test_what_keras_imports_besides_is_left_out_and_can_be_imported_later(
         if imported:
             importlib.import_module(path.stem)
     wanted = [*map(str, paths)] if imported else [None, None]
-    assert cli.import_tensorflow().found == wanted
+    assert environment.import_tensorflow().found == wanted
     for path in paths:
         assert importlib.import_module(path.stem).__file__ == str(path)
 
 
 def test_a_crash_of_tensorflow_keeps_its_last_words(tmp_path):
     (tmp_path / "tensorflow.py").write_text(FAKE_TENSORFLOW.format(last="os.abort()"))
-    script = "from dbp_tf import cli; cli.import_tensorflow()"
+    script = "from dbp_tf import environment; environment.import_tensorflow()"
     there = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -307,7 +308,7 @@ def test_the_gpu_is_named(monkeypatch, capsys, gpus, all_gpus, said):
         experimental=experimental,
     )
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
-    cli.import_tensorflow(all_gpus)
+    environment.import_tensorflow(all_gpus)
     assert capsys.readouterr().out == said + "\n"
 
 

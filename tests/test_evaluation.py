@@ -26,7 +26,7 @@ import tensorflow as tf
 from conftest import of_tree, photo, runner, write_tree
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dbp_tf import cli, simulate
+from dbp_tf import cli, environment, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames, protocol, results
@@ -561,7 +561,9 @@ def test_half_written_files_alone_are_an_empty_folder(tmp_path):
 def test_a_file_in_the_folder_s_place_is_found_before_tensorflow_is_loaded(
     run, sony_tree, tmp_path, monkeypatch, capsys, inside
 ):
-    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    monkeypatch.setattr(
+        environment, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded")
+    )
     (tmp_path / "results").write_text("mine")
     for flags in (of_tree(sony_tree), []):
         assert run(*flags, f"--result_dir={tmp_path / inside}") == 2
@@ -575,7 +577,9 @@ def test_a_file_in_the_folder_s_place_is_found_before_tensorflow_is_loaded(
 def test_an_unwritable_folder_is_found_before_tensorflow_is_loaded(
     run, sony_tree, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    monkeypatch.setattr(
+        environment, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded")
+    )
     # Not even root can write there.
     assert run(*of_tree(sony_tree), "--result_dir=/proc/self/results") == 2
     assert capsys.readouterr().err.startswith("error: --result_dir: nothing can be written to ")
@@ -781,7 +785,9 @@ def test_a_truth_that_is_no_raw_file_is_named_before_the_networks_run(sony_tree,
 def test_pairs_that_cannot_be_true_are_refused_before_anything_is_written(
     run, sony_tree, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    monkeypatch.setattr(
+        environment, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded")
+    )
     short, long = sony_tree / "short", sony_tree / "long"
     renamed = tmp_path / "renamed"
     renamed.mkdir()
@@ -835,7 +841,9 @@ def test_files_of_any_raw_suffix_are_restored(run, sony_tree, tmp_path):
 def test_a_file_that_is_no_raw_file_is_refused_before_tensorflow_is_loaded(
     run, sony_tree, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded"))
+    monkeypatch.setattr(
+        environment, "import_tensorflow", lambda: pytest.fail("TensorFlow was loaded")
+    )
     tree = copy_of(sony_tree, tmp_path / "tree")
     (tree / "short" / "10016_01_0.1s.ARW").write_text("no raw file\n" * 99)
     assert run(*of_tree(tree)) == 2

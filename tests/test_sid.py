@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from dbp_tf import cli, simulate
+from dbp_tf import cli, environment, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import FUJI, SONY
@@ -304,7 +304,9 @@ def test_training_refuses_such_pairs_before_anything_is_written(tmp_path, monkey
     about = importlib.util.spec_from_file_location("train_coarse_script", ROOT / "train_coarse.py")
     script = importlib.util.module_from_spec(about)
     about.loader.exec_module(script)
-    monkeypatch.setattr(cli, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was loaded"))
+    monkeypatch.setattr(
+        environment, "import_tensorflow", lambda *_: pytest.fail("TensorFlow was loaded")
+    )
     for side, level, exposure in (("short", 20, 0.1), ("long", 2000, 10), ("same", 21, 10)):
         path = tmp_path / f"tree/{side}/00003_00_{exposure:g}s.ARW"
         simulate.write_dng(path, noisy(level, level), SONY)

@@ -4,7 +4,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
-from dbp_tf import cli, progress
+from dbp_tf import environment, progress
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
@@ -48,7 +48,7 @@ def load(
             f"project lies with its checkpoints/, or give the folder of others with --checkpoint"
         )
     progress.status("loading TensorFlow and the weights")
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     # It imports TensorFlow, which is slow and, if not told otherwise, talkative.
     from dbp_tf.restore import pretrained
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from absl import flags
 
-from dbp_tf import cli, config, progress
+from dbp_tf import config, environment, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
@@ -110,7 +110,7 @@ def open_dataset(settings: Training) -> Dataset:
 
 def start_tensorflow(settings: Training) -> "tf.distribute.Strategy":
     """Imports TensorFlow as the parameters want it and returns the strategy."""
-    tf = cli.import_tensorflow(all_gpus=settings.strategy != "none")
+    tf = environment.import_tensorflow(all_gpus=settings.strategy != "none")
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     from dbp_tf.training import distribution
