@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from dbp_tf.raw import reading
-from dbp_tf.raw.cameras import SRGB_TO_XYZ
+from dbp_tf.raw.camera import SRGB_TO_XYZ
 
 _DIGITS = 4
 

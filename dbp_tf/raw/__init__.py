@@ -7,9 +7,10 @@
 
 `opening` opens files with LibRaw, `reading` makes frames of them; `levels` decides black and white
 level and checks them by the pixels; `dng`, `exif` and `tiff` read tags that LibRaw leaves out;
-`packing` turns mosaics into packed channels; `cameras` is the table of the dataset's cameras,
-`mosaics` and `noise` describe their sensors; `overrides` are the user's own levels, filters and
-area; `white_balance` brings another sensor's colours to the training camera's.
+`opcodes` are changes that a DNG asks for; `packing` turns mosaics into packed channels; `camera`
+says what a camera is, `cameras` has the built-in ones and reads others, `mosaics` and `noise`
+describe their sensors; `overrides` are the user's own levels, filters and area; `white_balance`
+brings another sensor's colours to the training camera's.
 """
 
 from dbp_tf.raw.cameras import CAMERAS, FUJI, SONY, Camera, camera_named

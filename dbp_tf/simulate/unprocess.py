@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf.raw import cameras
+from dbp_tf.raw.camera import SRGB_TO_XYZ
 
 # Linear brightness from which highlights go white, and from which that white saturates the sensor.
 _HIGHLIGHT = 0.9
@@ -32,7 +33,7 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 
 def camera_matrix(camera: cameras.Camera) -> np.ndarray:
     """[3, 3] linear sRGB to white-balanced camera colours: white stays (1, 1, 1)."""
-    matrix = np.array(camera.xyz_to_camera) @ cameras.SRGB_TO_XYZ
+    matrix = np.array(camera.xyz_to_camera) @ SRGB_TO_XYZ
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
