@@ -1,23 +1,21 @@
 """The tags of a DNG file that change the meaning of its samples, and what LibRaw leaves undone.
 
 LibRaw applies LinearizationTable, ActiveArea, MaskedAreas, Orientation and whole black levels. Here
-are fractions of the black level, its differences between rows and columns, and the opcodes that
-change the mosaic, a phone's lens shading (GainMap) among them. The rest is put into words.
+are fractions of the black level, its differences between rows and columns, and the changes of the
+mosaic that `opcodes` reads. The rest is put into words.
 
 Source: Digital Negative Specification, version 1.7.1.0, Adobe 2023.
 """
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
-import struct
-from collections.abc import Callable
 
 import numpy as np
 
 from dbp_tf.raw import tiff
+from dbp_tf.raw.opcodes import Opcode, read_opcodes
 
 # Tags of the picture itself.
 _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _SUB_DIRECTORIES = 254, 259, 262, 330
@@ -53,47 +51,7 @@ _KELVIN = {
     15: 3450, 17: 2856, 18: 4874, 19: 6774, 20: 5503, 21: 6504, 22: 7504, 23: 5003, 24: 3200,
 }  # fmt: skip
 
-# Opcodes by number: name, and the effect of leaving it out.
-_BENT = "lines may bend: straighten them in the picture"
-_DOTS = "bright or dark dots may stay: retouch them in the picture"
-_TONES = "tones or corners may differ from the maker's: compare with the maker's picture"
-_OPCODE_NAMES = {
-    1: ("WarpRectilinear", _BENT),
-    2: ("WarpFisheye", "lines bend: straighten them in the picture"),
-    3: ("FixVignetteRadial", "corners stay darker: brighten them in the picture"),
-    4: ("FixBadPixelsConstant", _DOTS),
-    5: ("FixBadPixelsList", _DOTS),
-    6: ("TrimBounds", "the margin stays: crop the picture"),
-    7: ("MapTable", _TONES),
-    8: ("MapPolynomial", _TONES),
-    9: ("GainMap", _TONES),
-    10: ("DeltaPerRow", _TONES),
-    11: ("DeltaPerColumn", _TONES),
-    12: ("ScalePerRow", _TONES),
-    13: ("ScalePerColumn", _TONES),
-    14: ("WarpRectilinear2", _BENT),
-}
-# Opcodes that change values in place; see `_change`.
-_CHANGING = range(7, 14)
-_MOST_OPCODES = 200
-
 _BAND_ROWS = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class Opcode:
-    """A change of the linear mosaic in an area of it.
-
-    Attributes:
-      area: (top, left, bottom, right) in the active area.
-      pitch: steps from one changed row, and column, to the next.
-      change: from (values, rows, columns, shape) to values: [n, m] float32, 0 at the black and 1
-        at the white level, their indices [n] and [m] in the active area, and its shape.
-    """
-
-    area: tuple[int, int, int, int]
-    pitch: tuple[int, int]
-    change: Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +150,6 @@ def correct(samples: np.ndarray, facts: Facts, black: float, white: float) -> No
         return
     top, left, bottom, right = facts.area or (0, 0, *samples.shape)
     active = samples[top:bottom, left:right]
-    rows, columns = active.shape
     deltas = [np.zeros(size, np.float32) for size in active.shape]
     for delta, given in zip(deltas, (facts.delta_rows, facts.delta_columns), strict=True):
         if given is not None and len(given) == len(delta):
@@ -200,7 +157,7 @@ def correct(samples: np.ndarray, facts: Facts, black: float, white: float) -> No
     mean = np.float32(facts.mean_delta)
     block = np.array([[black]]) if facts.black is None else facts.black
     span = np.float32(white - block.max() - mean)
-    for start in range(0, rows, _BAND_ROWS):
+    for start in range(0, len(active), _BAND_ROWS):
         band = active[start : start + _BAND_ROWS]
         level = black_at(block, facts.area, top + start, left, band.shape).astype(np.float32)
         signal = band - level
@@ -211,21 +168,10 @@ def correct(samples: np.ndarray, facts: Facts, black: float, white: float) -> No
             # Damaged opcodes may go beyond any number.
             with np.errstate(all="ignore"):
                 for opcode in facts.opcodes:
-                    _apply(opcode, signal, start, (rows, columns))
+                    opcode.apply(signal, start, active.shape)
             signal = np.nan_to_num(np.clip(signal, -8, most)) * span
         signal += level + mean
         band[:] = np.clip(np.rint(signal), 0, 65535)
-
-
-def _apply(opcode, signal, start, shape):
-    """Applies an opcode to the rows of the active area from `start` on, [n, columns]."""
-    top, left, bottom, right = opcode.area
-    rows = np.arange(top, min(bottom, shape[0]), opcode.pitch[0])
-    rows = rows[(rows >= start) & (rows < start + len(signal))]
-    columns = np.arange(left, min(right, shape[1]), opcode.pitch[1])
-    if len(rows) and len(columns):
-        place = np.ix_(rows - start, columns)
-        signal[place] = opcode.change(signal[place], rows, columns, shape)
 
 
 def _number(tags, tag, default=None):
@@ -242,10 +188,10 @@ def _finite(tags, tag, count=None):
 def _facts_of(first, picture):
     both = first | picture
     notes = _notes(both)
-    opcodes = []
+    changes = []
     for list_number, tag in enumerate(_OPCODES, 1):
-        found, undone = _opcodes(picture.get(tag), list_number)
-        opcodes += found
+        found, undone = read_opcodes(picture.get(tag), list_number)
+        changes += found
         notes += undone
     compression = _number(picture, _COMPRESSION)
     white = _number(picture, _WHITE)
@@ -256,7 +202,7 @@ def _facts_of(first, picture):
         white=white if white and white > 0 else None,
         area=_area(picture),
         floating_point=_number(picture, _SAMPLE_FORMAT) == _FLOATING_POINT,
-        opcodes=tuple(opcodes),
+        opcodes=tuple(changes),
         white_balance=_balance_of_white(both),
         refusal=_refusal(picture),
         compression=_COMPRESSIONS.get(compression),
@@ -355,100 +301,6 @@ def _notes(tags):
     if _number(tags, _SAMPLE_FORMAT) == _FLOATING_POINT:
         notes.append("its floating-point samples are rounded to 14 bits")
     return notes
-
-
-def _opcodes(data, list_number):
-    """(opcodes that change the mosaic, sentences about the others) of an opcode list."""
-    if isinstance(data, tuple) and all(number in range(256) for number in data):
-        # A writer may call the bytes BYTE instead of UNDEFINED.
-        data = bytes(data)
-    if not isinstance(data, bytes):
-        return [], []
-    found, undone, at = [], {}, 4
-    with contextlib.suppress(struct.error):
-        (count,) = struct.unpack_from(">I", data)
-        for _ in range(min(count, _MOST_OPCODES)):
-            code, _, _, size = struct.unpack_from(">4I", data, at)
-            parameters = data[at + 16 : at + 16 + size]
-            at += 16 + size
-            name, meaning = _OPCODE_NAMES.get(code, (f"opcode {code}", _TONES))
-            # Lists 1 and 3 are for samples before linearisation and after demosaicing.
-            if list_number == 2 and code in _CHANGING and (opcode := _opcode(name, parameters)):
-                found.append(opcode)
-            else:
-                undone[name] = meaning
-    return found, [
-        f"the file asks for {name} (OpcodeList{list_number}), which is not done; {meaning}"
-        for name, meaning in undone.items()
-    ]
-
-
-def _opcode(name, parameters):
-    """The `Opcode` of a name and its parameters; None if it is damaged."""
-    try:
-        top, left, bottom, right, plane, _, *pitch = struct.unpack_from(">8I", parameters)
-        change = _change(name, parameters[32:], (top, left), pitch)
-    except (struct.error, ValueError, OverflowError):
-        return None
-    # A mosaic has one plane.
-    if plane or min(pitch) < 1:
-        return None
-    return Opcode((top, left, bottom, right), tuple(pitch), change)
-
-
-def _change(name, data, corner, pitch):
-    if name == "GainMap":
-        points = struct.unpack_from(">2I", data)
-        spacing, origin = struct.unpack_from(">2d", data, 8), struct.unpack_from(">2d", data, 24)
-        (planes,) = struct.unpack_from(">I", data, 40)
-        if not np.isfinite([*spacing, *origin]).all():
-            raise ValueError("damaged")
-        gains = _floats(data, 44, points[0] * points[1] * planes, ">f4")
-        gains = gains.reshape(*points, planes)[..., 0]
-        return functools.partial(_gain, gains=gains, spacing=spacing, origin=origin)
-    (count,) = struct.unpack_from(">I", data)
-    if name == "MapPolynomial":
-        coefficients = _floats(data, 4, count + 1, ">f8")
-        return lambda values, rows, columns, shape: np.polynomial.polynomial.polyval(
-            np.clip(values, 0, 1), coefficients
-        )
-    if name == "MapTable":
-        table = _floats(data, 4, count, ">u2") / 65535
-        return lambda values, rows, columns, shape: table[
-            np.rint(np.clip(values, 0, 1) * 65535).astype(int).clip(max=count - 1)
-        ]
-    numbers = _floats(data, 4, count, ">f4")
-
-    def of_each(values, rows, columns, shape):
-        by_row = name.endswith("Row")
-        index = (rows - corner[0]) // pitch[0] if by_row else (columns - corner[1]) // pitch[1]
-        factor = numbers[index.clip(max=count - 1)]
-        factor = factor[:, None] if by_row else factor
-        return values * factor if name.startswith("Scale") else values + factor
-
-    return of_each
-
-
-def _floats(data, start, count, kind):
-    """[count] float32 of numbers in `data`; raises ValueError if there are fewer, or none."""
-    with np.errstate(over="ignore"):
-        numbers = np.frombuffer(data, kind, count, start).astype(np.float32)
-    if not count or not np.isfinite(numbers).all():
-        raise ValueError("damaged")
-    return numbers
-
-
-def _gain(values, rows, columns, shape, gains, spacing, origin):
-    """Multiplies by gains [V, H] that are interpolated between points of the active area."""
-    for axis, places in enumerate((rows, columns)):
-        # Points are counted from `origin` on, in shares of the active area.
-        at = ((places + 0.5) / shape[axis] - origin[axis]) / (spacing[axis] or 1)
-        at = np.clip(at, 0, gains.shape[axis] - 1)
-        low = at.astype(int)
-        high = np.minimum(low + 1, gains.shape[axis] - 1)
-        share = np.expand_dims((at - low).astype(np.float32), 1 - axis)
-        gains = gains.take(low, axis) * (1 - share) + gains.take(high, axis) * share
-    return values * gains
 
 
 def _balance_of_white(tags):
