@@ -214,39 +214,27 @@ class _PathParser(flags.ArgumentParser):
         return path
 
 
-def DEFINE_path(  # noqa: N802
-    name: str,
-    default: str | os.PathLike[str] | None,
-    help: str,
-    flag_values: flags.FlagValues,
-    *,
-    must_be: str | None = None,
-    **options: Any,
-) -> None:
-    """Defines a flag for a path, as absl's DEFINE functions do; its value is a Path or None.
+def DEFINE_path(*, must_be: str | None = None, **options: Any) -> None:  # noqa: N802
+    """Defines a flag for a path; its value is a Path or None.
 
     Args:
-      name, default, help, flag_values, **options: as of `flags.DEFINE`.
       must_be: "folder" or "file" if there has to be one; None for anything.
+      **options: see `flags.DEFINE`.
     """
-    flags.DEFINE(_PathParser(must_be), name, default, help, flag_values, **options)
+    flags.DEFINE(_PathParser(must_be), **options)
 
 
 def DEFINE_words(  # noqa: N802
-    name: str,
-    default: Sequence[str] | None,
-    help: str,
-    flag_values: flags.FlagValues,
-    **options: Any,
+    *, name: str, help: str, flag_values: flags.FlagValues, **options: Any
 ) -> None:
     """Defines a flag that all words up to the next flag belong to, as a list of str.
 
     So the shell may expand a pattern: `--files a/*.dng --out x`. The flag may be repeated.
 
     Args:
-      name, default, help, flag_values, **options: as of `flags.DEFINE`.
+      name, help, flag_values, **options: see `flags.DEFINE`.
     """
-    flags.DEFINE_multi_string(name, default, help, flag_values=flag_values, **options)
+    flags.DEFINE_multi_string(name=name, help=help, flag_values=flag_values, **options)
     flag = flag_values[name]
     setattr(flag, _TAKES_WORDS, True)
     # absl adds that the flag can be repeated.
@@ -269,21 +257,9 @@ class _CameraSerializer(flags.ArgumentSerializer):
         return value.name
 
 
-def DEFINE_camera(  # noqa: N802
-    name: str,
-    default: str | cameras.Camera,
-    help: str,
-    flag_values: flags.FlagValues,
-    **options: Any,
-) -> None:
-    """Defines a flag for a camera, as absl's DEFINE functions do; its value is a `Camera`.
-
-    Args:
-      name, help, flag_values, **options: as of `flags.DEFINE`.
-      default: a built-in one or its name.
-    """
-    serializer = _CameraSerializer()
-    flags.DEFINE(_CameraParser(), name, default, help, flag_values, serializer, **options)
+def DEFINE_camera(**options: Any) -> None:  # noqa: N802
+    """Defines a flag for a camera; its value is a `Camera`. For **options see `flags.DEFINE`."""
+    flags.DEFINE(_CameraParser(), serializer=_CameraSerializer(), **options)
 
 
 def help_text(flag_values: flags.FlagValues) -> str:

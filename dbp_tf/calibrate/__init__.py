@@ -2,5 +2,5 @@
 
 `command` is the program. `frames` reads the files, `checks` refuses those that are not what they
 are said to be, `darks` measures the noise without light (`tukey` its distribution), `transfer` the
-gain from `pairs` of bright frames, `facts` reads the colours, `page` draws what was found.
+gain from `pairs` of bright frames, `colours` reads the colours, `page` draws what was found.
 """

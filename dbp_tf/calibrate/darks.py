@@ -59,7 +59,7 @@ class DarkNoise:
       floor: share of the pixels that have the lowest value of all.
       likeness: largest correlation of the noise of two neighbours, in a row or a column, next to
         each other or of one colour.
-      histogram: counts of the residuals in units of `read`, see `tukey.Histogram`.
+      histogram: counts of the residuals in units of `read`, see `tukey.histogram_of`.
       spectrum: [2, n] cycles a row, 0 to 1/2, and power of the rows' means.
       row_floor: power that the pixels' noise alone gives the rows' means.
     """
@@ -158,7 +158,8 @@ class _Frames:
 
     def __init__(self, stack, blacks, layout):
         self._stack, self._layout = stack, layout
-        self.halves = [self._centred(half.mean(0, dtype=np.float32)) for half in _halved(stack)]
+        halves = (stack[::2], stack[1::2])
+        self.halves = [self._centred(half.mean(0, dtype=np.float32)) for half in halves]
         low, high = np.sort(self.halves, axis=0)
         spread = max(map(sites.robust_spread, self.halves))
         # In pixels without noise a median of deviations may be 0.
@@ -215,15 +216,11 @@ class _Frames:
         found, likeness = [], []
         for number, row in enumerate(rows):
             rest = self._residual(number) - row[:, np.newaxis].astype(np.float32)
-            found.append(tukey.Histogram.of(rest[self.good] / np.float32(unit)))
+            found.append(tukey.histogram_of(rest[self.good] / np.float32(unit)))
             # What a column shares is banding, not likeness.
             rest -= rest.mean(0)
             likeness.append([sites.likeness(rest, apart) for apart in (1, self._layout.scale)])
         return np.array(found), float(np.mean(likeness, 0).max())
-
-
-def _halved(stack):
-    return stack[::2], stack[1::2]
 
 
 def _unit(read):

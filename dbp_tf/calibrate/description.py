@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dbp_tf.calibrate import facts
+from dbp_tf.calibrate import colours
 from dbp_tf.calibrate.frames import Frame
 from dbp_tf.calibrate.measurement import Setting
 from dbp_tf.raw import cameras
@@ -49,12 +49,12 @@ def camera_of(
       measured: what each ISO setting gave.
       notes: gets sentences about what the files do not say.
     """
-    matrix = facts.xyz_to_camera(first.path)
+    matrix = colours.xyz_to_camera(first.path)
     if matrix is None:
         notes.append(
             "LibRaw knows no colour matrix of this camera: its colours are taken for those of sRGB"
         )
-        matrix = facts.srgb_matrix()
+        matrix = colours.srgb_matrix()
     suffix = first.path.suffix
     letters = np.array([list(row) for row in first.layout.colours])
     dark = sum(setting.noise.frames for setting in measured)
@@ -93,7 +93,7 @@ def _balance(balances, matrix, notes):
         "the files do not all note one white balance: that of daylight by the colour matrix is "
         "taken"
     )
-    return facts.daylight(matrix)
+    return colours.daylight(matrix)
 
 
 def _noise_of(setting):

@@ -67,7 +67,7 @@ def _transfer(plot, noise, gain, points):
 
 
 def _histogram(plot, noise):
-    centres, counts = _coarse(tukey.Histogram.centres, noise.histogram)
+    centres, counts = _coarse(tukey.CENTRES, noise.histogram)
     used = counts > 0
     read, shape = float(noise.read.value), float(noise.shape.value)
     plot.plot(read * centres[used], counts[used] / read, "o", markersize=3, label="measured")

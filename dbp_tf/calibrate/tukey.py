@@ -27,8 +27,21 @@ _ODDS = np.linspace(-40, 40, 4001)
 # Cells of a histogram of samples, in standard deviations: width and number on either side of 0.
 _WIDTH, _SIDE = 0.02, 800
 
+# [cells] middles of those cells.
+CENTRES = _WIDTH * np.arange(-_SIDE, _SIDE + 1)
+
 # What lies in the farthest tails is particles and pixels that flicker, not the distribution.
 _LEAST_SHARE = 1e-5
+
+
+def histogram_of(samples: np.ndarray) -> np.ndarray:
+    """[cells] how many samples, in standard deviations, lie in the cells around `CENTRES`.
+
+    What lies beyond the last cell is counted in it.
+    """
+    cells = np.rint(samples / _WIDTH).astype(np.int32)
+    np.clip(cells, -_SIDE, _SIDE, out=cells)
+    return np.bincount(cells.ravel() + _SIDE, minlength=2 * _SIDE + 1)
 
 
 def distribution(shape: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -79,11 +92,11 @@ class Residuals:
         return np.maximum(np.fft.fftshift(np.fft.irfft(spectrum, _CELLS)), 0)
 
     def correlation(self, histogram: np.ndarray, shape: float) -> float:
-        """How well quantiles of the distribution and of a `Histogram` lie on a line, up to 1."""
+        """How well quantiles of the distribution and of a `histogram` lie on a line, up to 1."""
         up_to = np.cumsum(histogram)
         middle = (up_to - histogram / 2) / up_to[-1]
         use = (histogram > 0) & (middle > _LEAST_SHARE) & (middle < 1 - _LEAST_SHARE)
-        values, weights = Histogram.centres[use], histogram[use] / histogram[use].sum()
+        values, weights = CENTRES[use], histogram[use] / histogram[use].sum()
         cumulated = np.cumsum(self.shares(shape))
         expected = np.interp(middle[use], cumulated / cumulated[-1], self._edges[1:])
         values, expected = (x - weights @ x for x in (values, expected))
@@ -108,16 +121,3 @@ class Residuals:
                 right = low + golden * (high - low)
                 at_right = self.correlation(histogram, right)
         return float((low + high) / 2)
-
-
-class Histogram:
-    """Counts of samples in cells of a fixed width, in standard deviations."""
-
-    centres = _WIDTH * np.arange(-_SIDE, _SIDE + 1)
-
-    @staticmethod
-    def of(samples: np.ndarray) -> np.ndarray:
-        """[cells] counts; what lies beyond the last cell is counted in it."""
-        cells = np.rint(samples / _WIDTH).astype(np.int32)
-        np.clip(cells, -_SIDE, _SIDE, out=cells)
-        return np.bincount(cells.ravel() + _SIDE, minlength=2 * _SIDE + 1)

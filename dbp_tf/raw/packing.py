@@ -139,6 +139,15 @@ def unpack(packed: np.ndarray, layout: Layout) -> np.ndarray:
     return mosaic
 
 
+def signal_of(samples: np.ndarray, black: ArrayLike, white: float) -> np.ndarray:
+    """Packed samples [H, W, C] in DN as float32, 0 at black and 1 at white, cut off at neither."""
+    level = np.asarray(black, np.float32)
+    signal = samples.astype(np.float32)
+    signal -= level
+    signal /= np.float32(white) - level
+    return signal
+
+
 def normalise(
     samples: np.ndarray,
     black: ArrayLike,
@@ -162,11 +171,8 @@ def normalise(
     Returns:
       [H, W, C] float32 in 0..1.
     """
-    signal = samples.astype(np.float32)
-    level = np.asarray(black, np.float32)
-    signal -= level
+    signal = signal_of(samples, black, white)
     np.maximum(signal, 0, out=signal)
-    signal /= np.float32(white) - level
     factor = np.asarray(ratio, np.float32)
     saturated = signal >= SATURATED if factor.min() < 1 else None
     signal *= factor

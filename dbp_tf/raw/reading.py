@@ -68,11 +68,7 @@ class RawFrame:
 
     def signal(self) -> np.ndarray:
         """The packed signal [H, W, C], float32, 0 at black and 1 at white, cut off at neither."""
-        black = np.asarray(self.black, np.float32)
-        signal = packing.pack(self.mosaic, self.layout).astype(np.float32)
-        signal -= black
-        signal /= np.float32(self.white) - black
-        return signal
+        return packing.signal_of(packing.pack(self.mosaic, self.layout), self.black, self.white)
 
     def packed(
         self, ratio: float | np.ndarray = 1.0, trained: Multipliers | None = None

@@ -1,4 +1,4 @@
-"""What a raw file says about its camera's colours."""
+"""A camera's colours as its raw files and LibRaw know them."""
 
 import os
 
