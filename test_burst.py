@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from absl import flags
 
 from dbp_tf import cli, config, progress
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import figures, protocol, results, sheets
 from dbp_tf.evaluation.settings import Settings
@@ -73,7 +73,7 @@ def find_bursts(settings: Settings, camera: cameras.Camera, problems: list[str])
             problems=problems,
         )
     if not settings.keep_going:
-        sid.check_files(bursts, camera)
+        checks.check_files(bursts, camera)
     if settings.figure == "frames":
         figures.check_frames(bursts)
     return bursts

@@ -27,7 +27,7 @@ from conftest import of_tree, photo, runner, write_tree
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dbp_tf import cli, environment, simulate
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import dark_frames, protocol, results
 from dbp_tf.models import network_spec
@@ -373,7 +373,7 @@ def test_files_are_read_one_ahead_and_the_next_burst_s_first_one_too(
             yield frame
             at.append(len(asked))
 
-    monkeypatch.setattr(sid, "check_files", lambda *_: None)
+    monkeypatch.setattr(checks, "check_files", lambda *_: None)
     monkeypatch.setattr(dark_frames.reading, "read_raw", read)
     monkeypatch.setattr(enhancer.Enhancer, "checked", checked)
     assert run(*of_tree(sony_tree), "--limit=2", "--n_burst=3") == 0

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from dbp_tf import cli, environment, simulate
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw.cameras import FUJI, SONY
 
@@ -259,7 +259,7 @@ def noisy(mean, seed, size=(64, 96)):
 def test_a_truth_no_brighter_than_its_burst_is_refused(tmp_path, dark, bright):
     bursts = pair(tmp_path, noisy(dark, 1), noisy(bright, 2))
     with pytest.raises(InputError, match="10003_00_10s.ARW is no brighter than .*0.1s.ARW.*--long"):
-        sid.check_files(bursts, SONY)
+        checks.check_files(bursts, SONY)
 
 
 @pytest.mark.parametrize("ratio", [1.25, 2, 100, 300])
@@ -267,9 +267,9 @@ def test_a_dark_scene_with_a_lamp_is_taken(tmp_path, ratio):
     dark = np.full((64, 96), 4.0)
     dark[:8, :8] = 20000
     bursts = pair(tmp_path, noisy(dark, 1), noisy(dark * ratio, 2), 0.1 * ratio)
-    sid.check_files(bursts, SONY)
+    checks.check_files(bursts, SONY)
     # Without a truth nothing is compared.
-    sid.check_files([dataclasses.replace(bursts[0], truth=None)], SONY)
+    checks.check_files([dataclasses.replace(bursts[0], truth=None)], SONY)
 
 
 @pytest.mark.parametrize("dark", [0.5, 20])
@@ -282,13 +282,13 @@ def test_a_bright_frame_in_a_dark_burst_is_refused_and_a_copied_one_remarked_on(
     paths = [pathlib.Path(f"10003_0{frame}_0.1s.ARW") for frame in range(3)]
     seen: dict = {}
     for path, samples in zip(paths, (noisy(dark, 1), noisy(dark * 1.3, 2)), strict=False):
-        assert not sid.check_frame(burst, path, sid.sampled(samples), seen, 512)
+        assert not checks.check_frame(burst, path, checks.sampled(samples), seen, 512)
         # Looked at twice, as by the frames figure.
-        assert not sid.check_frame(burst, path, sid.sampled(samples), seen, 512)
-    (note,) = sid.check_frame(burst, paths[2], sid.sampled(noisy(dark, 1)), seen, 512)
+        assert not checks.check_frame(burst, path, checks.sampled(samples), seen, 512)
+    (note,) = checks.check_frame(burst, paths[2], checks.sampled(noisy(dark, 1)), seen, 512)
     assert note == "10003_02_0.1s.ARW holds the very pixels of 10003_00_0.1s.ARW"
     with pytest.raises(InputError, match="02_0.1s.ARW is far brighter than 10003_00_0.1s.ARW"):
-        sid.check_frame(burst, paths[2], sid.sampled(truth), seen, 512)
+        checks.check_frame(burst, paths[2], checks.sampled(truth), seen, 512)
 
 
 def test_headers_of_all_files_are_looked_at(tree, tmp_path):
@@ -297,7 +297,7 @@ def test_headers_of_all_files_are_looked_at(tree, tmp_path):
     later.write_text("no raw file" * 99)
     second = dataclasses.replace(bursts[0], scene="10011", truth=later)
     with pytest.raises(InputError, match="10011_00_10s.ARW is not a raw file"):
-        sid.check_files([*bursts, second], SONY)
+        checks.check_files([*bursts, second], SONY)
 
 
 def test_training_refuses_such_pairs_before_anything_is_written(tmp_path, monkeypatch, capsys):

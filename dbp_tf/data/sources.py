@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf import progress
-from dbp_tf.data import raw_cache, sid
+from dbp_tf.data import checks, raw_cache, sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading, white_balance
 from dbp_tf.raw.white_balance import Multipliers
@@ -117,11 +117,11 @@ def _check_light(burst, sources):
     """Raises InputError if a frame cannot be of this burst; remarks on copies."""
     first, clean = sources.frames[0], sources.clean
     black = min(first.black)
-    sid.check_brightness(burst, first.open(), clean.open(), black, first.white)
+    checks.check_brightness(burst, first.open(), clean.open(), black, first.white)
     seen = {}
     for frame in sources.frames:
-        rows = sid.sampled(frame.open())
-        for note in sid.check_frame(burst, frame.source, rows, seen, black):
+        rows = checks.sampled(frame.open())
+        for note in checks.check_frame(burst, frame.source, rows, seen, black):
             progress.say(f"note: {note}")
 
 

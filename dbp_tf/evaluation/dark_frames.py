@@ -9,7 +9,7 @@ from concurrent import futures
 
 import numpy as np
 
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.evaluation import developed
 from dbp_tf.raw import cameras, reading, white_balance
 
@@ -74,8 +74,8 @@ class DarkFrames:
         frame.check_fits(first)
         # The first frame is noted down once, before those that are held against it.
         for one in (frame,) if self._seen else (first, frame):
-            rows = sid.sampled(one.mosaic)
-            found = sid.check_frame(self._burst, one.path, rows, self._seen, min(first.black))
+            rows = checks.sampled(one.mosaic)
+            found = checks.check_frame(self._burst, one.path, rows, self._seen, min(first.black))
             self.notes |= dict.fromkeys(found)
         return frame.packed(self._brightness())
 

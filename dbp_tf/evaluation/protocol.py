@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dbp_tf import __version__, files, pictures, progress
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError, sentence
 from dbp_tf.evaluation import looks, metrics, overlap, results, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
@@ -124,7 +124,7 @@ def _read_truth(burst, first, camera, common, bits):
             f"ground truth is of its burst's size"
         )
     mosaic = reading.read_raw(burst.truth, camera).mosaic
-    sid.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
+    checks.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
     truth = truth[: common[0], : common[1]]
     return truth, pictures.png_bytes(truth, bits)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from absl import flags
 
 from dbp_tf import config, environment, progress
-from dbp_tf.data import sid
+from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.parameters import parameters
@@ -104,7 +104,7 @@ def open_dataset(settings: Training) -> Dataset:
             validation = bursts_of("val")[: settings.validation_limit]
         if not validation:
             progress.say("There are no validation scenes (2xxxx): training goes without.")
-    sid.check_files(bursts + validation, camera)
+    checks.check_files(bursts + validation, camera)
     return Dataset(camera=camera, bursts=bursts, validation=validation)
 
 
