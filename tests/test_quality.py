@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ def quality():
         patch.syspath_prepend(SCRIPT.parent)
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def table(quality):
+    """The module of the table, which the benchmark imports."""
+    return sys.modules["quality_table"]
 
 
 @pytest.mark.parametrize(
@@ -137,22 +144,22 @@ def lines_of(changed=None, noise_free=34, mesh=(0.02, 0.01), lost=0.3):
         ({"changed": {"burst4": (30.004, 27.2), "burst8": (29.996, 27.5)}}, []),
     ],
 )
-def test_gates(quality, given, missed):
+def test_gates(table, given, missed):
     lines = lines_of(**given)
-    verdicts = list(quality.gates(lines, cameras.SONY))
+    verdicts = list(table.gates(lines, cameras.SONY))
     assert [place for place, (_, _, met) in enumerate(verdicts) if not met] == missed
-    for line, (_, _, met) in zip(quality.verdicts(lines, cameras.SONY), verdicts, strict=True):
+    for line, (_, _, met) in zip(table.verdicts(lines, cameras.SONY), verdicts, strict=True):
         assert line.startswith("met: " if met else "missed: ")
 
 
-def test_each_camera_has_its_gates(quality):
-    assert [met for *_, met in quality.gates(lines_of(), cameras.FUJI)][0]
+def test_each_camera_has_its_gates(table):
+    assert [met for *_, met in table.gates(lines_of(), cameras.FUJI)][0]
     lines = lines_of({"burst8": (29.5, 27), "burst4": (29, 27)})
-    assert [[*quality.gates(lines, c)][0][2] for c in (cameras.SONY, cameras.FUJI)] == [False, True]
+    assert [[*table.gates(lines, c)][0][2] for c in (cameras.SONY, cameras.FUJI)] == [False, True]
 
 
-def test_the_table_and_its_verdicts_name_the_figures(quality):
-    text = quality.report(lines_of(), cameras.SONY, "checkpoints/sony")
+def test_the_table_and_its_verdicts_name_the_figures(table):
+    text = table.report(lines_of(), cameras.SONY, "checkpoints/sony")
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines()[3:15]}
     assert {len(cells) for cells in rows.values()} == {6}
     assert [cell.strip() for cell in rows["fine, one frame"]] == [
@@ -168,8 +175,8 @@ def test_the_table_and_its_verdicts_name_the_figures(quality):
     assert "more are never worse (29.00 -> 29.00 -> 30.00 -> 30.00 dB at 100; 26.00" in text
     assert "met: mesh at most 2 times the ground truth's (2.00 times)" in text
     assert "loses at most 0.3 dB (0.30 dB)" in text
-    without = quality.report(
-        [line for line in lines_of() if line["row"] in quality.CLASSICAL], cameras.SONY, None
+    without = table.report(
+        [line for line in lines_of() if line["row"] in table.CLASSICAL], cameras.SONY, None
     )
     assert "met" not in without and "| ratio 300 |\n" in without
 
@@ -194,13 +201,13 @@ def test_the_mesh_is_the_pattern_of_the_packed_pixels(quality, scale):
     assert quality.mesh(truth, rng.random((96, 144, 3)), scale) is None
 
 
-def test_means_are_over_the_bursts_of_one_ratio(quality):
+def test_means_are_over_the_bursts_of_one_ratio(table):
     lines = [
         {"row": "mean", "ratio": "100", "psnr": "20", "ssim": "0.5"},
         {"row": "mean", "ratio": "100", "psnr": "23", "ssim": "0.6"},
         {"row": "mean", "ratio": "300", "psnr": "19", "ssim": "0.4"},
     ]
-    means = quality.means_of(lines)
+    means = table.means_of(lines)
     assert means == {
         ("mean", 100): pytest.approx((21.5, 0.55)),
         ("mean", 300): pytest.approx((19, 0.4)),
