@@ -253,16 +253,11 @@ def test_raw_values_fall_below_black_but_not_below_zero_or_above_white():
     )
 
 
-def test_black_of_each_site():
-    black = np.array([[500, 510], [520, 530]])
-    samples = np.zeros((6, 8), np.float32)
-    frame = simulate.expose(
-        samples, 1, SONY, SILENT, (0, 0, 0), np.random.default_rng(0), ("BG", "GR"), black
-    )
-    np.testing.assert_array_equal(frame, np.tile(black, (3, 4)))
-    np.testing.assert_array_equal(
-        simulate.expose_long(samples + 1, SONY, black), np.full((6, 8), SONY.white)
-    )
+def test_a_long_exposure_reaches_from_black_to_white():
+    samples = np.array([[0, 0.5], [1, 1]], np.float32)
+    middle = np.rint((SONY.black + SONY.white) / 2)
+    wanted = [[SONY.black, middle], [SONY.white, SONY.white]]
+    np.testing.assert_array_equal(simulate.expose_long(samples, SONY), wanted)
 
 
 # Scenes

@@ -123,7 +123,6 @@ def expose(
     offset: ArrayLike,
     rng: np.random.Generator,
     pattern: Sequence[str] | None = None,
-    black: ArrayLike | None = None,
     fixed_pattern: np.ndarray | None = None,
 ) -> np.ndarray:
     """A dark frame.
@@ -139,15 +138,13 @@ def expose(
       offset: [3] error of the black level (R, G, B), in DN.
       rng: `numpy.random.Generator`.
       pattern: the mosaic's filters; those of the camera by default.
-      black: black level of each filter site [period, period], in DN; the camera's by default.
       fixed_pattern: [rows, columns] of the burst, see `draw_fixed_pattern`.
 
     Returns:
       [rows, columns] uint16 in DN, 0 to the camera's white level.
     """
-    levels = spread([[camera.black]] if black is None else black, samples.shape)
     gain = noise.gain_dn_per_electron
-    signal = float(gain) * rng.poisson(samples * (camera.white - levels) / (ratio * gain))
+    signal = float(gain) * rng.poisson(_light(samples, camera) / (ratio * gain))
     signal += _read_noise(noise, samples.shape, rng)
     signal += rng.normal(0, noise.row_noise_dn, (samples.shape[0], 1))
     if noise.column_noise_dn:
@@ -156,14 +153,18 @@ def expose(
         signal += fixed_pattern
     colours = colour_indices(pattern or camera.filters)
     signal += spread(np.asarray(offset)[colours], samples.shape)
-    return _to_raw(signal, levels, camera)
+    return _to_raw(signal, camera)
 
 
-def expose_long(samples: np.ndarray, camera: Camera, black: ArrayLike | None = None) -> np.ndarray:
+def expose_long(samples: np.ndarray, camera: Camera) -> np.ndarray:
     """The long exposure without noise: [rows, columns] uint16 in DN. See `expose`."""
-    levels = spread([[camera.black]] if black is None else black, samples.shape)
-    return _to_raw(samples * (camera.white - levels), levels, camera)
+    return _to_raw(_light(samples, camera), camera)
 
 
-def _to_raw(signal, levels, camera):
-    return np.clip(np.rint(signal + levels), 0, round(camera.white)).astype(np.uint16)
+def _light(samples, camera):
+    """The signal of the long exposure in DN above black, float64."""
+    return np.multiply(samples, camera.white - camera.black, dtype=np.float64)
+
+
+def _to_raw(signal, camera):
+    return np.clip(np.rint(signal + camera.black), 0, round(camera.white)).astype(np.uint16)
