@@ -20,7 +20,7 @@ import tifffile
 
 from dbp_tf import cli, simulate
 from dbp_tf.errors import InputError
-from dbp_tf.photos import bursts, command, photographs
+from dbp_tf.photos import bursts, command, looking, photographs
 from dbp_tf.photos.settings import Settings
 from dbp_tf.raw import exif, reading
 from dbp_tf.raw.cameras import FUJI, SONY
@@ -308,7 +308,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 def read(*names, camera=SONY, **how):
     """(raw frames, notes) of a burst that was looked at."""
     (burst,) = find(*names)
-    seen = photographs.look(burst, Settings(camera=camera, **how))
+    seen = looking.look(burst, Settings(camera=camera, **how))
     return list(seen.raw_frames), seen.notes
 
 
@@ -469,11 +469,11 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     found = find(tmp_path / "a.dng")
     settings = Settings(result_dir=tmp_path / "out", format="jpeg")
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
-        photographs.check(found, settings)
+        looking.check(found, settings)
     with pytest.raises(InputError, match="a.jpg exists already: give --overwrite"):
         restore(tmp_path / "a.dng", tmp_path / "out", format="jpeg", ratio="50")
     assert path.read_bytes() == before
-    photographs.check(found, dataclasses.replace(settings, overwrite=True))
+    looking.check(found, dataclasses.replace(settings, overwrite=True))
     restore(tmp_path / "a.dng", tmp_path / "out", format="jpeg", ratio="50", overwrite=True)
     assert path.read_bytes() != before
     assert list(path.parent.iterdir()) == [path]
@@ -536,7 +536,7 @@ def test_files_are_looked_at_before_the_networks_are_loaded(tmp_path):
     settings = Settings(result_dir=tmp_path / "out")
     # The header of any file, and all of the first burst.
     with pytest.raises(InputError, match="b.dng is not a raw file"):
-        photographs.check(find(tmp_path), settings)
+        looking.check(find(tmp_path), settings)
     shoot(tmp_path / "late" / "b.dng", mosaic=np.zeros((64, 76), np.uint16))
     with pytest.raises(InputError, match="b.dng holds nothing but zeros"):
         photographs.restore_all(load, find(tmp_path / "late"), settings)
@@ -562,14 +562,14 @@ def test_an_odd_name_never_ends_a_run_that_keeps_going(tmp_path, capsys):
     settings = Settings(result_dir=tmp_path / "out")
     found = find(tmp_path / "in")
     with pytest.raises(InputError, match="too long for this disk: rename"):
-        photographs.check(found, settings)
+        looking.check(found, settings)
     assert not (tmp_path / "out").exists()
     _, failures = restore(tmp_path / "in", tmp_path / "out", keep_going=True)
     assert len(failures) == 1 and "too long for this disk" in failures[0]
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == sorted([f"{strange}.png", "plain.png"])
     assert r"caf\xe9" in capsys.readouterr().out
-    done = {burst.name for burst in found if photographs.has_picture(burst, settings)}
+    done = {burst.name for burst in found if looking.has_picture(burst, settings)}
     assert done == {strange, "plain"}
 
 
@@ -738,7 +738,7 @@ def test_flags_that_do_not_go_together_are_one_sentence(capsys, tmp_path, flags,
 
 MANY = """
 import pathlib, resource, sys
-from dbp_tf.photos import bursts, command, photographs
+from dbp_tf.photos import bursts, command, looking, photographs
 from dbp_tf.photos.settings import Settings
 from dbp_tf.photos.settings import Settings
 
@@ -750,7 +750,7 @@ folder, out, weights = sys.argv[1:]
 model = pretrained.load_pretrained(weights)
 settings = Settings(result_dir=pathlib.Path(out), ratio="4")
 for number, burst in enumerate(bursts.find_bursts([folder], 1)[0], 1):
-    photographs.restore_burst(model, photographs.look(burst, settings), settings)
+    photographs.restore_burst(model, looking.look(burst, settings), settings)
     if number in (20, 100, 200):
         print(number, resident(), flush=True)
 """

@@ -19,7 +19,7 @@ flags or input, said in one sentence.
 from absl import flags
 
 from dbp_tf import cli, config, files, progress
-from dbp_tf.photos import bursts, photographs
+from dbp_tf.photos import bursts, looking, photographs
 from dbp_tf.photos.settings import Settings
 from dbp_tf.restore import checkpoints
 
@@ -39,10 +39,10 @@ def main(names: list[str]) -> int:
         progress.say(f"note: {note}")
     found = found[: settings.limit]
     if settings.resume:
-        todo = [burst for burst in found if not photographs.has_picture(burst, settings)]
+        todo = [burst for burst in found if not looking.has_picture(burst, settings)]
         progress.say(f"{len(found) - len(todo)} of {len(found)} bursts are done already.")
         found = todo
-    photographs.check(found, settings)
+    looking.check(found, settings)
 
     def load():
         return checkpoints.load(
