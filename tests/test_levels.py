@@ -9,9 +9,9 @@ import rawpy
 
 from dbp_tf import simulate
 from dbp_tf.errors import InputError
-from dbp_tf.raw import levels, overrides, packing, reading
+from dbp_tf.raw import levels, packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
-from dbp_tf.raw.overrides import NOTHING, Overrides
+from dbp_tf.raw.overrides import NOTHING, OverrideFlags, Overrides
 
 
 def dark_mosaic(seed=0, shape=(64, 76), black=512, light=20):
@@ -225,24 +225,25 @@ def test_the_check_of_12_megapixels_takes_little(tmp_path):
 def test_flags_overrule_the_file(tmp_path):
     shoot(tmp_path / "a.dng", mosaic=dark_mosaic(shape=(72, 84)), pattern=("GB", "RG"))
     path = tmp_path / "a.dng"
-    given = overrides.parse(["500", "510", "520"], 4095.0, "rggb", ["4", "7", "64", "72"])
+    given = OverrideFlags(["500", "510", "520"], 4095.0, "rggb", ["4", "7", "64", "72"]).overrides
     frame = reading.read_raw(path, overrides=given)
     assert frame.black == (500, 510, 520, 510)
     assert frame.levels == "black 500/510/520, white 4095 (--black and --white)"
     with rawpy.imread(str(path)) as opened:
         np.testing.assert_array_equal(frame.mosaic, opened.raw_image[4:68, 7:79])
     # The area alone: the filters go on as in the file, whose (1, 0) is RGGB's first.
-    frame = reading.read_raw(path, overrides=overrides.parse(active_area=["4", "7", "64", "72"]))
+    area = OverrideFlags(active_area=["4", "7", "64", "72"]).overrides
+    frame = reading.read_raw(path, overrides=area)
     assert frame.offset == (1, 1)
-    shifted = reading.read_raw(path, overrides=overrides.parse(pattern="GR/BG"))
+    shifted = reading.read_raw(path, overrides=OverrideFlags(pattern="GR/BG").overrides)
     assert shifted.offset == (0, 1)
-    four = overrides.parse(black=["1", "2", "3", "4"])
+    four = OverrideFlags(black=["1", "2", "3", "4"]).overrides
     assert reading.read_raw(path, overrides=four).black == (1, 2, 3, 4)
 
 
 def test_black_of_each_filter_stays_with_its_site_in_an_active_area(tmp_path):
     shoot(tmp_path / "a.dng", black=[[500, 501], [502, 503]])
-    area = overrides.parse(active_area=["1", "1", "60", "60"])
+    area = OverrideFlags(active_area=["1", "1", "60", "60"]).overrides
     frame = reading.read_raw(tmp_path / "a.dng", overrides=area)
     # The area starts at the blue site, so RGGB starts at the area's (1, 1).
     assert (frame.offset, frame.black) == ((1, 1), (500, 501, 503, 502))
@@ -263,7 +264,7 @@ def test_black_of_each_filter_stays_with_its_site_in_an_active_area(tmp_path):
 )
 def test_flags_that_make_no_sense_are_named(flags, sentence):
     with pytest.raises(InputError, match=sentence):
-        overrides.parse(**flags)
+        _ = OverrideFlags(**flags).overrides
 
 
 def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
@@ -275,7 +276,7 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
         ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
     ):
         with pytest.raises(InputError, match=sentence):
-            reading.read_raw(path, overrides=overrides.parse(**flags))
+            reading.read_raw(path, overrides=OverrideFlags(**flags).overrides)
     with pytest.raises(InputError, match="--black: an X-Trans mosaic has three colours"):
         Overrides(black=(1.0, 2.0, 3.0, 4.0)).black_of(packing.XTRANS)
     blacks = Overrides(black=(1.0, 2.0, 3.0)).black_of(packing.XTRANS)

@@ -14,8 +14,9 @@ from PIL import Image
 
 from dbp_tf import raw, simulate
 from dbp_tf.errors import InputError
-from dbp_tf.raw import overrides, packing, reading
+from dbp_tf.raw import packing, reading
 from dbp_tf.raw.cameras import FUJI, SONY
+from dbp_tf.raw.overrides import OverrideFlags
 
 SIZES = {"bayer": (64, 76), "xtrans": (516, 522)}
 
@@ -108,7 +109,7 @@ def test_black_levels_that_repeat_come_to_their_mean_in_each_channel(
     np.testing.assert_allclose(frame.black, whole.mean((0, 1)) - 100, rtol=1e-12)
     exact = camera is SONY and block == (2, 2)
     assert ("whose mean is taken" in frame.levels) is not exact
-    given = reading.read_raw(tmp_path / "a.dng", overrides=overrides.parse(black=["500"]))
+    given = reading.read_raw(tmp_path / "a.dng", overrides=OverrideFlags(black=["500"]).overrides)
     assert given.levels == "black 500, white 16383 (--black, else file)"
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 from dbp_tf.errors import InputError
 from dbp_tf.parameters import parameter
@@ -57,38 +56,6 @@ NOTHING = Overrides()
 _flag = functools.partial(parameter, topic="Instead of what the raw file says")
 
 
-def parse(
-    black: Sequence[str] | None = None,
-    white: float | None = None,
-    pattern: str | None = None,
-    active_area: Sequence[str] | None = None,
-) -> Overrides:
-    """The `Overrides` of flags.
-
-    Args:
-      black: texts of 1, 3 or 4 numbers.
-      white: a number.
-      pattern: 4 or 36 letters R, G and B row by row, such as "RGGB"; "/" between rows is passed
-        over.
-      active_area: texts of 4 whole numbers.
-
-    Raises:
-      InputError: names the flag.
-    """
-    levels = area = None
-    if black is not None:
-        levels = _numbers("--black", black, (1, 3, 4), "one number, R,G,B or R,G,B,G")
-    if active_area is not None:
-        top, left, rows, columns = _numbers(
-            "--active_area", active_area, (4,), "TOP,LEFT,ROWS,COLUMNS"
-        )
-        area = int(top), int(left), int(rows), int(columns)
-        if area != (top, left, rows, columns):
-            raise InputError("--active_area: give whole numbers of raw pixels")
-    filters = None if pattern is None else _pattern(pattern)
-    return Overrides(levels, white, filters, area)
-
-
 @dataclasses.dataclass(frozen=True)
 class OverrideFlags:
     """The flags of a program by which the user overrules its raw files."""
@@ -108,8 +75,19 @@ class OverrideFlags:
 
     @functools.cached_property
     def overrides(self) -> Overrides:
-        """Facts that the user knows better than the files; raises InputError, see `parse`."""
-        return parse(self.black, self.white, self.pattern, self.active_area)
+        """What the flags say; raises InputError, which names the flag, if one makes no sense."""
+        levels = area = None
+        if self.black is not None:
+            levels = _numbers("--black", self.black, (1, 3, 4), "one number, R,G,B or R,G,B,G")
+        if self.active_area is not None:
+            top, left, rows, columns = _numbers(
+                "--active_area", self.active_area, (4,), "TOP,LEFT,ROWS,COLUMNS"
+            )
+            area = int(top), int(left), int(rows), int(columns)
+            if area != (top, left, rows, columns):
+                raise InputError("--active_area: give whole numbers of raw pixels")
+        filters = None if self.pattern is None else _pattern(self.pattern)
+        return Overrides(levels, self.white, filters, area)
 
 
 def _numbers(flag, texts, counts, wanted):
@@ -124,6 +102,7 @@ def _numbers(flag, texts, counts, wanted):
 
 
 def _pattern(text):
+    """The filters of 4 or 36 letters R, G and B row by row; "/" between rows is passed over."""
     letters = text.upper().replace("/", "")
     for layout in packing.LAYOUTS.values():
         period = layout.period
