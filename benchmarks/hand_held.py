@@ -186,7 +186,7 @@ def verdict(rows):
 def main(photos):
     camera = FLAGS.camera
     model, _ = checkpoints.load(FLAGS.checkpoint, camera, "burst")
-    folder = pathlib.Path(FLAGS.out)
+    folder = FLAGS.out
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for path in photos or [simulate.SAMPLE]:

@@ -66,21 +66,18 @@ from dbp_tf.raw import cameras, reading
 from dbp_tf.restore import checkpoints, modes
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string(
+_define = functools.partial(cli.define, FLAGS)
+_define(
+    cli.DEFINE_path,
     "checkpoint",
     None,
     "Weights of a fine or burst stage; without them only the classical rows.",
-    flag_values=FLAGS,
 )
-flags.DEFINE_enum(
-    "camera", "sony", list(cameras.CAMERAS), "Camera of the weights.", flag_values=FLAGS
+_define(
+    flags.DEFINE_enum, "camera", "sony", "Camera of the weights.", enum_values=[*cameras.CAMERAS]
 )
-flags.DEFINE_string(
-    "out", "results/quality", "Folder for the raw files, tables and pictures.", flag_values=FLAGS
-)
-flags.DEFINE_integer(
-    "limit", None, "Only the first so many photographs.", lower_bound=1, flag_values=FLAGS
-)
+_define(cli.DEFINE_path, "out", "results/quality", "Folder for the raw files and results.")
+_define(flags.DEFINE_integer, "limit", None, "Only the first so many photographs.", lower_bound=1)
 
 # The simulator's noise when the first of these tables was made. Later defaults differ by 4 %; with
 # this one, all tables compare.
@@ -528,7 +525,7 @@ def draw_panels(lines, pairs, folder):
 
 def main():
     camera, model = cameras.camera_named(FLAGS.camera), None
-    folder = pathlib.Path(FLAGS.out)
+    folder = FLAGS.out
     if FLAGS.checkpoint:
         environment.import_tensorflow()
         from dbp_tf.restore import pretrained

@@ -1,7 +1,6 @@
 """Dark bursts drawn anew from a clean long exposure, so that a network never sees noise twice."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -96,10 +95,10 @@ def dark_frames(
         samples = np.minimum(samples * mosaics.spread(sites, samples.shape), 1)
     rng = np.random.Generator(np.random.Philox(exposure.seed))
     fixed = draw_fixed_pattern(exposure.noise, samples.shape, rng)
+    noise, offset = exposure.noise, exposure.offset
     # A packed picture starts with the layout's filters, wherever those of the camera's files do.
-    how: dict[str, Any] = {"pattern": layout.colours, "fixed_pattern": fixed}
     frames = [
-        expose(samples, exposure.ratio, camera, exposure.noise, exposure.offset, rng, **how)
+        expose(samples, exposure.ratio, camera, noise, offset, rng, layout.colours, fixed)
         for _ in range(count)
     ]
     return np.stack([packing.pack(frame, layout) for frame in frames])
