@@ -11,10 +11,8 @@ from dbp_tf.raw import packing
 
 def of_channels(values: tuple[float, ...], layout: packing.Layout) -> np.ndarray:
     """[P, P] values of the packed channels [C] at each site."""
-    sites = np.empty((layout.period, layout.period))
-    for value, places in zip(values, layout.sites, strict=True):
-        sites[tuple(np.transpose(places))] = value
-    return sites
+    period = np.tile(np.array(values, float), (layout.cells, layout.cells, 1))
+    return packing.unpack(period, layout)
 
 
 def means(values: np.ndarray, good: np.ndarray, period: int) -> np.ndarray:

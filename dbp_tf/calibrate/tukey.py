@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dbp_tf.raw.noise import tukey_deviation
+from dbp_tf.raw.noise import tukey_deviation, tukey_quantiles
 
 # Below -0.5 there is no standard deviation; at 0.5 the distribution has all but lost its tails.
 SHAPES = (-0.45, 0.5)
@@ -47,8 +47,7 @@ def histogram_of(samples: np.ndarray) -> np.ndarray:
 def distribution(shape: float) -> Callable[[np.ndarray], np.ndarray]:
     """The share of values below x, as a function of x in standard deviations."""
     below, above = -np.logaddexp(0, -_ODDS), -np.logaddexp(0, _ODDS)
-    values = _ODDS if abs(shape) < 1e-4 else (np.exp(shape * below) - np.exp(shape * above)) / shape
-    values = values / tukey_deviation(shape)
+    values = tukey_quantiles(below, above, shape) / tukey_deviation(shape)
     return lambda x: np.interp(x, values, np.exp(below), left=0, right=1)
 
 

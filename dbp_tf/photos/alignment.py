@@ -218,7 +218,7 @@ def align_burst(
         even. Each is asked for once here, or twice if the reference is "sharpest", and again
         whenever the result is iterated over.
       coarse_model: from half-size frames [1, h, w, C] to coarse outputs of the same shape, such as
-        `Enhancer.coarse`.
+        `Enhancer.coarse`; not called with neither `align` nor `motion_mask`.
       layout: `packing.BAYER` or `packing.XTRANS`.
       reference: index of the frame the others have to fit, "first", "center" (F // 2) or
         "sharpest" (of the greatest `sharpness`).
@@ -240,7 +240,8 @@ def align_burst(
     if not count:
         raise InputError("a burst needs at least one frame")
     index = _reference_index(frames, coarse_model, reference)
-    fixed = view_of(frames[index], coarse_model)
+    fixed = frames[index]
+    seen = view_of(fixed, coarse_model) if align or motion_mask else None
     notes: list[Note] = []
     moving: dict[int, np.ndarray] = {}
     for number in range(count):
@@ -249,22 +250,22 @@ def align_burst(
             continue
         progress.status(f"comparing frame {number + 1} of {count} with the reference")
         frame = frames[number]
-        if frame.shape != fixed.frame.shape:
+        if frame.shape != fixed.shape:
             raise InputError(
                 f"frame {number} has the shape {list(frame.shape)}, the reference, frame {index}, "
-                f"{list(fixed.frame.shape)}: a burst's frames are of one size"
+                f"{list(fixed.shape)}: a burst's frames are of one size"
             )
-        if not (align or motion_mask):
+        if seen is None:
             notes.append(Note(number))
             continue
         view = view_of(frame, coarse_model)
-        note, region = _match(view, fixed, coarse_model, layout, number, align, keep_all)
+        note, region = _match(view, seen, coarse_model, layout, number, align, keep_all)
         notes.append(note)
         if note.kept:
             moving[number] = region
     path = None
     if motion_mask:
-        shape = fixed.half.shape[:2]
+        shape = fixed.shape[0] // 2, fixed.shape[1] // 2
         used = worth_keeping(moving, shape) if align and not keep_all else list(moving)
         path = path_of([moving[number] for number in used], shape)
         replaced = float(path.mean())
@@ -274,7 +275,7 @@ def align_burst(
             else dataclasses.replace(note, kept=note.reference)
             for note in notes
         ]
-    return AlignedFrames(frames, fixed.frame, notes, moving, path)
+    return AlignedFrames(frames, fixed, notes, moving, path)
 
 
 def path_of(regions: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

@@ -94,29 +94,25 @@ def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str
 def _aligned(model, packed, layout, settings):
     """(iterable of frames that fit, the reference first; notes for the log)."""
     reference = settings.reference_frame or model.reference_frame_for(settings.camera)
-    if model.coarse is None:
-        # The SID baseline brings no coarse outputs, on which frames could be compared.
-        if reference == "sharpest":
-            raise InputError(
-                "--reference_frame sharpest needs a coarse network, which the SID baseline of "
-                "--checkpoint has not: give first or center"
-            )
-        place = {"first": 0, "center": len(packed) // 2}[reference]
-        notes = [alignment.Note(n, reference=n == place) for n in range(len(packed))]
-        fitting = alignment.AlignedFrames(packed, packed[place], notes)
-    else:
-        needed = len(packed) > 1 and modes.MODES[settings.mode].most_frames != 1
-        fitting = alignment.align_burst(
-            packed,
-            model.coarse,
-            layout,
-            reference,
-            align=settings.align and needed,
-            motion_mask=settings.motion_mask and needed,
-            keep_all=settings.keep_all,
+    # The SID baseline brings no coarse outputs, on which frames could be compared.
+    if model.coarse is None and reference == "sharpest":
+        raise InputError(
+            "--reference_frame sharpest needs a coarse network, which the SID baseline of "
+            "--checkpoint has not: give first or center"
         )
-        if needed and (settings.align or settings.motion_mask):
-            return fitting, fitting.notes
+    of_several = len(packed) > 1 and modes.MODES[settings.mode].most_frames != 1
+    compared = of_several and model.coarse is not None
+    fitting = alignment.align_burst(
+        packed,
+        model.coarse,
+        layout,
+        reference,
+        align=settings.align and compared,
+        motion_mask=settings.motion_mask and compared,
+        keep_all=settings.keep_all,
+    )
+    if compared and (settings.align or settings.motion_mask):
+        return fitting, fitting.notes
     # The other frames are unchanged: a line about each would say nothing.
     return fitting, [note for note in fitting.notes if note.reference]
 

@@ -176,7 +176,7 @@ class Camera:
             raise InputError(f"suffix is like .ARW, not {shown(self.suffix)}")
         object.__setattr__(self, "model", self.model or self.name)
         object.__setattr__(self, "pattern", self.pattern or "".join(self.layout.colours))
-        if packing.phase_of([list(row) for row in self.filters], self.layout) is None:
+        if packing.phase_of(self.filters, self.layout) is None:
             raise InputError(
                 f"pattern is {shown(self.pattern)}, but the filters of a {self.mosaic} mosaic are "
                 + (

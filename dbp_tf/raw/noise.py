@@ -93,14 +93,19 @@ def draw_fixed_pattern(
 
 
 def tukey_deviation(shape: float) -> float:
-    """Standard deviation of the distribution whose quantiles are (p^s - (1 - p)^s) / s.
-
-    `shape` s is above -0.5.
-    """
+    """Standard deviation of Tukey's lambda distribution of scale 1; `shape` is above -0.5."""
     if abs(shape) < _SHAPE_OF_LOGISTIC:
         return math.pi / math.sqrt(3)
     squares = 1 / (1 + 2 * shape) - math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2)
     return math.sqrt(2 * squares) / abs(shape)
+
+
+def tukey_quantiles(log_below: np.ndarray, log_above: np.ndarray, shape: float) -> np.ndarray:
+    """Values of Tukey's lambda distribution of scale 1, by the logarithms of the shares p and 1 - p
+    of all values that lie below and above them: (p^s - (1 - p)^s) / s for the `shape` s."""
+    if abs(shape) < _SHAPE_OF_LOGISTIC:
+        return log_below - log_above
+    return np.expm1(shape * log_below) / shape - np.expm1(shape * log_above) / shape
 
 
 def _read_noise(noise, shape, rng):
@@ -108,11 +113,8 @@ def _read_noise(noise, shape, rng):
     uniform = rng.random(shape)
     # 0 is drawn once in 2**53 times.
     np.maximum(uniform, np.finfo(float).tiny, out=uniform)
-    low, high = np.log(uniform), np.log1p(-uniform)
-    power = noise.read_noise_shape
-    if abs(power) >= _SHAPE_OF_LOGISTIC:
-        low, high = (np.expm1(power * logarithm) / power for logarithm in (low, high))
-    return (low - high) * (noise.read_noise_dn / tukey_deviation(power))
+    values = tukey_quantiles(np.log(uniform), np.log1p(-uniform), noise.read_noise_shape)
+    return values * (noise.read_noise_dn / tukey_deviation(noise.read_noise_shape))
 
 
 def expose(

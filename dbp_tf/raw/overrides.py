@@ -108,7 +108,7 @@ def _pattern(text):
         period = layout.period
         if len(letters) == period**2:
             rows = tuple(letters[at : at + period] for at in range(0, period**2, period))
-            if packing.phase_of([list(row) for row in rows], layout) is not None:
+            if packing.phase_of(rows, layout) is not None:
                 return rows
     raise InputError(
         f"--pattern={text}: give the colour filters of the first two rows and columns (RGGB, GRBG, "

@@ -6,6 +6,7 @@ weights see each colour in the channel they were trained on.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -202,23 +203,23 @@ def halve(pictures: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(total)
 
 
-def phase_of(colours: ArrayLike, layout: Layout) -> tuple[int, int] | None:
+def phase_of(colours: Sequence[Sequence[str]], layout: Layout) -> tuple[int, int] | None:
     """Where the layout starts in a mosaic.
 
     Args:
-      colours: [period, period] array of "R", "G" and "B": the filters of the mosaic's first
-        rows and columns.
+      colours: the filters of the mosaic's first rows and columns, one string of R, G and B, or
+        sequence of them, for each row of a period.
       layout: `BAYER` or `XTRANS`.
 
     Returns:
       (row, column) of the first sample at which the mosaic equals the layout, or None if it
       is another mosaic.
     """
-    wanted = np.array([list(row) for row in layout.colours])
-    if np.shape(colours) != wanted.shape:
+    period = layout.period
+    if [len(row) for row in colours] != [period] * period:
         return None
-    shifts = ((row, column) for row in range(layout.period) for column in range(layout.period))
-    for row, column in sorted(shifts, key=sum):
-        if np.array_equal(np.roll(colours, (-row, -column), (0, 1)), wanted):
+    wanted, found = (np.array([list(row) for row in rows]) for rows in (layout.colours, colours))
+    for row, column in sorted(np.ndindex(period, period), key=sum):
+        if np.array_equal(np.roll(found, (-row, -column), (0, 1)), wanted):
             return row, column
     return None

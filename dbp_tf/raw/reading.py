@@ -123,7 +123,7 @@ def _layout_and_phase(raw, path, area, given):
     """The packing layout of the active area and the offset in it at which the layout starts."""
     if given is not None:
         layout = packing.BAYER if len(given) == packing.BAYER.period else packing.XTRANS
-        return layout, packing.phase_of([list(row) for row in given], layout)
+        return layout, packing.phase_of(given, layout)
     pattern = None
     # rawpy's answer to a damaged description of the colour filters.
     with contextlib.suppress(NotImplementedError):
