@@ -491,7 +491,7 @@ def test_nothing_is_replaced_unasked(folder, capsys):
 def test_runs_as_a_module_without_tensorflow_and_matplotlib(folder):
     program = (
         "import runpy, sys\n"
-        "sys.modules['tensorflow'] = sys.modules['matplotlib.figure'] = None\n"
+        "sys.modules['tensorflow'] = sys.modules['matplotlib'] = None\n"
         "runpy.run_module('dbp_tf.calibrate', run_name='__main__', alter_sys=True)"
     )
     words = ["--dark", str(folder / "dark"), "--gain=1", "--out", str(folder / "my.json")]

@@ -12,6 +12,7 @@ are refused: light in a dark frame, a flat frame that clips, no pairs, and the l
 all is done; 2: bad flags or input, said in one sentence.
 """
 
+import importlib.util
 import itertools
 
 from absl import flags
@@ -19,7 +20,6 @@ from absl import flags
 from dbp_tf import config, files, progress
 from dbp_tf.calibrate import checks, description, frames, measurement, page
 from dbp_tf.calibrate.settings import Settings
-from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, named_files
 
 FLAGS = flags.FlagValues()
@@ -73,9 +73,10 @@ def main() -> None:
 
 def _drawn(camera, measured, notes):
     """The picture as a PNG file; None without matplotlib, which is no reason to stop."""
-    try:
-        page.check()
-    except InputError as error:
-        notes.append(f"no picture is written: {error}")
+    if importlib.util.find_spec("matplotlib") is None:
+        notes.append(
+            "no picture is written: the picture is drawn with matplotlib: pip install "
+            '"dbp_tf[figures]"'
+        )
         return None
     return page.draw(camera.model, [(one.iso, one.noise, one.gain, one.points) for one in measured])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbp_tf.calibrate import darks, transfer, tukey
-from dbp_tf.errors import InputError
 
 _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 _SIGNALS = 200
@@ -15,21 +14,11 @@ _SIGNALS = 200
 _WIDTH, _REACH = 0.2, 8
 
 
-def check() -> None:
-    """Raises InputError if there is no matplotlib to draw with."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise InputError(
-            'the picture is drawn with matplotlib: pip install "dbp_tf[figures]"'
-        ) from None
-
-
 def draw(
     title: str,
     settings: Sequence[tuple[float, darks.DarkNoise, float, Sequence[transfer.Point]]],
 ) -> bytes:
-    """The page as a PNG file.
+    """The page as a PNG file; needs matplotlib.
 
     Args:
       title: of the page.

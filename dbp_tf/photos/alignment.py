@@ -218,7 +218,7 @@ def align_burst(
         even. Each is asked for once here, or twice if the reference is "sharpest", and again
         whenever the result is iterated over.
       coarse_model: from half-size frames [1, h, w, C] to coarse outputs of the same shape, such as
-        `Enhancer.coarse`; not called with neither `align` nor `motion_mask`.
+        `Enhancer.coarse`; not called where no frame is compared.
       layout: `packing.BAYER` or `packing.XTRANS`.
       reference: index of the frame the others have to fit, "first", "center" (F // 2) or
         "sharpest" (of the greatest `sharpness`).
