@@ -121,16 +121,17 @@ def reference(case):
     tf = environment.import_tensorflow()
     import dbp_tf
     from dbp_tf.models import networks
-    from dbp_tf.models.layers import FuseBurst
+    from dbp_tf.models.fusions import FUSIONS
 
     model = dbp_tf.load_pretrained(case["weights"], case["precision"])
+    fusion = FUSIONS[model.spec.fusion]
     encoder, bottleneck, decoder = networks.parts(model.fine)
     fused = slice(1 if model.spec.refers else 0, None)
 
     @tf.function
     def encode(frame, maxima):
         levels = encoder([frame, model.coarse(networks.half_size(frame))])
-        return levels[: fused.start], FuseBurst.with_frame(levels[fused], maxima)
+        return levels[: fused.start], fusion.with_frame(levels[fused], maxima)
 
     @tf.function
     def decode(levels):
@@ -138,7 +139,7 @@ def reference(case):
         return decoder([*upper, bottleneck(deepest) if bottleneck else deepest])[0]
 
     def restore(frames):
-        finest, levels = None, [FuseBurst.nothing(level) for level in encoder.outputs[fused]]
+        finest, levels = None, [fusion.nothing(level) for level in encoder.outputs[fused]]
         for frame in frames:
             own, levels = encode(tf.constant(frame[None]), levels)
             finest = own if finest is None else finest

@@ -165,7 +165,7 @@ class Work:
 
     Attributes:
       mode: a key of `modes.MODES`.
-      reference_frame: "first" or "center".
+      reference_frame: "first" or "center"; None for that of the weights.
       lpips: function of two pictures or None.
       bits: of the pictures, 8 or 16.
       figure: drawn of each burst as well, see `figures`; the mode is "burst".
@@ -173,7 +173,7 @@ class Work:
     """
 
     mode: str = "burst"
-    reference_frame: str = "first"
+    reference_frame: str | None = None
     lpips: Callable | None = None
     bits: int = 8
     figure: Any = None

@@ -5,7 +5,7 @@ import pathlib
 
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.models.reference import REFERENCE_FRAMES
+from dbp_tf.models.fusions import REFERENCE_FRAMES
 from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 from dbp_tf.restore.settings import NETWORK, OWN_REFERENCE, Restoration

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from dbp_tf.models.reference import reference_index
+from dbp_tf.models.fusions import FUSIONS, reference_index
 
 LEAKY_SLOPE = 0.2
 
@@ -175,45 +174,33 @@ class DepthToSpace(keras.layers.Layer):
 class FuseBurst(keras.layers.Layer):
     """Fuses the five levels of all frames, [F, ...] each, to five levels of one picture, [1, ...].
 
-    Maximum over the frames. With a reference frame the first level is that frame's alone:
-    full-resolution detail of moving hands would not line up. Called with `lengths` [B], the frames
-    are those of B bursts, one burst after another, and become B pictures, [B, ...].
-    `restore.streaming` sees one frame at a time, and fuses by `nothing` and `with_frame`.
+    See `fusions`. Called with `lengths` [B], the frames are those of B bursts, one burst after
+    another, and become B pictures, [B, ...].
+
+    Args:
+      fusion: a key of `FUSIONS`.
+      reference_frame: "first" or "center", for a fusion that refers to one.
     """
 
-    def __init__(self, reference_frame: str | None = None, **kwargs: Any):
+    def __init__(self, fusion: str, reference_frame: str, **kwargs: Any):
         super().__init__(**kwargs)
-        if reference_frame is not None:
-            reference_index(reference_frame, 1)
-        self.reference_frame = reference_frame
+        self.fusion, self.reference_frame = fusion, reference_frame
 
     def call(
         self, levels: Sequence[tf.Tensor], lengths: tf.Tensor | None = None
     ) -> list[tf.Tensor]:
+        fusion = FUSIONS[self.fusion]
+        finest = self._reference if fusion.refers else fusion.merge
         first, *deeper = levels
-        finest = self._maximum if self.reference_frame is None else self._reference
         return [
             self._fused(first, finest, lengths),
-            *(self._fused(level, self._maximum, lengths) for level in deeper),
+            *(self._fused(level, fusion.merge, lengths) for level in deeper),
         ]
 
-    def _fused(self, level, fuse, lengths):
+    def _fused(self, level, merge, lengths):
         if lengths is None:
-            return fuse(level)
-        return tf.concat([fuse(burst) for burst in tf.split(level, lengths)], axis=0)
-
-    def _maximum(self, level):
-        return tf.reduce_max(level, 0, keepdims=True)
-
-    @staticmethod
-    def nothing(level: tf.TensorSpec) -> tf.Tensor:
-        """A level's maximum before the first frame, [1, 1, 1, C]: less than anything."""
-        return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(-np.inf, level.dtype))
-
-    @staticmethod
-    def with_frame(levels: list[tf.Tensor], fused: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The maxima of the frames so far and of one more frame, whose levels are [1, ...]."""
-        return [tf.maximum(*pair) for pair in zip(levels, fused, strict=True)]
+            return merge(level)
+        return tf.concat([merge(burst) for burst in tf.split(level, lengths)], axis=0)
 
     def _reference(self, level):
         index = reference_index(self.reference_frame, tf.shape(level)[0])
@@ -223,4 +210,5 @@ class FuseBurst(keras.layers.Layer):
         return [(1, *shape[1:]) for shape in shapes]
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"reference_frame": self.reference_frame}
+        own = {"fusion": self.fusion, "reference_frame": self.reference_frame}
+        return super().get_config() | own

@@ -3,37 +3,7 @@
 import dataclasses
 
 from dbp_tf.errors import InputError
-from dbp_tf.models.reference import REFERENCE_FRAMES
-
-
-@dataclasses.dataclass(frozen=True)
-class Fusion:
-    """A way to merge the frames of a burst; `layers.FuseBurst` computes it.
-
-    Attributes:
-      help: for the flag --fusion.
-      refers: whether the first level is the reference frame's alone.
-      bottleneck: whether the deepest level passes residual blocks.
-    """
-
-    help: str
-    refers: bool
-    bottleneck: bool
-
-
-FUSIONS = {
-    "reference": Fusion(
-        "takes that of one frame (the revised version, robust to motion)",
-        refers=True,
-        bottleneck=True,
-    ),
-    "max": Fusion(
-        "takes the maximum over all frames (the first version, without residual blocks; more is "
-        "gained from frames that lie still)",
-        refers=False,
-        bottleneck=False,
-    ),
-}
+from dbp_tf.models.fusions import FUSIONS, REFERENCE_FRAMES
 
 # Types in which networks hold their weights and compute when they restore.
 PRECISIONS = ("float32", "bfloat16")
@@ -89,8 +59,13 @@ class NetworkSpec:
         """Whether a reference frame makes a difference."""
         return self.family == "fine" and FUSIONS[self.fusion].refers
 
+    @property
+    def default_reference(self) -> str:
+        """The reference frame where the caller names none: that of the weights, else "first"."""
+        return self.reference_frame or "first"
+
     def __post_init__(self):
-        fusion = FUSIONS.get(self.fusion, FUSIONS["reference"])
+        fusion = FUSIONS.get(self.fusion, FUSIONS[NetworkSpec.fusion])
         if self.residual_blocks is None:
             object.__setattr__(self, "residual_blocks", 16 if fusion.bottleneck else 0)
         if self.squeeze_excite is None:
@@ -107,12 +82,7 @@ class NetworkSpec:
                 raise InputError(
                     f"a network's {field} is a whole number of at least {least}, not {value!r}"
                 )
-        parts = {
-            "residual_blocks": fusion.bottleneck,
-            "squeeze_excite": fusion.bottleneck,
-            "reference_frame": fusion.refers,
-        }
-        for field, has_it in parts.items():
+        for field, has_it in fusion.has.items():
             if getattr(self, field) and not has_it:
                 raise InputError(
                     f"a network of fusion {self.fusion} has no {field}: it is "

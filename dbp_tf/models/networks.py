@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import layers
-from dbp_tf.models.network_spec import FUSIONS, NetworkSpec
-from dbp_tf.models.reference import DEFAULT
+from dbp_tf.models.fusions import FUSIONS
+from dbp_tf.models.network_spec import NetworkSpec
 
 
 def build(spec: NetworkSpec, dtype: str | None = None) -> dict[str, keras.Model]:
@@ -118,8 +118,8 @@ def fine_net(spec: NetworkSpec) -> keras.Model:
       clipped. Any F from 1, any even H and W.
     """
     encoder = fine_encoder(spec.channels, spec.width, spec.noise_map)
-    reference = (spec.reference_frame or DEFAULT) if spec.refers else None
-    levels = layers.FuseBurst(reference, name="fusion")(encoder(encoder.inputs))
+    fuse = layers.FuseBurst(spec.fusion, spec.default_reference, name="fusion")
+    levels = fuse(encoder(encoder.inputs))
     if FUSIONS[spec.fusion].bottleneck:
         blocks, gates = spec.residual_blocks or 0, bool(spec.squeeze_excite)
         levels = [*levels[:-1], fine_bottleneck(spec.width, blocks, gates)(levels[-1])]

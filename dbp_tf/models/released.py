@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from dbp_tf import files
 from dbp_tf.errors import InputError
+from dbp_tf.models import fusions
 from dbp_tf.models.network_spec import NetworkSpec
 
 # The published up-convolutions were created without names of their own.
@@ -254,8 +255,9 @@ def spec_of(shapes: dict[str, tuple[int, ...]], source: str) -> NetworkSpec:
             f"{2 * channels} or {3 * channels} inputs of g_conv1_1_fine, not {inputs}"
         )
     scale = _scale(last("g_conv10_fine/weights", 3), source)
-    bottleneck: dict[str, Any] = {"fusion": "max"}
-    if "g_res_fine/weights" in shapes:
+    has_bottleneck = "g_res_fine/weights" in shapes
+    bottleneck: dict[str, Any] = {}
+    if has_bottleneck:
         bottleneck = {
             "residual_blocks": sum(bool(_RESIDUAL.fullmatch(name)) for name in shapes),
             "squeeze_excite": any("_se_fc_" in name for name in shapes),
@@ -265,6 +267,7 @@ def spec_of(shapes: dict[str, tuple[int, ...]], source: str) -> NetworkSpec:
         channels=channels,
         width=width,
         scale=scale,
+        fusion=fusions.published(has_bottleneck),
         noise_map=inputs == 3 * channels,
         depth_to_space=scale > 1,
         **bottleneck,

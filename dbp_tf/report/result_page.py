@@ -22,6 +22,7 @@ from dbp_tf import __version__, cli, files, pictures, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError, printable
 from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.raw import cameras, reading
 
 REPORT = "report.html"
@@ -236,7 +237,8 @@ def _summary(settings, rows):
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
     ]
-    if settings["network"].get("fusion") != "max":
+    fusion = FUSIONS.get(settings["network"].get("fusion"))
+    if fusion is None or fusion.refers:
         words.append(f"reference frame {flags.get('reference_frame')}")
     words.append(f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}")
     return _text("; ".join(words)) + "."

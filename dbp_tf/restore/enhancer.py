@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from dbp_tf.errors import InputError
-from dbp_tf.models import layers, networks, reference
+from dbp_tf.models import layers, networks
+from dbp_tf.models.fusions import reference_index
 from dbp_tf.models.network_spec import PRECISIONS, NetworkSpec
-from dbp_tf.models.reference import reference_index
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore import streaming
@@ -45,7 +45,7 @@ class Enhancer:
     @property
     def reference_frame(self) -> str:
         """ "first" or "center": what the weights were trained for, or the default."""
-        return self.spec.reference_frame or reference.DEFAULT
+        return self.spec.default_reference
 
     def reference_frame_for(self, camera: Camera) -> str:
         """The weights' reference frame, else that of the camera's published evaluation."""

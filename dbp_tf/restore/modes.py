@@ -14,7 +14,7 @@ import numpy as np
 
 from dbp_tf import progress
 from dbp_tf.errors import InputError
-from dbp_tf.models.reference import reference_index
+from dbp_tf.models.fusions import reference_index
 
 if TYPE_CHECKING:
     # The command line's flags, which need this module, do without TensorFlow.

@@ -20,6 +20,7 @@ import numpy as np
 from dbp_tf import files
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks, released
+from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import white_balance
 from dbp_tf.restore.enhancer import Enhancer, empty
@@ -32,7 +33,6 @@ FROZEN_FILE = "frozen_model.pb"
 FORMAT = 2
 _FORMATS = (1, 2)
 _OLD_FAMILIES = {"burst": "fine", "single": "sid"}
-_REVISED_ONLY = ("residual_blocks", "squeeze_excite", "reference_frame")
 
 # The arrays' group in WEIGHTS_FILE.
 _GROUP = "layers/__named_arrays/vars"
@@ -137,9 +137,10 @@ def _read_description(path):
             )
         network = description["network"]
         network = network | {"family": _OLD_FAMILIES.get(network["family"], network["family"])}
-        if network["fusion"] == "max":
-            # Format 1 could describe a bottleneck that is not there.
-            network = {k: v for k, v in network.items() if k not in _REVISED_ONLY}
+        fusion = FUSIONS.get(network["fusion"])
+        # Format 1 could describe a bottleneck that is not there.
+        lacking = [field for field, has_it in fusion.has.items() if not has_it] if fusion else []
+        network = {field: value for field, value in network.items() if field not in lacking}
         spec = NetworkSpec(**network)
         trained = description.get("white_balance")
         return spec, None if trained is None else white_balance.checked(trained, path)

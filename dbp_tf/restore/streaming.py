@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from dbp_tf.errors import InputError
 from dbp_tf.models import networks
-from dbp_tf.models.layers import FuseBurst
+from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.restore import winograd
 
@@ -54,6 +54,7 @@ class Steps:
         encoder, bottleneck, decoder = networks.parts(fine)
         self.scale = spec.scale
         self.refers = refers = spec.refers
+        fusion = FUSIONS[spec.fusion]
         above, below = _split_encoder(encoder)
         # Level 5 has half of the multiplications of a single frame.
         below, bottleneck = winograd.faster(below), bottleneck and winograd.faster(bottleneck)
@@ -93,7 +94,7 @@ class Steps:
                 [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
             )
             levels = [second] if refers else [second, first]
-            return FuseBurst.with_frame(levels, maxima), _cut(pooled, cuts.own[3])
+            return fusion.with_frame(levels, maxima), _cut(pooled, cuts.own[3])
 
         @compiled(pooled, deeper)
         def encode_below(pooled, maxima):
@@ -101,7 +102,7 @@ class Steps:
             # Not before the last level is done: then nothing reads the others, and their memory can
             # be written over.
             with tf.control_dependencies(levels[-1:]):
-                return FuseBurst.with_frame(levels, maxima)
+                return fusion.with_frame(levels, maxima)
 
         @compiled(deeper)
         def decode_below(levels):
@@ -129,8 +130,8 @@ class Steps:
         self.encode_below = encode_below
         self.decode_below = decode_below
         self.decode_stripe = decode_stripe
-        self.no_upper = [FuseBurst.nothing(level) for level in upper_levels]
-        self.no_deeper = [FuseBurst.nothing(level) for level in deeper]
+        self.no_upper = [fusion.nothing(level) for level in upper_levels]
+        self.no_deeper = [fusion.nothing(level) for level in deeper]
 
     def denoise(self, frame: tf.Tensor, stripe_columns: int | None = STRIPE_COLUMNS) -> tf.Tensor:
         """The coarse network's output [1, H/2, W/2, C] for a packed frame [1, H, W, C]."""

@@ -10,8 +10,8 @@ import pathlib
 import typing
 
 from dbp_tf.data.recipe import Recipe
-from dbp_tf.models.network_spec import FUSIONS, NetworkSpec
-from dbp_tf.models.reference import REFERENCE_FRAMES
+from dbp_tf.models.fusions import FUSIONS, REFERENCE_FRAMES
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.parameters import parameter
 from dbp_tf.raw import cameras
 
@@ -226,7 +226,8 @@ class PictureLoss(Training):
         None,
         "Order in which VGG-19 sees the colours: rgb; bgr is a mistake of the published scripts "
         "of the first version and of Fuji. By default as published: bgr with X-Trans or fusion "
-        "max, else rgb.",
+        + " or ".join(name for name, fusion in FUSIONS.items() if fusion.vgg_channels == "bgr")
+        + ", else rgb.",
         choices=("rgb", "bgr"),
     )
 
@@ -270,7 +271,7 @@ class Fine(PictureLoss, NewNetworks):
         None,
         "How the fine network merges the finest level of a burst: "
         + "; ".join(f"{name} {fusion.help}" for name, fusion in FUSIONS.items())
-        + ". By default as the weights to start from, else reference.",
+        + f". By default as the weights to start from, else {NetworkSpec.fusion}.",
         choices=tuple(FUSIONS),
     )
     noise_map: bool | None = _networks_flag(

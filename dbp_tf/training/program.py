@@ -11,6 +11,7 @@ from absl import flags
 from dbp_tf import config, environment, progress
 from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError
+from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.parameters import parameters
 from dbp_tf.raw import cameras, white_balance
@@ -360,9 +361,9 @@ def with_objective(
         return settings, objective
     published = camera.contextual_weight if settings.loss == "contextual" else PERCEPTUAL_WEIGHT
     weight = published if settings.feature_weight is None else settings.feature_weight
-    # The published scripts of Fuji and of the first version give VGG-19 blue, green, red.
-    blue_first = camera.mosaic == "xtrans" or spec.fusion == "max"
-    channels = settings.vgg_channels or ("bgr" if blue_first else "rgb")
+    # The published scripts of Fuji give VGG-19 blue, green, red.
+    published_channels = "bgr" if camera.mosaic == "xtrans" else FUSIONS[spec.fusion].vgg_channels
+    channels = settings.vgg_channels or published_channels
     features = vgg.vgg_features(vgg.read_vgg_weights(settings.vgg_weights), channels)
     return (
         dataclasses.replace(settings, feature_weight=weight, vgg_channels=channels),

@@ -5,7 +5,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from dbp_tf import simulate
-from dbp_tf.models.reference import reference_index
+from dbp_tf.models.fusions import reference_index
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.raw.white_balance import Multipliers
 from dbp_tf.restore.enhancer import Enhancer
