@@ -22,6 +22,7 @@ from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import metrics, protocol, results, sheets
 from dbp_tf.raw import cameras
+from dbp_tf.restore import checkpoints
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import.
     from dbp_tf.restore.enhancer import Enhancer
@@ -46,11 +47,7 @@ def check_baseline(model: "Enhancer", camera: cameras.Camera) -> None:
             "--sid_checkpoint holds a network of this method, not the SID baseline: give the "
             "folder of the baseline's weights"
         )
-    if (model.spec.channels, model.spec.scale) != (camera.channels, camera.scale):
-        raise InputError(
-            f"--sid_checkpoint holds a baseline for {model.spec.channels} packed channels, but "
-            f"--camera {camera.name} has {camera.channels}: give the weights of this camera"
-        )
+    checkpoints.check_fits(model.spec, camera, "--sid_checkpoint holds a baseline")
 
 
 def _views(looks, truth, result):

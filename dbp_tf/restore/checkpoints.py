@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dbp_tf import environment, progress
 from dbp_tf.errors import InputError
+from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras
 from dbp_tf.restore import modes
 
@@ -64,21 +65,34 @@ def load(
 
 def check_model(model: "Enhancer", camera: cameras.Camera, mode: str) -> None:
     """Raises InputError if the model's weights are not for the camera or cannot do the mode."""
-    spec = model.spec
-    if spec.family == "coarse":
+    if model.spec.family == "coarse":
         raise InputError(
             "--checkpoint holds a coarse network alone, which gives no picture: give the weights "
             "of a fine or burst stage"
         )
-    if (spec.channels, spec.scale) != (camera.channels, camera.scale):
-        fitting = [
-            f"these are weights for --camera {other.name}"
-            for other in cameras.CAMERAS.values()
-            if (other.channels, other.scale) == (spec.channels, spec.scale)
-        ]
-        raise InputError(
-            f"--camera {camera.name} packs {camera.channels} channels and needs {camera.scale} "
-            f"output pixels for each packed one, but --checkpoint holds a network for "
-            f"{spec.channels} and {spec.scale}: " + (fitting or ["give weights of this camera"])[0]
-        )
+    check_fits(model.spec, camera, "--checkpoint holds a network")
     modes.check_mode(mode, model)
+
+
+def check_fits(spec: NetworkSpec, camera: cameras.Camera, holds: str) -> None:
+    """Raises InputError if networks do not take a camera's frames or do not give its pictures.
+
+    Args:
+      spec: of the networks.
+      camera: the camera.
+      holds: the beginning of the error, such as "--checkpoint holds a network".
+    """
+
+    def differences(other):
+        facts = {"packed channels": (spec.channels, other.channels)}
+        if spec.family != "coarse":  # It gives no picture.
+            facts["output pixels for each packed one"] = (spec.scale, other.scale)
+        return [(what, *pair) for what, pair in facts.items() if pair[0] != pair[1]]
+
+    for what, has, needed in differences(camera):
+        fitting = [other.name for other in cameras.CAMERAS.values() if not differences(other)]
+        hint = f"these are weights for --camera {fitting[0]}" if fitting else ""
+        raise InputError(
+            f"{holds} for {has} {what}, --camera {camera.name} has {needed}: "
+            + (hint or "give weights of this camera")
+        )

@@ -137,7 +137,7 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
     path = getattr(settings, flag)
     if path is None:
         return None
-    from dbp_tf.restore import enhancer, pretrained
+    from dbp_tf.restore import checkpoints, enhancer, pretrained
 
     start = pretrained.load_pretrained(path)
     spec = start.spec
@@ -155,11 +155,7 @@ def load_start(settings: Training, flag: str, camera: cameras.Camera) -> "Enhanc
             f"--{flag}: {path} is of the video variant, whose pictures are smaller than the "
             f"ground truth: give weights that keep full resolution"
         )
-    if spec.channels != camera.channels or (flag == "fine" and spec.scale != camera.scale):
-        raise InputError(
-            f"--{flag}: {path} holds networks for {spec.channels} packed channels, --camera "
-            f"{camera.name} has {camera.channels}: give weights of that camera"
-        )
+    checkpoints.check_fits(spec, camera, f"--{flag}: {path} holds networks")
     if settings.stage == "fine" and flag == "coarse":  # The fine network starts from nothing.
         coarse = {"coarse": start.models["coarse"]}
         return enhancer.Enhancer(spec, coarse, white_balance=start.white_balance)
