@@ -1,6 +1,6 @@
 """The paper's figures of a burst: the panel, the teaser, quality against the number of frames.
 
-A figure draws, beside the results, the pictures that `looks` has restored together with the one
+A figure draws, beside the results, the pictures that `looks` has made together with the one
 that is scored. All pictures are [rows, columns, 3].
 """
 
@@ -106,7 +106,7 @@ class _PictureFigure:
         Args:
           folder: of the results.
           burst: the burst.
-          looks: of `looks.restore`.
+          looks: of `looks.make`.
           truth: [rows, columns, 3] float in 0..1, or None without.
           result: the burst's row of metrics.csv.
         """

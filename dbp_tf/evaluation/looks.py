@@ -3,13 +3,14 @@
 They are restored together with it, so that no frame is encoded twice.
 """
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dbp_tf import progress
-from dbp_tf.evaluation import developed
+from dbp_tf.evaluation import developed, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import reading
 from dbp_tf.restore import modes
@@ -18,21 +19,30 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import.
     from dbp_tf.restore.enhancer import Enhancer
 
 
-def restore(
-    figure: Any, model: "Enhancer", frames: DarkFrames, **how: Any
+def make(
+    figure: Any, model: "Enhancer", frames: DarkFrames, mode: str, **how: Any
 ) -> tuple[np.ndarray, float, Any]:
-    """Restores a burst and all that a figure shows of it.
+    """Makes a burst's picture and all that a figure shows of it.
 
     Args:
-      figure: of `figures`.
-      model: it fuses frames.
+      figure: of `figures`; None for the picture alone.
+      model: it can do the mode.
       frames: of the burst.
+      mode: a key of `modes.MODES`; "burst" with a figure.
       **how: `reference_frame`, `padded_columns` and more, see `modes.restore`.
 
     Returns:
-      (the burst's picture, the seconds it took, what the figure's `draw` needs).
+      (the burst's picture, the seconds it took, what the figure's `draw` needs or None).
+
+    Raises:
+      InputError: the detail that the figure enlarges is not in the picture.
     """
-    return _LOOKS[figure.name](figure, model, frames, **how)
+    if figure:
+        sheets.check_box(figure.box, frames.first.mosaic.shape)
+        return _LOOKS[figure.name](figure, model, frames, **how)
+    started = time.monotonic()
+    picture = modes.restore(model, frames, mode, **how)
+    return picture, time.monotonic() - started, None
 
 
 def _panel(figure, model, dark, **how):

@@ -17,7 +17,7 @@ import numpy as np
 from dbp_tf import __version__, files, pictures, progress
 from dbp_tf.data import checks, sid
 from dbp_tf.errors import InputError, sentence
-from dbp_tf.evaluation import looks, metrics, overlap, results, sheets
+from dbp_tf.evaluation import looks, metrics, overlap, results
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, reading, white_balance
 from dbp_tf.restore import modes
@@ -109,26 +109,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def _read_truth(burst, first, camera, common, bits):
-    """(ground truth [rows, columns, 3] uint16, its PNG file); (None, None) without.
-
-    It is cut to the size `common`, and may exceed the mosaic, which has whole periods only.
-    """
-    if not burst.truth:
-        return None, None
-    truth = reading.read_truth_16bit(burst.truth, first.offset)
-    if truth.shape[:2] != first.visible:
-        raise InputError(
-            f"{burst.truth} is a picture of {truth.shape[0]} x {truth.shape[1]} pixels, but the "
-            f"burst's {first.path.name} is one of {first.visible[0]} x {first.visible[1]}: a "
-            f"ground truth is of its burst's size"
-        )
-    mosaic = reading.read_raw(burst.truth, camera).mosaic
-    checks.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
-    truth = truth[: common[0], : common[1]]
-    return truth, pictures.png_bytes(truth, bits)
-
-
 def score(
     picture: np.ndarray, truth: np.ndarray, lpips: Callable | None = None
 ) -> dict[str, float | None]:
@@ -185,13 +165,20 @@ class Restored:
     """A burst's picture and its ground truth, of one size, before they are written and scored."""
 
     picture: np.ndarray
-    truth: np.ndarray | None  # uint16
-    truth_file: bytes | None  # PNG
+    truth: "Truth | None"
     levels: str
     notes: tuple[str, ...]
     frames: int
     seconds: float
     looks: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """A ground truth: [rows, columns, 3] uint16, and its PNG file."""
+
+    picture: np.ndarray
+    png: bytes
 
 
 def evaluate(
@@ -221,113 +208,124 @@ def evaluate(
     Raises:
       InputError: a burst cannot be restored, and not `keep_going`.
     """
-    work = work or Work()
-    finished = {row.key for row in done}
-    todo = [burst for burst in bursts if burst.key not in finished]
-    log = _Log(folder, len(bursts), todo, list(done), keep_going)
-    most_frames = modes.MODES[work.mode].most_frames
-    if model.white_balance and todo:
+    log = _Log(folder, bursts, done, keep_going)
+    if model.white_balance and log.todo:
         progress.say(white_balance.describe(model.white_balance))
-
     # While the networks work on a burst, the first file of the next one is read, and the previous
     # one is written, scored, drawn and noted down.
     with futures.ThreadPoolExecutor(2) as background, overlap.Behind() as behind:
-
-        def opened(burst):
-            return DarkFrames(burst, camera, background, most_frames, model.white_balance)
-
-        def finish(burst, restored):
-            with log.skipping(burst):
-                writing = background.submit(_write, burst, restored, folder, work.bits)
-                truth = None if restored.truth is None else reading.as_float(restored.truth)
-                row = _result_of(burst, restored, truth, work.lpips)
-                writing.result()
-                if work.figure:
-                    work.figure.draw(folder, burst, restored.looks, truth, row)
-                log.note(burst, row, restored)
-
-        for burst, frames in overlap.opened_ahead(todo, opened):
+        evaluation = _Evaluation(model, camera, folder, work or Work(), log, background)
+        for burst, frames in overlap.opened_ahead(log.todo, evaluation.opened):
             with log.skipping(burst, after=behind):
                 # A variable would keep the pictures in memory while the next burst is restored.
-                behind.start(finish, burst, restore(model, burst, frames, camera, work, background))
+                behind.start(evaluation.finish, burst, evaluation.restored(burst, frames))
     results.save_published(folder, log.rows)
     return log.rows, log.failures
 
 
-def restore(
-    model: "Enhancer",
-    burst: sid.Burst,
-    frames: DarkFrames,
-    camera: cameras.Camera,
-    work: Work,
-    background: futures.Executor,
-) -> Restored:
-    """Runs the networks; `background` develops and packs the ground truth meanwhile."""
-    progress.status(f"{burst.name}: reading")
-    if burst.truth:
-        # It is decoded while the networks work, but a file that is not raw is refused before.
-        with reading.open_raw(burst.truth, unpack=False):
-            pass
-    first = frames.first
-    notes = first.notes
-    if model.white_balance and first.white_balance is None:
-        notes += ("the file notes no white balance: its colours are left as they are",)
-    rows, columns = first.mosaic.shape
-    # With padding the picture has more columns than the mosaic; a ground truth may have them, too.
-    padded = rows, columns + camera.padded_columns * camera.scale
-    truth = background.submit(_read_truth, burst, first, camera, padded, work.bits)
-    how = {
-        "reference_frame": work.reference_frame,
-        "padded_columns": camera.padded_columns,
-        **work.compute,
-    }
-    if work.figure:
-        sheets.check_box(work.figure.box, first.mosaic.shape)
-        picture, seconds, shown = looks.restore(work.figure, model, frames, **how)
-    else:
-        shown, started = None, time.monotonic()
-        picture = modes.restore(model, frames, work.mode, **how)
-        seconds = time.monotonic() - started
-    truth, truth_file = truth.result()
-    rows, columns = (rows, columns) if truth is None else truth.shape[:2]
-    picture = picture[:rows, :columns]
-    notes += tuple(frames.notes)
-    return Restored(picture, truth, truth_file, first.levels, notes, len(frames), seconds, shown)
+class _Evaluation:
+    """The steps of a burst, in the order of its methods; `background` reads and writes files."""
 
+    def __init__(self, model, camera, folder, work, log, background):
+        self._model, self._camera, self._folder = model, camera, folder
+        self._work, self._log, self._background = work, log, background
 
-def _write(burst, restored, folder, bits):
-    """Writes a burst's picture and its ground truth under their published names."""
-    pictures.write_png(picture_path(folder, burst), restored.picture, bits)
-    if restored.truth_file is not None:
-        files.write_whole(picture_path(folder, burst, "gt"), restored.truth_file)
+    def opened(self, burst):
+        """The dark frames of a burst, whose first file is read from now on."""
+        most = modes.MODES[self._work.mode].most_frames
+        trained = self._model.white_balance
+        return DarkFrames(burst, self._camera, self._background, most, trained)
 
+    def restored(self, burst, frames):
+        """Runs the networks; the ground truth is developed and packed meanwhile."""
+        progress.status(f"{burst.name}: reading")
+        if burst.truth:
+            # A file that is not raw is refused before the networks run.
+            with reading.open_raw(burst.truth, unpack=False):
+                pass
+        first, camera = frames.first, self._camera
+        notes = first.notes
+        if self._model.white_balance and first.white_balance is None:
+            notes += ("the file notes no white balance: its colours are left as they are",)
+        reading_truth = self._background.submit(self._truth, burst, first)
+        picture, seconds, shown = looks.make(
+            self._work.figure,
+            self._model,
+            frames,
+            self._work.mode,
+            reference_frame=self._work.reference_frame,
+            padded_columns=camera.padded_columns,
+            **self._work.compute,
+        )
+        truth = reading_truth.result()
+        rows, columns = truth.picture.shape[:2] if truth else first.mosaic.shape
+        picture, notes = picture[:rows, :columns], notes + tuple(frames.notes)
+        return Restored(picture, truth, first.levels, notes, len(frames), seconds, shown)
 
-def _result_of(burst, restored, truth, lpips):
-    """The burst's row of the table; it has no scores if the burst counts in no average."""
-    scores = dict.fromkeys(("psnr", "ssim_range2", "ssim_range1", "lpips"))
-    if burst.scored and truth is not None:
-        scores = score(restored.picture, truth, lpips)
-    return results.Result(
-        scene=burst.scene,
-        exposure=burst.exposure,
-        ratio=burst.ratio,
-        frames=restored.frames,
-        scored=burst.scored,
-        **scores,
-        seconds=restored.seconds,
-    )
+    def _truth(self, burst, first):
+        """The `Truth` of a burst, no larger than the picture will be; None without."""
+        if not burst.truth:
+            return None
+        picture = reading.read_truth_16bit(burst.truth, first.offset)
+        if picture.shape[:2] != first.visible:
+            raise InputError(
+                f"{burst.truth} is a picture of {picture.shape[0]} x {picture.shape[1]} pixels, "
+                f"but the burst's {first.path.name} is one of {first.visible[0]} x "
+                f"{first.visible[1]}: a ground truth is of its burst's size"
+            )
+        mosaic = reading.read_raw(burst.truth, self._camera).mosaic
+        checks.check_brightness(burst, first.mosaic, mosaic, min(first.black), first.white)
+        # The mosaic has whole periods only; a ground truth and, with padding, a picture have more.
+        rows, columns = first.mosaic.shape
+        padded = self._camera.padded_columns * self._camera.scale
+        picture = picture[:rows, : columns + padded]
+        return Truth(picture, pictures.png_bytes(picture, self._work.bits))
+
+    def finish(self, burst, restored):
+        """Writes a burst's pictures, scores them, draws its figure, notes its row down."""
+        with self._log.skipping(burst):
+            writing = self._background.submit(self._write, burst, restored)
+            truth = restored.truth and reading.as_float(restored.truth.picture)
+            row = self._row(burst, restored, truth)
+            writing.result()
+            if self._work.figure:
+                self._work.figure.draw(self._folder, burst, restored.looks, truth, row)
+            self._log.note(burst, row, restored)
+
+    def _write(self, burst, restored):
+        pictures.write_png(picture_path(self._folder, burst), restored.picture, self._work.bits)
+        if restored.truth:
+            files.write_whole(picture_path(self._folder, burst, "gt"), restored.truth.png)
+
+    def _row(self, burst, restored, truth):
+        """The burst's row of the table; it has no scores if the burst counts in no average."""
+        scores = dict.fromkeys(results.SCORES)
+        if burst.scored and truth is not None:
+            scores = score(restored.picture, truth, self._work.lpips)
+        return results.Result(
+            scene=burst.scene,
+            exposure=burst.exposure,
+            ratio=burst.ratio,
+            frames=restored.frames,
+            scored=burst.scored,
+            **scores,
+            seconds=restored.seconds,
+        )
 
 
 class _Log:
-    """Results and failures of an evaluation, and the line that is said of each."""
+    """The bursts to do, their results and failures, and the line that is said of each."""
 
-    def __init__(self, folder, total, todo, rows, keep_going):
-        self.rows, self.failures = rows, []
-        self._folder, self._todo, self._keep_going = folder, todo, keep_going
-        self._total, self._done = total, total - len(todo)
+    def __init__(self, folder, bursts, done, keep_going):
+        self.rows, self.failures = list(done), []
+        finished = {row.key for row in done}
+        self.todo = [burst for burst in bursts if burst.key not in finished]
+        self._folder, self._total, self._keep_going = folder, len(bursts), keep_going
         self._started, self._levels, self._kinds = time.monotonic(), None, set()
-        if self._done:
-            progress.say(f"{self._done} of {total} bursts are done already.")
+        if len(self.todo) < self._total:
+            progress.say(
+                f"{self._total - len(self.todo)} of {self._total} bursts are done already."
+            )
 
     def note(self, burst, row, restored):
         """Adds a row to metrics.csv and says it; levels where they change, notes once a kind."""
@@ -340,9 +338,9 @@ class _Log:
                 progress.say(f"note: {burst.frames[0].name}: {note}")
                 self._kinds.add(kind)
         self.rows.append(results.append(self._folder, row))
-        number, left = self._todo.index(burst) + 1, ""
-        if number < len(self._todo):
-            left = f"; {progress.time_left(self._started, number, len(self._todo))}"
+        number, left = self.todo.index(burst) + 1, ""
+        if number < len(self.todo):
+            left = f"; {progress.time_left(self._started, number, len(self.todo))}"
         progress.say(f"{self._place(burst)}, {_line(row)}{left}")
 
     @contextlib.contextmanager
@@ -362,7 +360,7 @@ class _Log:
             progress.say(f"{self._place(burst)} skipped: {sentence(error)}")
 
     def _place(self, burst):
-        number = self._todo.index(burst) + 1 + self._done
+        number = self._total - len(self.todo) + self.todo.index(burst) + 1
         return f"[{number}/{self._total}] {burst.name}"
 
 

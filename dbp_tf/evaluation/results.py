@@ -71,6 +71,7 @@ class Result:
         return self.scene, self.exposure
 
 
+SCORES = ("psnr", "ssim_range2", "ssim_range1", "lpips")
 _COLUMNS = [field.name for field in dataclasses.fields(Result)]
 
 
@@ -90,7 +91,7 @@ def _from_row(row):
         return float(text) if text else None
 
     scene, exposure, ratio, frames, scored, *figures, seconds = row
-    if len(figures) != 4 or scored not in ("0", "1"):
+    if len(figures) != len(SCORES) or scored not in ("0", "1"):
         raise ValueError(row)
     return Result(
         scene,
@@ -303,7 +304,7 @@ def table(results: Sequence[Result]) -> str:
     lines = ["".join([f"{'':<12}", *(f"{head:>11}" for head in heads)])]
     for title, group in split.items():
         line = f"{title:<12}{len(group):>11}"
-        for name in ("psnr", "ssim_range2", "ssim_range1", "lpips", "seconds"):
+        for name in (*SCORES, "seconds"):
             value, digits = mean(group, name), 2 if name in ("psnr", "seconds") else 4
             line += f"{'-':>11}" if value is None else f"{value:>11.{digits}f}"
         lines.append(line)

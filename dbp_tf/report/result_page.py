@@ -50,7 +50,7 @@ _COLUMNS = (
     ("LPIPS", "lpips", ".4f", False),
     ("Time (s)", "seconds", ".1f", True),
 )
-_AVERAGED = ("psnr", "ssim_range2", "ssim_range1", "lpips", "seconds")
+_AVERAGED = (*results.SCORES, "seconds")
 
 _NOTE = (
     "PSNR in dB. SSIM as published, with data range 2; SSIM 0..1 is that of data range 1. Bursts "
@@ -317,7 +317,7 @@ def _sentence(row):
     words = ["1 frame" if row.frames == 1 else f"{row.frames} frames", f"{row.exposure:.3g} s each"]
     for title, name, form, _ in _COLUMNS:
         value = getattr(row, name)
-        if name in _AVERAGED and name != "seconds" and value is not None:
+        if name in results.SCORES and value is not None:
             words.append(f"{title} {_number(value, form)}")
     return ", ".join([*words, f"restored in {row.seconds:.1f} s"])
 
