@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dbp_tf import simulate
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import developed, figures, results, sheets
+from dbp_tf.evaluation import developed, figures, plots, results, sheets
 from dbp_tf.raw import cameras, mosaics, packing, reading
 from dbp_tf.restore import modes, pretrained
 
@@ -573,18 +573,18 @@ def test_means_are_of_the_same_bursts_at_every_length():
     ]
     # Short bursts are easy here, which must not show as a loss with more frames.
     rows += [result("10016", count, 50.0) for count in (1, 2)]
-    psnr, ssim, lpips = figures.growth_of(rows)
+    psnr, ssim, lpips = plots.growth_of(rows)
     assert (psnr.counts, psnr.bursts) == ((1, 2, 4, 8), 2)
     pairs = np.array([[20, 26], [22, 26.5], [24, 27], [25, 35]])
     np.testing.assert_allclose(psnr.means, pairs.mean(1))
     np.testing.assert_allclose(psnr.spreads, pairs.std(1, ddof=1))
     np.testing.assert_allclose(ssim.means, pairs.mean(1) / 50)
     assert lpips.means == (0.375,) * 4
-    assert "2 bursts of 8 frames" in figures.caption_of(psnr)
-    without, *_, last = figures.growth_of([r for r in rows if r.scene != "10011"][:4])
+    assert "2 bursts of 8 frames" in plots.caption_of(psnr)
+    without, *_, last = plots.growth_of([r for r in rows if r.scene != "10011"][:4])
     assert without.spreads == (0, 0, 0, 0) and last.title.startswith("LPIPS")
-    assert len(figures.growth_of([result("10003", n, 20.0) for n in (1, 2)])) == 2
-    assert figures.growth_of([]) == []
+    assert len(plots.growth_of([result("10003", n, 20.0) for n in (1, 2)])) == 2
+    assert plots.growth_of([]) == []
 
 
 def test_the_plot_says_what_to_install(run, monkeypatch, capsys, counted, tmp_path):
@@ -600,12 +600,12 @@ def test_the_plot_says_what_to_install(run, monkeypatch, capsys, counted, tmp_pa
 
 
 def test_the_plot_shows_the_band_and_the_line():
-    growth = figures.growth_of(
+    growth = plots.growth_of(
         [result(s, n, p + n) for s, p in (("10003", 20.0), ("10011", 24.0)) for n in (1, 2, 4)]
     )
-    with_band = iio.imread(io.BytesIO(figures.plot_growth(growth)))[..., :3]
-    alone = figures.growth_of([result("10003", n, 20.0 + n) for n in (1, 2, 4)])
-    without = iio.imread(io.BytesIO(figures.plot_growth(alone)))[..., :3]
+    with_band = iio.imread(io.BytesIO(plots.plot_growth(growth)))[..., :3]
+    alone = plots.growth_of([result("10003", n, 20.0 + n) for n in (1, 2, 4)])
+    without = iio.imread(io.BytesIO(plots.plot_growth(alone)))[..., :3]
     light_blue = np.array([210, 228, 240])
     shares = [(np.abs(p.astype(int) - light_blue) < 6).all(-1).mean() for p in (with_band, without)]
     assert shares[0] > 0.05 > shares[1]
@@ -664,4 +664,4 @@ def test_a_plot_of_nothing_is_refused_before_anything_is_restored(run, tree, cou
 
 def test_a_score_that_is_no_number_is_not_plotted():
     rows = [result("10003", count, psnr) for count, psnr in ((1, 20.0), (2, math.inf))]
-    assert all(not growth.title.startswith("PSNR") for growth in figures.growth_of(rows))
+    assert all(not growth.title.startswith("PSNR") for growth in plots.growth_of(rows))

@@ -19,7 +19,7 @@ from scipy import ndimage
 from dbp_tf import pictures, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.evaluation import developed, plots, results
 from dbp_tf.raw import cameras, reading
 from dbp_tf.report import result_page
 
@@ -68,7 +68,7 @@ def make_folder(folder, rows, growth=()):
     results.write(folder / "metrics.csv", rows)
     if growth:
         results.write(folder / "frames.csv", growth)
-        (folder / "frames.png").write_bytes(figures.plot_growth(figures.growth_of(growth)))
+        (folder / "frames.png").write_bytes(plots.plot_growth(plots.growth_of(growth)))
     for row in rows:
         name = result_page.name_of(row)
         pictures.write_png(folder / f"{name}_out.png", flat(BLUE))
@@ -303,7 +303,7 @@ def test_the_plots_say_what_they_show(folder):
 
 def test_every_burst_is_a_dot():
     def dots(rows):
-        plot = iio.imread(io.BytesIO(figures.plot_ratios(rows)))[..., :3].astype(int)
+        plot = iio.imread(io.BytesIO(plots.plot_ratios(rows)))[..., :3].astype(int)
         assert plot.shape[:2] == (510, 1200)
         # A mean's line may cross its dot.
         blue = ndimage.binary_closing(plot[..., 2] - plot[..., 0] > 40, iterations=5)
@@ -312,9 +312,9 @@ def test_every_burst_is_a_dot():
     rows = [result("10003", psnr=20.0), result("10011", psnr=30.0), result("10016", 250.0, psnr=24)]
     # Of PSNR and of SSIM.
     assert dots(rows) == 2 * len(rows)
-    assert figures.plot_ratios(rows[:1]) is None
+    assert plots.plot_ratios(rows[:1]) is None
     infinite = dataclasses.replace(rows[1], psnr=math.inf)
-    assert figures.plot_ratios([rows[0], infinite]) is not None
+    assert plots.plot_ratios([rows[0], infinite]) is not None
 
 
 def test_without_matplotlib_the_page_says_so(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from absl import flags
 from dbp_tf import __version__, cli, files, pictures, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError, printable
-from dbp_tf.evaluation import developed, figures, results
+from dbp_tf.evaluation import developed, figures, plots, results
 from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.raw import cameras, reading
 
@@ -350,23 +350,23 @@ def _plots(folder, rows):
     """The plots of the folder, with that by exposure ratio, which is drawn here if it can be."""
     note = ""
     try:
-        if plot := figures.plot_ratios(rows):
+        if plot := plots.plot_ratios(rows):
             files.write_whole(folder / SMALL / _RATIO_PLOT, plot)
     except InputError as error:
         note = f'<p class="soft">{_text(error)}</p>'
-    growth = figures.growth_of(results.read(folder / figures.FRAMES_CSV))
-    caption = figures.caption_of(growth[0]) if growth else ""
+    growth = plots.growth_of(results.read(folder / figures.FRAMES_CSV))
+    caption = plots.caption_of(growth[0]) if growth else ""
     captions = {
         figures.FRAMES_PLOT: f"Quality against the number of frames. {caption}",
         f"{SMALL}/{_RATIO_PLOT}": "Quality by exposure ratio. A dot is a burst, a line the mean.",
     }
-    plots = "\n".join(
+    shown = "\n".join(
         f'<figure><a href="{_url(name)}"><img src="{_url(name)}" alt="{_text(text)}"></a>'
         f"<figcaption>{_text(text)}</figcaption></figure>"
         for name, text in captions.items()
         if (folder / name).is_file()
     )
-    return f'<h2>Plots</h2>\n<div class="plots">\n{plots}\n</div>{note}' if plots or note else ""
+    return f'<h2>Plots</h2>\n<div class="plots">\n{shown}\n</div>{note}' if shown or note else ""
 
 
 def main(words: list[str]) -> None:
