@@ -129,7 +129,7 @@ def main() -> int:
     most = max(settings.counts)
     results.check_folder(folder, settings.resume)
     bursts = find_bursts(settings, camera, problems)
-    pictures = protocol.pictures_of(folder, bursts)
+    pictures = results.pictures_of(folder, bursts)
 
     model, checkpoint = load_model(settings, camera)
     lpips, graph = load_lpips(settings.lpips_graph)
@@ -165,7 +165,7 @@ def main() -> int:
         ),
     )
     progress.say("\n" + results.table(rows))
-    progress.say(protocol.where_to_look(folder, bursts))
+    progress.say(results.where_to_look(folder, bursts))
     if figure:
         progress.say(figure.finish(folder))
     if settings.report and rows:

@@ -24,7 +24,7 @@ from common import write_table
 from quality import NOISE
 
 from dbp_tf import cli, pictures, simulate
-from dbp_tf.evaluation import metrics, protocol
+from dbp_tf.evaluation import metrics
 from dbp_tf.photos import alignment
 from dbp_tf.raw import packing, reading
 from dbp_tf.restore import checkpoints
@@ -120,7 +120,7 @@ def restorations(model, frames, layout):
 
 def scores(picture, truth, path):
     """PSNR of a picture, and of the object's path alone (None without one)."""
-    picture, truth = protocol.crop_to_common(np.clip(picture, 0, 1), truth)
+    picture, truth = metrics.crop_to_common(np.clip(picture, 0, 1), truth)
     path = path[: picture.shape[0], : picture.shape[1]]
     yield metrics.psnr(picture, truth, data_range=1)
     yield metrics.psnr(picture[None, path], truth[None, path], data_range=1) if path.any() else None

@@ -60,7 +60,7 @@ from quality_table import (
 from dbp_tf import cli, environment, files, pictures, progress, simulate
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import developed, metrics, protocol, sheets
+from dbp_tf.evaluation import developed, metrics, results, sheets
 from dbp_tf.evaluation.dark_frames import DarkFrames
 from dbp_tf.raw import cameras, reading
 from dbp_tf.restore import checkpoints, modes
@@ -340,7 +340,7 @@ def psnr(picture, truth):
 
 def picture_path(folder, burst, row):
     """The file of a burst's picture; `row` is "gt" for the ground truth's."""
-    return protocol.picture_path(folder / "pictures", burst, row)
+    return results.picture_path(folder / "pictures", burst, row)
 
 
 def blocks(picture, side):
@@ -397,7 +397,7 @@ def measured(scene, burst, row, picture, truth, folder, *, strength="", given=NO
     picture = scene.own(picture)
     name = row if given == NOISY else f"{row}_{given}"
     pictures.write_png(picture_path(folder, burst, name), picture)
-    scores = protocol.score(picture, truth)
+    scores = metrics.score(picture, truth)
     line = {
         "burst": burst.name,
         "photo": scene.photo,

@@ -8,7 +8,7 @@ import pytest
 
 from dbp_tf import simulate
 from dbp_tf.data import sid
-from dbp_tf.evaluation import metrics, protocol
+from dbp_tf.evaluation import metrics
 from dbp_tf.models import network_spec
 from dbp_tf.raw import cameras, reading
 from dbp_tf.restore import modes, pretrained
@@ -70,7 +70,7 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
     frames, truth = sample
     grown = modes.grow(model, frames, (1, 8), camera.reference_frame, camera.padded_columns)
     one, eight = (
-        protocol.score(*protocol.crop_to_common(picture, truth))["psnr"] for _, picture, _ in grown
+        metrics.score(*metrics.crop_to_common(picture, truth))["psnr"] for _, picture, _ in grown
     )
     assert (one, eight) == pytest.approx(GOLDEN[camera.name], abs=0.02)
     assert eight > one

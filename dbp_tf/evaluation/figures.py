@@ -16,7 +16,7 @@ import numpy as np
 from dbp_tf import files, pictures, progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
-from dbp_tf.evaluation import metrics, plots, protocol, results, sheets
+from dbp_tf.evaluation import metrics, plots, results, sheets
 from dbp_tf.raw import cameras
 from dbp_tf.restore import checkpoints
 
@@ -55,9 +55,8 @@ def _views(looks, truth, result):
                 progress.status(
                     f"figure of scene {result.scene}: scoring {number} of {len(looks) - 1} ({name})"
                 )
-                cut = np.clip(picture[:rows, :columns], 0, 1), truth[:rows, :columns]
-                psnr = metrics.psnr(*cut, data_range=1)
-                ssim = metrics.ssim(*cut, data_range=metrics.PUBLISHED_SSIM_RANGE)
+                scores = metrics.score(picture[:rows, :columns], truth[:rows, :columns])
+                psnr, ssim = scores["psnr"], scores["ssim_range2"]
             text = f"{psnr:.2f} dB,  SSIM {ssim:.3f}"
         views.append(sheets.View(name, pictures.quantised(picture[:rows, :columns]), text))
     if truth is not None:
@@ -76,7 +75,7 @@ class _PictureFigure:
 
     def path(self, folder: Path, burst: sid.Burst) -> pathlib.Path:
         """Where the figure of a burst goes."""
-        return protocol.picture_path(folder, burst, self.name)
+        return results.picture_path(folder, burst, self.name)
 
     def unfinished(self, folder: Path, bursts: Sequence[sid.Burst]) -> set[tuple[str, float]]:
         """{(scene, exposure)} of the bursts whose figure is still to be drawn."""
@@ -188,8 +187,8 @@ class Frames:
         rows = []
         for count, picture, seconds in looks[:-1]:
             progress.status(f"{burst.name}: scoring the picture of {count} frame(s)")
-            cut = protocol.crop_to_common(picture, truth)
-            scores: Any = protocol.score(*cut, self.lpips)
+            cut = metrics.crop_to_common(picture, truth)
+            scores: Any = metrics.score(*cut, self.lpips)
             rows.append(dataclasses.replace(result, frames=count, seconds=seconds, **scores))
         path = pathlib.Path(folder) / FRAMES_CSV
         results.write(path, [*results.read(path), *rows, result])

@@ -1,10 +1,11 @@
-"""PSNR and SSIM of a restored picture, as scikit-image defines them.
+"""PSNR and SSIM of a restored picture, as scikit-image defines them, and the published scores.
 
-Both work through the picture in small tiles, so that a picture of 12 megapixels needs some
+PSNR and SSIM work through the picture in small tiles, so that a picture of 12 megapixels needs some
 megabytes beside itself and not the gigabytes of its filtered copies.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,36 @@ def ssim(image: np.ndarray, reference: np.ndarray, *, data_range: float | tuple[
         totals += _ssim_sums(image[tile], reference[tile], ranges)
     means = tuple(float(total) for total in totals / (rows * columns * image.shape[2]))
     return means if isinstance(data_range, tuple) else means[0]
+
+
+def score(
+    picture: np.ndarray, truth: np.ndarray, lpips: Callable | None = None
+) -> dict[str, float | None]:
+    """The published scores of one picture.
+
+    Args:
+      picture: [rows, columns, 3] float sRGB, not clipped.
+      truth: the ground truth, of the same size, 0..1.
+      lpips: function of two pictures, see `lpips.load_lpips`; None to go without.
+
+    Returns:
+      psnr, ssim_range2, ssim_range1 and lpips (None without its graph). LPIPS is that of the
+      unclipped picture, as published.
+    """
+    clipped = np.clip(picture, 0, 1)
+    published, unit = ssim(clipped, truth, data_range=(PUBLISHED_SSIM_RANGE, 1.0))
+    return {
+        "psnr": psnr(clipped, truth, data_range=1),
+        "ssim_range2": published,
+        "ssim_range1": unit,
+        "lpips": lpips(picture, truth) if lpips else None,
+    }
+
+
+def crop_to_common(picture: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures [rows, columns, 3] cut at the bottom and right to what both have."""
+    rows, columns = np.minimum(picture.shape[:2], truth.shape[:2])
+    return picture[:rows, :columns], truth[:rows, :columns]
 
 
 def _ssim_sums(image, reference, ranges):

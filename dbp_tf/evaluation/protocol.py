@@ -26,32 +26,6 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import.
     from dbp_tf.restore.enhancer import Enhancer
 
 
-def picture_path(folder: str | os.PathLike, burst: sid.Burst, what: str = "out") -> pathlib.Path:
-    """The published name of a picture, `IIIII_00_RRR_out.png`, in a result folder."""
-    return pathlib.Path(folder) / f"{burst.name}_{what}.png"
-
-
-def pictures_of(
-    folder: str | os.PathLike, bursts: Sequence[sid.Burst]
-) -> dict[tuple[str, float], pathlib.Path]:
-    """{(scene, exposure): path} of the pictures to be restored.
-
-    Raises:
-      InputError: two bursts of one scene and ratio would be written under one name.
-    """
-    owners: dict[pathlib.Path, sid.Burst] = {}
-    for burst in bursts:
-        path = picture_path(folder, burst)
-        other = owners.setdefault(path, burst)
-        if other is not burst:
-            raise InputError(
-                f"{other.frames[0].name} and {burst.frames[0].name} are both of ratio "
-                f"{int(burst.ratio)}, and their pictures would have one name ({path.name}): move "
-                f"one of the bursts to another folder"
-            )
-    return {burst.key: path for path, burst in owners.items()}
-
-
 def sample_bursts(
     folder: str | os.PathLike, camera: cameras.Camera, n_burst: int = 8
 ) -> list[sid.Burst]:
@@ -107,36 +81,6 @@ def versions() -> dict[str, str]:
         "rawpy": rawpy.__version__,
         "libraw": ".".join(map(str, rawpy.libraw_version)),
     }
-
-
-def score(
-    picture: np.ndarray, truth: np.ndarray, lpips: Callable | None = None
-) -> dict[str, float | None]:
-    """The published scores of one picture.
-
-    Args:
-      picture: [rows, columns, 3] float sRGB, not clipped.
-      truth: the ground truth, of the same size, 0..1.
-      lpips: function of two pictures, see `lpips.load_lpips`; None to go without.
-
-    Returns:
-      psnr, ssim_range2, ssim_range1 and lpips (None without its graph). LPIPS is that of the
-      unclipped picture, as published.
-    """
-    clipped = np.clip(picture, 0, 1)
-    published, unit = metrics.ssim(clipped, truth, data_range=(metrics.PUBLISHED_SSIM_RANGE, 1.0))
-    return {
-        "psnr": metrics.psnr(clipped, truth, data_range=1),
-        "ssim_range2": published,
-        "ssim_range1": unit,
-        "lpips": lpips(picture, truth) if lpips else None,
-    }
-
-
-def crop_to_common(picture: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both pictures [rows, columns, 3] cut at the bottom and right to what both have."""
-    rows, columns = np.minimum(picture.shape[:2], truth.shape[:2])
-    return picture[:rows, :columns], truth[:rows, :columns]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,15 +237,17 @@ class _Evaluation:
             self._log.note(burst, row, restored)
 
     def _write(self, burst, restored):
-        pictures.write_png(picture_path(self._folder, burst), restored.picture, self._work.bits)
+        pictures.write_png(
+            results.picture_path(self._folder, burst), restored.picture, self._work.bits
+        )
         if restored.truth:
-            files.write_whole(picture_path(self._folder, burst, "gt"), restored.truth.png)
+            files.write_whole(results.picture_path(self._folder, burst, "gt"), restored.truth.png)
 
     def _row(self, burst, restored, truth):
         """The burst's row of the table; it has no scores if the burst counts in no average."""
         scores = dict.fromkeys(results.SCORES)
         if burst.scored and truth is not None:
-            scores = score(restored.picture, truth, self._work.lpips)
+            scores = metrics.score(restored.picture, truth, self._work.lpips)
         return results.Result(
             scene=burst.scene,
             exposure=burst.exposure,
@@ -370,10 +316,3 @@ def _line(row):
         return f"{frames}: not scored, {row.seconds:.1f} s"
     lpips = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
     return f"{frames}: PSNR {row.psnr:.2f}, SSIM {row.ssim_range2:.4f}{lpips}, {row.seconds:.1f} s"
-
-
-def where_to_look(folder: str | os.PathLike, bursts: Sequence[sid.Burst]) -> str:
-    """Where the results are, as lines of text; a few pictures are named one by one."""
-    pairs = (picture_path(folder, burst, what) for burst in bursts for what in ("out", "gt"))
-    names = [f"  {path}" for path in pairs if path.is_file()] if len(bursts) <= 3 else []
-    return "\n".join([f"Pictures and figures are in {folder}/", *names])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dbp_tf import config, files
+from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation.settings import Settings
 from dbp_tf.parameters import parameters
@@ -108,6 +109,39 @@ def _lines(rows):
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
+
+
+def picture_path(folder: str | os.PathLike, burst: sid.Burst, what: str = "out") -> pathlib.Path:
+    """The published name of a picture, `IIIII_00_RRR_out.png`, in a result folder."""
+    return pathlib.Path(folder) / f"{burst.name}_{what}.png"
+
+
+def pictures_of(
+    folder: str | os.PathLike, bursts: Sequence[sid.Burst]
+) -> dict[tuple[str, float], pathlib.Path]:
+    """{(scene, exposure): path} of the pictures to be restored.
+
+    Raises:
+      InputError: two bursts of one scene and ratio would be written under one name.
+    """
+    owners: dict[pathlib.Path, sid.Burst] = {}
+    for burst in bursts:
+        path = picture_path(folder, burst)
+        other = owners.setdefault(path, burst)
+        if other is not burst:
+            raise InputError(
+                f"{other.frames[0].name} and {burst.frames[0].name} are both of ratio "
+                f"{int(burst.ratio)}, and their pictures would have one name ({path.name}): move "
+                f"one of the bursts to another folder"
+            )
+    return {burst.key: path for path, burst in owners.items()}
+
+
+def where_to_look(folder: str | os.PathLike, bursts: Sequence[sid.Burst]) -> str:
+    """Where the results are, as lines of text; a few pictures are named one by one."""
+    pairs = (picture_path(folder, burst, what) for burst in bursts for what in ("out", "gt"))
+    names = [f"  {path}" for path in pairs if path.is_file()] if len(bursts) <= 3 else []
+    return "\n".join([f"Pictures and figures are in {folder}/", *names])
 
 
 def check_folder(folder: str | os.PathLike[str], resume: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dbp_tf.data.sources import Sources, load_burst
-from dbp_tf.evaluation import protocol
+from dbp_tf.evaluation import metrics
 from dbp_tf.raw import packing, white_balance
 from dbp_tf.raw.cameras import Camera
 from dbp_tf.restore import modes
@@ -52,7 +52,7 @@ def _score(enhancer, sources, camera, settings):
         reference_frame=enhancer.reference_frame_for(camera),
         padded_columns=camera.padded_columns,
     )
-    return protocol.score(*protocol.crop_to_common(picture, truth))
+    return metrics.score(*metrics.crop_to_common(picture, truth))
 
 
 def _score_coarse(enhancer, sources, camera, settings):
@@ -65,4 +65,4 @@ def _score_coarse(enhancer, sources, camera, settings):
         for entry, ratio in ((first, sources.ratio), (sources.clean, 1.0))
     )
     output = enhancer.coarse(packing.halve(dark)[None])[0].numpy()
-    return protocol.score(output, packing.halve(clean))
+    return metrics.score(output, packing.halve(clean))
