@@ -21,12 +21,7 @@ config.define_flags(FLAGS, Coarse)
 
 
 def main() -> None:
-    settings = program.read_flags(FLAGS, Coarse)
-    dataset = program.open_dataset(settings)
-    strategy = program.start_tensorflow(settings)
-    start = program.load_start(settings, "coarse", dataset.camera)
-    settings, spec = program.networks_to_train(settings, start, dataset.camera)
-    program.train(settings, dataset, strategy, spec, start)
+    program.run(program.read_flags(FLAGS, Coarse), start_from="coarse")
 
 
 if __name__ == "__main__":

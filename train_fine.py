@@ -28,12 +28,7 @@ def main() -> None:
             "train_fine.py starts from the weights of train_coarse.py: give --coarse, or --fine to "
             "go on with a fine network"
         )
-    dataset = program.open_dataset(settings)
-    strategy = program.start_tensorflow(settings)
-    flag = "fine" if settings.fine else "coarse"
-    start = program.load_start(settings, flag, dataset.camera)
-    settings, spec = program.networks_to_train(settings, start, dataset.camera)
-    program.train(settings, dataset, strategy, spec, start)
+    program.run(settings, start_from="fine" if settings.fine else "coarse")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,23 @@ class Dataset:
     validation: list[sid.Burst]
 
 
+def run(settings: Training, start_from: str) -> None:
+    """Trains a stage from its parameters, or goes on with it.
+
+    Args:
+      settings: see `read_flags`.
+      start_from: "coarse" or "fine", the parameter that names the weights to start from.
+
+    Raises:
+      InputError: see the steps.
+    """
+    dataset = open_dataset(settings)
+    strategy = start_tensorflow(settings)
+    start = load_start(settings, start_from, dataset.camera)
+    settings, spec = networks_to_train(settings, start, dataset.camera)
+    train(settings, dataset, strategy, spec, start)
+
+
 def read_flags(values: flags.FlagValues, stage: type[Stage]) -> Stage:
     """The parameters of a stage from parsed flags.
 
@@ -231,37 +248,23 @@ def train(
     from dbp_tf.training import distribution, loop, run_folder, validation
 
     camera, chief = dataset.camera, distribution.is_chief(strategy)
-    settings = _with_white_balance(settings, start, camera)
     folder = settings.checkpoint_dir or pathlib.Path(
         "checkpoints", f"{camera.name}_{settings.stage}"
     )
-    scenes = len({burst.scene for burst in dataset.bursts})
-    bursts_per_update = settings.bursts_per_step * strategy.num_replicas_in_sync
-    settings = dataclasses.replace(
-        settings, steps_per_epoch=settings.steps_per_epoch or -(-scenes // bursts_per_update)
-    )
+    settings = _with_white_balance(settings, start, camera)
+    settings = _with_steps(settings, dataset.bursts, strategy)
     with run_folder.locked(folder) if chief else contextlib.nullcontext():
         settings, objective = with_objective(settings, spec, camera)
-        run = {
+        facts = {
             "number_of_devices": strategy.num_replicas_in_sync,
             "training_bursts": _digest_of_names(dataset.bursts),
             "weights_it_started_from": _digest(start.models.values() if start else ()),
             "VGG-19_weights": _digest([objective.features] if objective.features else ()),
         }
         before = run_folder.Settings(folder)
-        about = parameters(type(settings))
-        kept = {k: v for k, v in config.as_json(settings).items() if _stays(k, about)}
-        before.check(
-            {**dataclasses.asdict(spec), **kept, **run},
-            config.defaults(type(settings)),
-        )
-        scheduled_epochs = before.scheduled_epochs(settings.epochs)
-        if scheduled_epochs != settings.epochs:
-            progress.say(
-                f"The learning rate falls over the {scheduled_epochs} epochs that this run began "
-                f"with; to have it fall anew, start another folder from these weights."
-            )
-        if chief:  # Before hours of decoding.
+        scheduled_epochs = _check_goes_on(before, settings, spec, facts)
+        # Before hours of decoding.
+        if chief:
             models = enhancer.empty(spec).models.values()
             count = sum(model.count_params() for model in models)
             run_folder.check_space(folder, count, settings.keep)
@@ -275,26 +278,51 @@ def train(
         if chief:
             before.write(
                 parameters=config.as_json(settings),
-                run={**run, "scheduled_epochs": scheduled_epochs},
+                run={**facts, "scheduled_epochs": scheduled_epochs},
                 network=dataclasses.asdict(spec),
                 versions=protocol.versions(),
             )
+
+        def dataset_of(**part):
+            return training_dataset(sources, camera, settings, settings.seed, **part)
+
+        def validate(enhancer):
+            return validation.validate(enhancer, held_out, camera, settings)
+
         loop.train(
             settings,
             folder,
             spec=spec,
             start=start,
             objective=objective,
-            dataset_of=lambda **part: training_dataset(
-                sources, camera, settings, settings.seed, **part
-            ),
+            dataset_of=dataset_of,
             camera=camera,
             strategy=strategy,
             scheduled_epochs=scheduled_epochs,
-            validate=(lambda enhancer: validation.validate(enhancer, held_out, camera, settings))
-            if held_out
-            else None,
+            validate=validate if held_out else None,
         )
+
+
+def _with_steps(settings, bursts, strategy):
+    """Settings that say the steps of an epoch: by default so many as show every scene once."""
+    scenes = len({burst.scene for burst in bursts})
+    bursts_per_update = settings.bursts_per_step * strategy.num_replicas_in_sync
+    steps = settings.steps_per_epoch or -(-scenes // bursts_per_update)
+    return dataclasses.replace(settings, steps_per_epoch=steps)
+
+
+def _check_goes_on(before, settings, spec, facts):
+    """Checks that a run that was begun may go on; returns the epochs of its learning rate."""
+    may_change = {name for name, about in parameters(type(settings)).items() if about["may_change"]}
+    kept = {k: v for k, v in config.as_json(settings).items() if k not in may_change}
+    before.check(dataclasses.asdict(spec) | kept | facts, config.defaults(type(settings)))
+    scheduled_epochs = before.scheduled_epochs(settings.epochs)
+    if scheduled_epochs != settings.epochs:
+        progress.say(
+            f"The learning rate falls over the {scheduled_epochs} epochs that this run began "
+            f"with; to have it fall anew, start another folder from these weights."
+        )
+    return scheduled_epochs
 
 
 def _with_white_balance(settings, start, camera):
@@ -327,11 +355,6 @@ def _developing(settings, spec, start, sources):
 
 def _numbers(multipliers):
     return ",".join(map(str, multipliers))
-
-
-def _stays(name, about):
-    """Whether a field must stay as it is when a run goes on."""
-    return name not in about or not about[name]["may_change"]
 
 
 def with_objective(
