@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import dbp_tf
 from dbp_tf.errors import InputError
-from dbp_tf.models import layers, networks, released
+from dbp_tf.models import fusions, layers, networks, released
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.models.networks import build
 from dbp_tf.restore import modes
@@ -148,6 +148,26 @@ def test_the_order_of_frames_matters_only_for_the_reference(small):
     )
     assert distance(restored, model.enhance(burst[[1, 0, 2, 3]])) > 1e-4
     np.testing.assert_array_equal(restored, model.enhance(iter(burst), reference_frame=0))
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_fusion_is_one_entry_of_the_table(monkeypatch, tmp_path):
+    smallest = dataclasses.replace(
+        fusions.FUSIONS["max"],
+        merge=lambda level: tf.reduce_min(level, 0, keepdims=True),
+        before=np.inf,
+        add=tf.minimum,
+    )
+    monkeypatch.setitem(fusions.FUSIONS, "min", smallest)
+    model = untrained(NetworkSpec(width=2, fusion="min"), seed=3)
+    frames = np.random.default_rng(0).random((3, 16, 16, 4), np.float32)
+    picture = networks.restore_burst(model.coarse, model.fine, frames)
+    assert distance(model.enhance(frames), picture) < TOLERANCE
+    largest = networks.fine_net(NetworkSpec(width=2, fusion="max"))
+    largest.set_weights(model.fine.get_weights())
+    assert distance(networks.restore_burst(model.coarse, largest, frames), picture) > 1e-4
+    dbp_tf.save_pretrained(model, tmp_path)
+    assert dbp_tf.load_pretrained(tmp_path).spec.fusion == "min"
 
 
 @pytest.mark.parametrize("said", ["first", "center"])

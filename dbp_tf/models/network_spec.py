@@ -10,7 +10,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 _CHOICES = {
     "family": ("fine", "coarse", "sid"),
-    "fusion": tuple(FUSIONS),
+    "fusion": FUSIONS,
     "noise_map": (True, False),
     "squeeze_excite": (True, False),
     "depth_to_space": (True, False),
