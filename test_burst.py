@@ -161,7 +161,7 @@ def main() -> int:
             lpips=lpips,
             bits=16 if settings.png16 else 8,
             figure=figure,
-            compute={} if settings.stripes else {"stripe_columns": None},
+            compute=settings.compute,
         ),
     )
     progress.say("\n" + results.table(rows))

@@ -38,6 +38,11 @@ def sentence(error: Exception) -> str:
     return printable(": ".join([*names, cause]))
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or the name of its kind if it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def raise_or_note(error: Exception, problems: list[str] | None) -> None:
     """Raises a `MENDABLE` error or, if there is a list of problems, adds its sentence to that."""
     if problems is None:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 from dbp_tf import files
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, first_line
 from dbp_tf.evaluation.settings import LPIPS_GRAPH
 
 HOW_TO_GET = (
@@ -62,10 +62,9 @@ def load_lpips(
         inputs = [graph.get_tensor_by_name(name) for name in ("0:0", "1:0")]
         (distance,) = graph.get_operations()[-1].outputs
     except (DecodeError, tf.errors.OpError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is not a frozen LPIPS graph with inputs 0:0 and 1:0 and one output "
-            f"({reason}): fetch it again"
+            f"({first_line(error)}): fetch it again"
         ) from None
     config = tf.compat.v1.ConfigProto()
     # A graph frozen for a GPU convolves and pools in NCHW, which TensorFlow's CPU kernels refuse.
@@ -80,8 +79,7 @@ def load_lpips(
         try:
             value = session.run(distance, dict(zip(inputs, pair, strict=True)))
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} cannot compare two pictures ({reason})") from None
+            raise InputError(f"{path} cannot compare two pictures ({first_line(error)})") from None
         if np.size(value) != 1:
             raise InputError(
                 f"{path} gives {np.size(value)} values for two pictures, not one distance: "

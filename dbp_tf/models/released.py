@@ -21,7 +21,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from dbp_tf import files
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, first_line
 from dbp_tf.models import fusions
 from dbp_tf.models.network_spec import NetworkSpec
 
@@ -151,7 +151,7 @@ def open_checkpoint(prefix: str) -> Iterator[Arrays]:
             shapes = reader.get_variable_to_shape_map()
         except (tf.errors.OpError, ValueError) as error:
             raise InputError(
-                f"{prefix}.index is not a readable TensorFlow checkpoint ({_first_line(error)})"
+                f"{prefix}.index is not a readable TensorFlow checkpoint ({first_line(error)})"
             ) from None
 
         def read(name):
@@ -160,7 +160,7 @@ def open_checkpoint(prefix: str) -> Iterator[Arrays]:
             except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
                 raise InputError(
                     f"{prefix}.data-00000-of-00001 is damaged or cut short "
-                    f"({_first_line(error)}): copy it again"
+                    f"({first_line(error)}): copy it again"
                 ) from None
 
         names = [name for name in shapes if not _OPTIMIZER_SLOT.fullmatch(name)]
@@ -192,7 +192,7 @@ def read_frozen_graph(path: pathlib.Path) -> Arrays:
         graph.ParseFromString(path.read_bytes())
     except (OSError, DecodeError) as error:
         raise InputError(
-            f"{path} is damaged or no frozen graph ({_first_line(error)}): copy it again"
+            f"{path} is damaged or no frozen graph ({first_line(error)}): copy it again"
         ) from None
     tensors = {
         node.name: node.attr["value"].tensor
@@ -209,7 +209,7 @@ def read_frozen_graph(path: pathlib.Path) -> Arrays:
             return tf.make_ndarray(tensors[name])
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{path} is damaged at {name} ({_first_line(error)}): copy it again"
+                f"{path} is damaged at {name} ({first_line(error)}): copy it again"
             ) from None
 
     return Arrays(os.fspath(path), shapes, read)
@@ -320,10 +320,6 @@ def fill(models: dict[str, keras.Model], arrays: Arrays) -> None:
     check(variables, arrays.shapes, arrays.source)
     for name, variable in variables.items():
         variable.assign(np.asarray(arrays.read(name), np.float32))
-
-
-def _first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _listed(names, most=20):

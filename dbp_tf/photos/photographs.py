@@ -7,7 +7,7 @@ in one by one. No more than a few frames are in memory at a time, however long t
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -79,9 +79,8 @@ def restore_burst(model: "Enhancer", seen: Look, settings: Settings) -> list[str
         names = [path.name for path in seen.raw_frames.paths]
         lines += [f"{names[note.frame]}: {note.text.partition(': ')[2]}" for note in about]
     started = time.monotonic()
-    compute: dict[str, Any] = {} if settings.stripes else {"stripe_columns": None}
     # The reference comes first, where every mode looks; the others' order is of no account.
-    picture = modes.restore(model, fitting, settings.mode, "first", **compute)
+    picture = modes.restore(model, fitting, settings.mode, "first", **settings.compute)
     seconds = time.monotonic() - started
     progress.status(f"{seen.name}: writing")
     path = picture_path(seen, settings)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from dbp_tf import files
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, first_line
 from dbp_tf.models import networks, released
 from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.models.network_spec import NetworkSpec
@@ -152,7 +152,7 @@ def _read_description(path):
 def _open_own(path: pathlib.Path) -> Iterator[released.Arrays]:
     def damaged(error):
         return InputError(
-            f"{path} is damaged or no weights file ({str(error).splitlines()[0]}): copy it again"
+            f"{path} is damaged or no weights file ({first_line(error)}): copy it again"
         )
 
     try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from dbp_tf.models.network_spec import PRECISIONS
 from dbp_tf.parameters import parameter
@@ -66,3 +67,8 @@ class Restoration:
         topic=BURSTS,
         may_change=True,
     )
+
+    @property
+    def compute(self) -> dict[str, Any]:
+        """How `modes.restore` computes, if not as it does by default."""
+        return {} if self.stripes else {"stripe_columns": None}

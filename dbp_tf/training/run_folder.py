@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from dbp_tf import config, files, pictures
-from dbp_tf.errors import InputError
+from dbp_tf.errors import InputError, first_line
 from dbp_tf.restore.enhancer import Enhancer
 from dbp_tf.restore.pretrained import save_pretrained
 
@@ -286,7 +286,7 @@ class State:
         except (tf.errors.OpError, ValueError, AssertionError) as error:
             raise InputError(
                 f"the checkpoint {self.latest} is damaged or of another network "
-                f"({str(error).splitlines()[0]}): copy it back from a backup, name an older one in "
+                f"({first_line(error)}): copy it back from a backup, name an older one in "
                 f"{self.folder / 'checkpoint'}, or give another --checkpoint_dir"
             ) from None
 
@@ -303,7 +303,7 @@ class State:
         except (tf.errors.OpError, OSError) as error:
             raise InputError(
                 f"step {step} could not be saved to {self.folder} "
-                f"({str(error).splitlines()[0]}); {self.last_good()}"
+                f"({first_line(error)}); {self.last_good()}"
             ) from None
 
     def last_good(self) -> str:
