@@ -408,7 +408,6 @@ class RunFolder:
         self.step, self.sums = int(self._step), self._sums.numpy()
         self.history = History(folder, columns, self.step, write=chief)
         self.seconds_before = float(self.history.rows[-1]["seconds"]) if self.history.rows else 0.0
-        self._exported_step: int | None = None
         self._events = Events(folder) if chief else None
 
     def save(self, step: int, sums: np.ndarray, enhancer: Enhancer) -> None:
@@ -420,19 +419,17 @@ class RunFolder:
         self._export(enhancer)
 
     def finish(self, step: int, sums: np.ndarray, enhancer: Enhancer) -> None:
-        """Saves state and weights unless they are saved; a kill may have come between the two."""
+        """Saves the state unless it is saved, and the weights: a kill may come between the two."""
         if self.step != step:
             self.save(step, sums, enhancer)
-        elif self._exported_step != step:
+        else:
             self._export(enhancer)
-        self.flush()
 
     def _export(self, enhancer):
         """Writes the weights as the next stage and `load_pretrained` read them."""
         if self.chief:
             save_pretrained(enhancer, self.folder)
             self.flush()
-        self._exported_step = self.step
 
     def offer(self, enhancer: Enhancer, score: dict[str, Any]) -> None:
         """Keeps the weights in best/ if their validation PSNR is the highest so far.
