@@ -30,7 +30,7 @@ _PLAIN_LINE_SECONDS = 30.0
 
 
 def scenes_of(batch: dict[str, tf.Tensor]) -> list[str]:
-    """The scenes of a batch, see `patches.training_dataset`."""
+    """The scenes of a batch, see `dataset.training_dataset`."""
     return [scene.decode() for scene in batch["scene"].numpy()]
 
 
