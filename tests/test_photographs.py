@@ -740,7 +740,7 @@ MANY = """
 import pathlib, resource, sys
 from dbp_tf.photos import bursts, command, looking, photographs
 from dbp_tf.photos.settings import Settings
-from dbp_tf.photos.settings import Settings
+from dbp_tf.restore import pretrained
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])
