@@ -1,6 +1,7 @@
 """Shared set-up: golden data, small datasets, tiny networks, and commands run in this process."""
 
 import contextlib
+import gc
 import importlib.util
 import os
 import pathlib
@@ -42,11 +43,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """No garbage is looked for in what modules hold, which takes seconds for TensorFlow's."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def graphs_as_traced():
     """No rewriting of TensorFlow's graphs, which takes longer than the few times that they run.
 
-    Scripts that run in processes of their own have theirs rewritten, as users do.
+    test_burst.py in a process of its own and training on two workers have theirs rewritten, as
+    users do.
     """
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.optimizer.set_experimental_options(

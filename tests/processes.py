@@ -14,7 +14,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["dbp_tf.training.loop", "dbp_tf.data.patches"])
 
 
-def start(arguments, errors, *, weights=None, devices=1, **environment):
+def start(arguments, errors, *, weights=None, devices=1, rewritten=False, **environment):
     """Starts a run.
 
     Args:
@@ -22,13 +22,16 @@ def start(arguments, errors, *, weights=None, devices=1, **environment):
       errors: path of a file for its stderr.
       weights: path of an .npz file for what the networks of this process hold at the end.
       devices: processors that the CPU is divided into; several mirror each other.
+      rewritten: whether TensorFlow rewrites its graphs, as it does for users.
       **environment: variables besides those of the tests.
 
     Returns:
       `multiprocessing.Process`; its exitcode is that of the script.
     """
     process = _CONTEXT.Process(
-        target=_train, args=(arguments, errors, weights, devices, environment), name=str(errors)
+        target=_train,
+        args=(arguments, errors, weights, devices, rewritten, environment),
+        name=str(errors),
     )
     process.start()
     return process
@@ -41,7 +44,7 @@ def finish(process):
         assert process.exitcode == 0, errors.read()
 
 
-def _train(arguments, errors, weights, devices, environment):
+def _train(arguments, errors, weights, devices, rewritten, environment):
     for path, stream in ((os.devnull, 1), (errors, 2)):
         with open(path, "w") as file:
             os.dup2(file.fileno(), stream)
@@ -55,6 +58,7 @@ def _train(arguments, errors, weights, devices, environment):
     from dbp_tf.models import released
     from dbp_tf.training import distribution, run_folder
 
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not rewritten})
     end = run_folder.RunFolder.finish
 
     def watched(run, step, sums, enhancer):

@@ -216,7 +216,7 @@ def test_whole_shift_is_the_nearest_allowed(layout):
     ]
     for wanted in rng.uniform(-7, 7, (200, 2)):
         shift = Shift(wanted[0] / 2, wanted[1] / 2, 99.0, 0.0)
-        nearest = min(np.hypot(*np.subtract(place, wanted)) for place in grid)
+        nearest = np.hypot(*np.subtract(grid, wanted).T).min()
         found = shifts.whole_shift(shift, layout)
         assert found in grid
         assert np.hypot(*np.subtract(found, wanted)) == pytest.approx(nearest)

@@ -207,6 +207,7 @@ def run_workers(home):
             COARSE + "--strategy=multi_worker",
             f"worker{index}",
             weights=home / f"worker{index}.npz",
+            rewritten=True,
             TF_CONFIG=json.dumps(cluster | {"task": {"type": "worker", "index": index}}),
         )
         for index in (0, 1)
