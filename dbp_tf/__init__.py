@@ -15,15 +15,15 @@ The method, with F frames of H x W packed pixels and C packed channels:
 The last five lines are `models.networks.restore_burst(model.coarse, model.fine, frames)`. Encoder,
 fusion and decoder make up the fine network, `model.fine`, see `networks.parts`. They are shown for
 the first version; in the revised one the first level is the reference frame's alone, and the
-deepest one passes a bottleneck. `model.enhance(frames)` gives the
-same picture in the memory of one frame.
+deepest one passes a bottleneck. `model.enhance(frames)` gives the same picture frame by frame, so
+that memory does not grow with F.
 
-The rooms, in the order of their imports: each imports from those above it alone (`photos` from the
-first three, `calibrate` from `raw`):
+The subpackages. Each imports only from those above it (`photos` only from the first three,
+`calibrate` only from `raw`):
 
     raw         cameras, raw files, levels, packing, white balance
     models      the networks and their layers, the published names of their weights
-    restore     weights on disk, the Enhancer, streaming in little memory, modes
+    restore     weights on disk, the Enhancer, frame by frame in little memory, modes
     data        files of the See-in-the-Dark dataset, their cache, training patches
     calibrate   a camera's noise, measured: python -m dbp_tf.calibrate
     simulate    raw bursts made of photographs: python -m dbp_tf.simulate
@@ -32,11 +32,10 @@ first three, `calibrate` from `raw`):
     training    the three stages: train_coarse.py, train_fine.py, train_burst.py
     photos      own photographs: python -m dbp_tf.photos
 
-Modules beside the rooms serve all of them: `parameters`, `config` and `cli` for flags, `files`,
-`pictures`, `progress`, `errors` and `environment`.
+Modules beside the subpackages serve all of them: `parameters`, `config` and `cli` for flags,
+`files`, `pictures` (PNG, TIFF and JPEG), `progress`, `errors` and `environment`.
 
-The README says where a camera, a fusion, a training flag or the range of the drawn noise is added
-or changed.
+README.md lists where to add or change a camera, a fusion, a training flag, a loss and more.
 """
 
 from typing import Any

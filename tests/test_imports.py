@@ -1,4 +1,4 @@
-"""The order of the rooms: imports between them run one way."""
+"""The order of the subpackages: imports between them run one way."""
 
 import ast
 import graphlib
@@ -9,7 +9,7 @@ import dbp_tf
 PACKAGE = pathlib.Path(dbp_tf.__file__).parent
 
 
-def room(name):
+def part(name):
     """The folder or module right below the package that a dotted name lies in; None outside."""
     parts = name.split(".")
     return parts[1] if parts[0] == "dbp_tf" and len(parts) > 1 else None
@@ -25,12 +25,12 @@ def imported(path):
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def test_imports_between_rooms_run_one_way():
-    rooms = {}
+def test_imports_between_subpackages_run_one_way():
+    imports = {}
     for path in PACKAGE.rglob("*.py"):
         if path != PACKAGE / "__init__.py":
             here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-            others = {room(name) for name in imported(path)} - {None, here, "__version__"}
-            rooms.setdefault(here, set()).update(others)
-    assert {"raw", "models", "restore", "data", "training", "config"} < set(rooms)
-    graphlib.TopologicalSorter(rooms).prepare()  # raises CycleError, which names the circle
+            others = {part(name) for name in imported(path)} - {None, here, "__version__"}
+            imports.setdefault(here, set()).update(others)
+    assert {"raw", "models", "restore", "data", "training", "config"} < set(imports)
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
