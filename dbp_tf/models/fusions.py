@@ -46,18 +46,20 @@ def larger(merged: "tf.Tensor", level: "tf.Tensor") -> "tf.Tensor":
 class Fusion:
     """A way to merge the frames of a burst.
 
-    `layers.FuseBurst` merges all frames at once. `restore.streaming` sees one frame at a time and
-    merges by `nothing` and `with_frame`; the result is the same.
+    `layers.FuseBurst` merges all frames at once, by `merge`. `restore.streaming` sees one frame at
+    a time: it begins with `nothing` and takes every frame in by `with_frame`. Both give the same.
 
     Attributes:
-      help: for the flag --fusion.
+      help: what --help says of it under --fusion, after its name.
       refers: whether the first level is the reference frame's alone, and only the deeper ones are
         merged: full-resolution detail of moving hands would not line up.
       bottleneck: whether the deepest level passes residual blocks.
-      vgg_channels: order in which the published training showed VGG-19 the colours, "rgb" or "bgr".
-      merge: function of a level of all frames [F, H, W, D] that returns [1, H, W, D].
-      before: value of a merged level before the first frame.
-      add: function of (merged level of the frames so far, level of one more), [1, H, W, D] each.
+      vgg_channels: colour order, "rgb" or "bgr", of the pictures that the published training gave
+        to VGG-19.
+      merge: all frames at once: function of their level [F, H, W, D] that returns [1, H, W, D].
+      before: one frame at a time: value of the merged level before the first one.
+      add: one frame at a time: function of (merged level of the frames so far, level of one more),
+        [1, H, W, D] each, that returns the merged level of them all.
     """
 
     help: str
@@ -88,7 +90,8 @@ class Fusion:
         }
 
 
-# Published weights do not name their fusion: they are of the first one here that has their parts.
+# Published weights do not name their fusion. They get the first entry that has a bottleneck if they
+# have one, and the first that has none if not: `published`.
 FUSIONS = {
     "reference": Fusion(
         "takes that of one frame (the revised version, robust to motion)",

@@ -47,8 +47,8 @@ def build(spec: NetworkSpec, dtype: str | None = None) -> dict[str, keras.Model]
 def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> tf.Tensor:
     """The whole method: one burst to one picture, all frames at once.
 
-    Memory grows with the number of frames. `restore.streaming` gives the same picture with that
-    of one frame.
+    Memory grows with the number of frames. `restore.streaming` gives the same picture frame by
+    frame, in little memory.
 
     Args:
       coarse: see `coarse_net`.
@@ -60,8 +60,8 @@ def restore_burst(coarse: keras.Model, fine: keras.Model, frames: tf.Tensor) -> 
     """
     frames = tf.convert_to_tensor(frames, tf.float32)
     denoised = coarse(half_size(frames))
-    # The fine network encodes each frame, fuses their levels by a maximum (in the revised version
-    # the first level is that of the reference frame) and decodes that.
+    # In the fine network the encoder sees every frame by itself, the fusion makes one set of levels
+    # of all frames, and the decoder makes the picture of these.
     return fine([frames, denoised])[0]
 
 
@@ -85,8 +85,8 @@ def coarse_net(channels: int = 4, width: int = 32) -> keras.Model:
       input plus the residual that a U-Net predicts, not clipped.
     """
     frames = keras.Input((None, None, channels), dtype="float32", name="low_frames")
-    skips = _encoder_levels(frames, width, "")
-    features = _decoder_levels(skips, width, "")
+    levels = _encoder_levels(frames, width, "")
+    features = _decoder_levels(levels, width, "")
     correction = _conv(features, channels, "g_conv10", kernel=1, activate=False, dtype="float32")
     coarse = keras.layers.Add(name="coarse_output", dtype="float32")([frames, correction])
     return keras.Model(frames, coarse, name="coarse_net")
@@ -100,17 +100,18 @@ def sid_net(channels: int = 4, width: int = 32, scale: int = 2) -> keras.Model:
       [F, S*H, S*W, 3], sRGB with the camera's white balance, not clipped.
     """
     frames = keras.Input((None, None, channels), dtype="float32", name="frames")
-    skips = _encoder_levels(frames, width, "")
-    features = _decoder_levels(skips, width, "")
+    levels = _encoder_levels(frames, width, "")
+    features = _decoder_levels(levels, width, "")
     colours = _conv(features, 3 * scale**2, "g_conv10", kernel=1, activate=False, dtype="float32")
     picture = layers.DepthToSpace(scale, name="picture", dtype="float32")(colours)
     return keras.Model(frames, picture, name="sid_net")
 
 
 def fine_net(spec: NetworkSpec) -> keras.Model:
-    """The fine and burst network, of the first or the revised version, see `NetworkSpec.fusion`.
+    """The network of the fine and of the burst stage, which have the same layers.
 
-    Its parts are models of their own, `parts(model)`.
+    `NetworkSpec.fusion` chooses between the first and the revised version. Encoder, bottleneck and
+    decoder are models of their own, see `parts`.
 
     Returns:
       `keras.Model` "fine_net": packed frames [F, H, W, C] in 0..1 and coarse outputs
@@ -192,35 +193,36 @@ def fine_decoder(width: int, scale: int, depth_to_space: bool) -> keras.Model:
     """`keras.Model` "decoder": the five fused levels, [B, ...], to pictures [B, S*H, S*W, 3]."""
     if not depth_to_space and scale != 1:
         raise InputError(f"without depth-to-space a packed pixel gives 1 pixel, not scale {scale}")
-    skips = [
+    levels = [
         keras.Input((None, None, width * 2**level), dtype="float32", name=f"level{level + 1}")
         for level in range(5)
     ]
-    features = _decoder_levels(skips, width, "_fine")
+    features = _decoder_levels(levels, width, "_fine")
     colours = _conv(
         features, 3 * scale**2, "g_conv10_fine", kernel=1, activate=False, dtype="float32"
     )
     if depth_to_space:
         colours = layers.DepthToSpace(scale, name="picture", dtype="float32")(colours)
-    return keras.Model(skips, colours, name="decoder")
+    return keras.Model(levels, colours, name="decoder")
 
 
 def _encoder_levels(features, width, suffix):
-    """Five levels of two convolutions each; the un-pooled second ones are the skips."""
-    skips = []
+    """Five levels of two convolutions each; returns the output of every level before pooling."""
+    levels = []
     for level in range(1, 6):
         for i in (1, 2):
             features = _conv(features, width * 2 ** (level - 1), f"g_conv{level}_{i}{suffix}")
-        skips.append(features)
+        levels.append(features)
         if level < 5:
             features = keras.layers.MaxPooling2D(
                 2, padding="same", data_format="channels_last", name=f"g_pool{level}{suffix}"
             )(features)
-    return skips
+    return levels
 
 
-def _decoder_levels(skips, width, suffix):
-    *skips, features = skips
+def _decoder_levels(levels, width, suffix):
+    """From level 5 to level 1: a block upsamples, appends the level's skip and convolves twice."""
+    *skips, features = levels
     for block, skip in zip(range(6, 10), reversed(skips), strict=True):
         filters = width * 2 ** (9 - block)
         upsampled = layers.UpConvolution(filters, name=f"g_up{block}{suffix}")([features, skip])
