@@ -1,10 +1,12 @@
 """The exact low-memory form of `networks.restore_burst`: one frame, one stripe at a time.
 
-The fusion is a maximum, so the encoder never needs two frames at once. Only the two upper levels
-are large, and their 3x3 convolutions look a few columns around: they run in stripes with a halo,
-wide enough to cut off the columns that a stripe's border spoils. The lower levels see the whole
-picture, as instance norm and squeeze-excite need it. Stripes go from top to bottom, as sensors are
-wider than high: from side to side, stripes of the same size would have half as much halo again.
+A fusion takes the frames in one after another (`Fusion.with_frame`), so the encoder never needs two
+at once. Only the upper two of the five levels are large. A column of them depends on few columns
+beside it, so they are computed in stripes. Each stripe has a halo of more columns on both sides,
+which is cut off: near a border the convolutions see padding instead of the picture. The lower three
+levels see the whole picture, as instance norm and squeeze-excite need it. Stripes go from top to
+bottom, as sensors are wider than high: from side to side, stripes of the same size would have half
+as much halo again.
 
 Axis letters: H W packed rows and columns, C packed channels, d the width, S output pixels per
 packed pixel. Columns are counted in columns of level 1 unless said otherwise: packed columns in
@@ -25,10 +27,11 @@ from dbp_tf.models.fusions import FUSIONS
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.restore import winograd
 
-# Columns of level 1 that a stripe's border may spoil. In the encoder: the enlarged coarse output
-# spoils 1 and the convolutions of level 1 another 2; these are 2 columns of level 2, whose
-# convolutions make them 4, which is 8 of level 1. In the decoder: block 8 spoils 2 of its columns,
-# 4 of level 1, and block 9 another 2, which is rounded up to whole columns of level 3.
+# Width of the halo: so many columns of level 1 can be wrong, from a stripe's border inwards.
+# Encoder: the enlarged coarse output spoils 1 and the convolutions of level 1 another 2. These are
+# 2 columns of level 2, whose convolutions make them 4, which is 8 of level 1.
+# Decoder: block 8 spoils 2 of its columns, 4 of level 1, and block 9 another 2. These 6 are rounded
+# up to whole columns of level 3.
 HALO = 8
 _LEVEL3 = 4
 
@@ -39,15 +42,16 @@ STRIPE_COLUMNS = 272
 class Steps:
     """The compiled steps from packed frames to the picture, for one set of networks.
 
-    Sizes are dynamic: bursts of another size or length trace nothing anew. `encode_stripe`
-    gives the upper levels that are fused by a maximum: 1 and 2 in the first version, 2 in the
-    revised one. Its level 1 is the reference frame's alone, and `decode_stripe` makes it anew from
-    that frame: 1 % of the work of eight frames saves keeping the largest tensor of all in memory
-    from that frame to the picture.
+    Sizes are dynamic: bursts of another size or length trace nothing anew.
 
-    The encoder's steps take the maxima of the frames before and return them updated: inside a step
-    TensorFlow writes the new maximum over one of its two arguments; outside it would be a third
-    tensor beside them.
+    `encode_stripe` gives the upper levels that are fused over the frames: 1 and 2 in the first
+    version, 2 in the revised one. In the revised one, level 1 is the reference frame's alone, and
+    `decode_stripe` computes it a second time from that frame. This is 1 % of the work of eight
+    frames. In return the largest tensor of all need not be kept from that frame to the picture.
+
+    The encoder's steps take the merged levels of the frames before and return them with one frame
+    more. Inside a step TensorFlow writes a new level over one of the two it is merged from; outside
+    it would be a third tensor beside them.
     """
 
     def __init__(self, coarse: keras.Model, fine: keras.Model, spec: NetworkSpec):
@@ -55,19 +59,21 @@ class Steps:
         self.scale = spec.scale
         self.refers = refers = spec.refers
         fusion = FUSIONS[spec.fusion]
-        above, below = _split_encoder(encoder)
-        # Level 5 has half of the multiplications of a single frame.
-        below, bottleneck = winograd.faster(below), bottleneck and winograd.faster(bottleneck)
-        lower, upper = _split_decoder(decoder)
+        upper_encoder, lower_encoder = _split_encoder(encoder)
+        lower_decoder, upper_decoder = _split_decoder(decoder)
+        # Half of the multiplications of one frame are those of level 5; here they become fewer.
+        lower_encoder = winograd.faster(lower_encoder)
+        bottleneck = bottleneck and winograd.faster(bottleneck)
         first_level = keras.Model(encoder.inputs, encoder.outputs[0])
-        coarse_above, coarse_below, coarse_upper = _split_coarse(coarse)
+        coarse_encoder, coarse_lower, coarse_decoder = _split_coarse(coarse)
 
         frame = tf.TensorSpec((1, None, None, spec.channels), tf.float32)
         cuts = tf.nest.map_structure(tf.type_spec_from_value, Stripes(1, None).cuts[0])
         first, second, *deeper = _signature(encoder.outputs)
-        (pooled,), (level7,) = _signature(below.inputs), _signature(lower.outputs)
+        (pooled,) = _signature(lower_encoder.inputs)
+        (block7,) = _signature(lower_decoder.outputs)
         upper_levels = [second] if refers else [second, first]
-        coarse_level7, *coarse_levels, _ = _signature(coarse_upper.inputs)
+        coarse_block7, *coarse_levels, _ = _signature(coarse_decoder.inputs)
 
         def compiled(*signature):
             # Without autograph: the steps have no branch or loop that depends on a tensor.
@@ -75,41 +81,42 @@ class Steps:
 
         @compiled(frame, cuts)
         def denoise_above(half, cuts):
-            first, second, pooled = coarse_above(_cut(half, cuts.whole[1]))
+            first, second, pooled = coarse_encoder(_cut(half, cuts.whole[1]))
             return [second, first], _cut(pooled, cuts.own[3])
 
-        @compiled(*_signature(coarse_below.inputs))
+        @compiled(*_signature(coarse_lower.inputs))
         def denoise_below(pooled):
-            return coarse_below(pooled)
+            return coarse_lower(pooled)
 
-        @compiled(coarse_level7, *([level] * 3 for level in coarse_levels), frame, cuts)
+        @compiled(coarse_block7, *([level] * 3 for level in coarse_levels), frame, cuts)
         def denoise_stripe(below, second, first, half, cuts):
             skips = _joined(second, cuts.three[2]), _joined(first, cuts.three[1])
-            output = coarse_upper([_cut(below, cuts.whole[3]), *skips, _cut(half, cuts.whole[1])])
+            block7 = _cut(below, cuts.whole[3])
+            output = coarse_decoder([block7, *skips, _cut(half, cuts.whole[1])])
             return _cut(output, cuts.own[1])
 
         @compiled(frame, frame, upper_levels, cuts)
-        def encode_stripe(frame, coarse_output, maxima, cuts):
-            first, second, pooled = above(
+        def encode_stripe(frame, coarse_output, merged, cuts):
+            first, second, pooled = upper_encoder(
                 [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
             )
             levels = [second] if refers else [second, first]
-            return fusion.with_frame(levels, maxima), _cut(pooled, cuts.own[3])
+            return fusion.with_frame(levels, merged), _cut(pooled, cuts.own[3])
 
         @compiled(pooled, deeper)
-        def encode_below(pooled, maxima):
-            levels = below(pooled)
-            # Not before the last level is done: then nothing reads the others, and their memory can
-            # be written over.
+        def encode_below(pooled, merged):
+            levels = lower_encoder(pooled)
+            # The fusion waits for the last level: then nothing else reads the levels any more, and
+            # what is merged can be written over them.
             with tf.control_dependencies(levels[-1:]):
-                return fusion.with_frame(levels, maxima)
+                return fusion.with_frame(levels, merged)
 
         @compiled(deeper)
         def decode_below(levels):
             *skips, deepest = levels
-            return lower([*skips, bottleneck(deepest) if bottleneck else deepest])
+            return lower_decoder([*skips, bottleneck(deepest) if bottleneck else deepest])
 
-        @compiled(level7, [second] * 3, [frame, frame] if refers else [first] * 3, cuts)
+        @compiled(block7, [second] * 3, [frame, frame] if refers else [first] * 3, cuts)
         def decode_stripe(below, second, finest, cuts):
             if refers:
                 frame, coarse_output = finest
@@ -118,10 +125,10 @@ class Steps:
                 )
             else:
                 first = _joined(finest, cuts.three[1])
-            # In turn, as both would else be in memory together.
+            # One after the other: else the temporary tensors of both would be in memory together.
             with tf.control_dependencies([first]):
                 skips = [_joined(second, cuts.three[2]), first]
-                return upper([_cut(below, cuts.whole[3]), *skips])
+                return upper_decoder([_cut(below, cuts.whole[3]), *skips])
 
         self._denoise_above = denoise_above
         self._denoise_below = denoise_below
@@ -172,7 +179,10 @@ def _joined(three, cuts):
 
 
 def _split_coarse(network):
-    """As the encoder and the decoder: to (level 1, level 2, pooled); to block 7; to the end."""
+    """Three models: frame to (level 1, level 2, pooled); pooled to block 7; from there to the end.
+
+    Blocks are numbered as in the published code: block 7 is the decoder's at the size of level 3.
+    """
     first, second, pooled, block7 = (
         network.get_layer(name).output
         for name in ("g_conv1_2_leaky", "g_conv2_2_leaky", "g_pool2", "g_conv7_2_leaky")
@@ -200,13 +210,13 @@ def _split_decoder(decoder):
 
 
 class _Cuts(NamedTuple):
-    """Where steps cut a stripe out of features: {level: [begin, end] of a slice}.
+    """The slices that belong to one stripe: {level: [begin, end]}.
 
     Attributes:
-      whole: the stripe and its halo, from which it is computed, in a whole level.
-      own: the stripe itself in the result of that.
-      three: the same as `whole` out of three stripes with their halos, that before it, itself and
-        that after it: three cuts a level, to be joined.
+      whole: out of a whole level: the stripe with its halo.
+      own: out of the stripe with its halo: the stripe alone.
+      three: out of the stripe before, this one and the one after, each with its halo: three slices,
+        which joined are the same columns as `whole`.
     """
 
     whole: dict
@@ -215,9 +225,9 @@ class _Cuts(NamedTuple):
 
 
 class Stripes:
-    """So many columns of level 1 in stripes of one width, but for the last, which may be narrower.
+    """The columns of level 1, divided into stripes of one width; the last may be narrower.
 
-    That width is at least `HALO`: a halo reaches no further than into the stripe beside.
+    The width is at least `HALO`, so that a halo reaches no further than into the stripe beside.
 
     Attributes:
       spans: of each stripe (left, right, start, end): its own columns left..right, and
@@ -226,7 +236,7 @@ class Stripes:
     """
 
     def __init__(self, columns: int, widest: int | None):
-        """With None as the widest, one of all columns."""
+        """Divides so many columns into stripes of at most `widest`; None for a single stripe."""
         count = -(-columns // widest) if widest else 1
         width = -(-columns // (count * _LEVEL3)) * _LEVEL3  # Whole columns of level 3.
         edges = [*range(0, columns, width), columns]
@@ -307,11 +317,11 @@ class BurstStream:
         self._keep = None if keep is None else frozenset(keep)
         self._stripe_columns = stripe_columns
         self._size: Any = None  # [1, H, W, C] of all the burst's frames
-        self._stripes: Any = None  # theirs
+        self._stripes: Any = None  # `Stripes` of a frame
         self._kept: Any = {}  # {frame: [packed frame, its coarse output]}
-        self._upper: Any = []  # of each stripe, the maxima of levels 2 and 1, or of 2 alone
-        self._deeper: Any = steps.no_deeper
-        self._below = None  # their decoder output, for pictures of several references
+        self._upper: Any = []  # of each stripe, merged levels 2 and 1, or 2 alone
+        self._deeper: Any = steps.no_deeper  # merged levels 3, 4, 5
+        self._below = None  # block 7 of these, kept for pictures of other references
 
     def add(self, frame: tf.Tensor) -> None:
         """Takes the next frame in.
