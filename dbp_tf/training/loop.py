@@ -1,7 +1,8 @@
 """The training loop of the three stages.
 
-A run is a folder (see `run_folder`). Everything random follows from the seed and the step, so a
-run that was killed goes on from its last checkpoint as if nothing had happened.
+A run is a folder (see `run_folder`). `train` fills weights and optimizer from its last checkpoint.
+Everything random follows from the seed and the step, so a run that was killed goes on as if nothing
+had happened.
 """
 
 import os
@@ -53,7 +54,7 @@ def train(
       settings: a stage of `training.config`; steps_per_epoch is above 0.
       folder: of the run, see `run_folder`.
       spec: `network_spec.NetworkSpec`.
-      start: `enhancer.Enhancer` whose networks are taken over; None to start from nothing.
+      start: `enhancer.Enhancer` whose networks are taken over; None for new weights.
       objective: `training_step.Objective`.
       dataset_of: function of start_step, steps, replica and replicas, by keyword, see
         `dataset.training_dataset`.
@@ -74,6 +75,7 @@ def train(
     trained = white_balance.trained_for(settings.white_balance or "none", camera)
     learner = Learner(settings, spec, start, objective, strategy, scheduled_steps, trained)
     chief = distribution.is_chief(strategy)
+    # This fills the learner's variables from the last checkpoint, if the folder has one.
     run = RunFolder(
         folder,
         learner.variables,
@@ -92,11 +94,11 @@ def train(
         while step < total:
             losses.add(take_step(next(batches)))
             step += 1
-            epoch, rest = divmod(step, settings.steps_per_epoch)
-            if watch.should_read(losses, epoch_ends=not rest):
+            epoch, step_in_epoch = divmod(step, settings.steps_per_epoch)
+            if watch.should_read(losses, epoch_ends=not step_in_epoch):
                 losses.read(step)
                 watch.show(step, losses.last)
-            if not rest:
+            if not step_in_epoch:
                 guard.check_weights(step)
                 rate = learner.learning_rate(step - 1)
                 row = {"epoch": epoch, "step": step, "learning_rate": rate, **losses.end_epoch()}
@@ -109,7 +111,7 @@ def train(
                     batch = next(_batches_of(step - 1, dataset_of, strategy))
                     picture = sample_picture(learner.enhancer(), batch, settings.stage, camera)
                     run.add_picture(f"{epoch:05d}_{scenes_of(batch)[0]}", picture, step)
-            if watch.should_stop(asked_to_stop, epoch_ends=not rest):
+            if watch.should_stop(asked_to_stop, epoch_ends=not step_in_epoch):
                 break
         losses.read(step)
         networks = guard.enhancer(step)
