@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import.
 
 
 class Moved(flags.ArgumentParser):
-    """The parser of a flag that is no longer here: every value is answered with where it went."""
+    """The parser of a flag that was removed; the error of any value says what to use instead."""
 
     def parse(self, argument: str) -> NoReturn:
         raise ValueError(
@@ -56,18 +56,21 @@ cli.define(
 
 
 def find_bursts(settings: Settings, camera: cameras.Camera, problems: list[str]) -> list[sid.Burst]:
-    """The bursts of the dataset, or the sample; files that are wrong are refused here."""
-    most = max(settings.counts)
+    """The bursts of the dataset, or the sample, with their files checked.
+
+    With `keep_going`, wrong names are added to `problems`, and broken files are found later.
+    """
+    n_burst = max(settings.counts)
     problems = problems if settings.keep_going else None
     if not settings.short_dir:
-        bursts = protocol.sample_bursts(settings.folder / results.SAMPLE, camera, most)
+        bursts = protocol.sample_bursts(settings.folder / results.SAMPLE, camera, n_burst)
     else:
         bursts = sid.find_bursts(
             settings.short_dir,
             settings.long_dir,
             camera,
             settings.split,
-            most,
+            n_burst,
             settings.ratio,
             limit=settings.limit,
             problems=problems,
@@ -80,7 +83,7 @@ def find_bursts(settings: Settings, camera: cameras.Camera, problems: list[str])
 
 
 def load_model(settings: Settings, camera: cameras.Camera) -> "tuple[Enhancer, pathlib.Path]":
-    """(networks with weights, the folder of these)."""
+    """The model, and the folder of its weights."""
     model, checkpoint = checkpoints.load(
         settings.checkpoint, camera, settings.mode, settings.precision
     )
@@ -126,7 +129,7 @@ def main() -> int:
         raise InputError("--split belongs to the bursts of --short_dir: give that too")
     box = None if settings.box is None else sheets.parse_box(settings.box)
     problems: list[str] = []
-    most = max(settings.counts)
+    n_burst = max(settings.counts)
     results.check_folder(folder, settings.resume)
     bursts = find_bursts(settings, camera, problems)
     pictures = results.pictures_of(folder, bursts)
@@ -143,7 +146,7 @@ def main() -> int:
     )
     done = results.begin(
         folder,
-        protocol.settings_of(config.as_json(used) | {"n_burst": most}, model),
+        protocol.settings_of(config.as_json(used) | {"n_burst": n_burst}, model),
         pictures,
         settings.resume,
         figure.unfinished(folder, bursts) if figure else (),

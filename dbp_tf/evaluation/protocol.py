@@ -1,4 +1,7 @@
-"""The published evaluation: every burst is read, restored, written, scored and noted down."""
+"""The published evaluation: every burst is read, restored, written, scored and noted down.
+
+`evaluate` takes one burst after another; the methods of `_Evaluation` are the steps of each.
+"""
 
 import contextlib
 import dataclasses
@@ -106,7 +109,17 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A burst's picture and its ground truth, of one size, before they are written and scored."""
+    """A burst's picture and its ground truth, of one size, before they are written and scored.
+
+    Attributes:
+      picture: [rows, columns, 3] float32, not clipped.
+      truth: None without a long exposure.
+      levels: black and white level and where they come from, for the log.
+      notes: sentences about oddities of the files.
+      frames: how many the picture is made of.
+      seconds: see `results.Result`.
+      looks: other pictures of the burst, for its figure; see `looks`.
+    """
 
     picture: np.ndarray
     truth: "Truth | None"
@@ -119,7 +132,7 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """A ground truth: [rows, columns, 3] uint16, and its PNG file."""
+    """A ground truth: [rows, columns, 3] uint16, and the content of its PNG file."""
 
     picture: np.ndarray
     png: bytes
@@ -161,14 +174,18 @@ def evaluate(
         evaluation = _Evaluation(model, camera, folder, work or Work(), log, background)
         for burst, frames in overlap.opened_ahead(log.todo, evaluation.opened):
             with log.skipping(burst, after=behind):
-                # A variable would keep the pictures in memory while the next burst is restored.
+                # `Restored` gets no name here: it would stay in memory with the next burst's.
                 behind.start(evaluation.finish, burst, evaluation.restored(burst, frames))
     results.save_published(folder, log.rows)
     return log.rows, log.failures
 
 
 class _Evaluation:
-    """The steps of a burst, in the order of its methods; `background` reads and writes files."""
+    """The steps of a burst, in the order of its methods.
+
+    `opened` and `restored` run before `finish`, which runs while the next burst is restored. The
+    threads of `background` read and write files.
+    """
 
     def __init__(self, model, camera, folder, work, log, background):
         self._model, self._camera, self._folder = model, camera, folder
@@ -181,7 +198,7 @@ class _Evaluation:
         return DarkFrames(burst, self._camera, self._background, most, trained)
 
     def restored(self, burst, frames):
-        """Runs the networks; the ground truth is developed and packed meanwhile."""
+        """Runs the networks, by `looks.make`; meanwhile the ground truth is developed to a PNG."""
         progress.status(f"{burst.name}: reading")
         if burst.truth:
             # A file that is not raw is refused before the networks run.
@@ -244,7 +261,7 @@ class _Evaluation:
             files.write_whole(results.picture_path(self._folder, burst, "gt"), restored.truth.png)
 
     def _row(self, burst, restored, truth):
-        """The burst's row of the table; it has no scores if the burst counts in no average."""
+        """The burst's row of metrics.csv. A burst that counts in no average has no scores."""
         scores = dict.fromkeys(results.SCORES)
         if burst.scored and truth is not None:
             scores = metrics.score(restored.picture, truth, self._work.lpips)
