@@ -1,8 +1,9 @@
 """Training patches of bursts and ground truths, drawn from the cache and augmented.
 
-Every random choice follows from the seed and the number of the burst alone, so that nothing has
-to be saved for a run to go on where it stopped: step 1000 is the same, whether a run got there or
-starts there.
+`draw` makes all random choices of a patch, `load_patch` reads and augments what was chosen.
+
+The choices follow from the seed and the number of the burst alone. A run that goes on need not save
+them: step 1000 sees the same patches, whether a run got there or starts there.
 
 Axis letters: F frames, H W packed rows and columns, C packed channels, S output pixels per packed
 pixel, P patch (packed pixels), p half-size patch.
@@ -22,7 +23,7 @@ from dbp_tf.data.sources import Sources
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras, packing, reading, white_balance
 
-# Crops of which a preference for texture takes the most detailed one.
+# So many random crops, of which `Recipe.texture` takes the most detailed one.
 _CANDIDATES = 8
 
 
@@ -55,7 +56,7 @@ def check_size(
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """Every choice of one patch.
+    """The random choices that make one patch.
 
     Attributes:
       sources: the burst.
@@ -101,8 +102,8 @@ def draw(scenes: list[list[Sources]], recipe: Recipe, seed: int, number: int) ->
     augmentation = Augmentation(*(rng.integers(2, size=3) == 1).tolist())
     if recipe.augment == "none":
         augmentation = Augmentation()
-    drawn = recipe.noise == "drawn"
-    order = rng.permutation(recipe.n_burst if drawn else len(sources.frames))
+    draws_noise = recipe.noise == "drawn"
+    order = rng.permutation(recipe.n_burst if draws_noise else len(sources.frames))
     if not recipe.shuffle:
         order.sort()
     shifts = np.zeros((len(order), 2), int)
@@ -111,7 +112,7 @@ def draw(scenes: list[list[Sources]], recipe: Recipe, seed: int, number: int) ->
     top, left = _draw_crop(sources, recipe, rng)
     vary_light = recipe.white_balance != "none" and sources.clean.white_balance is not None
     exposure = None
-    if drawn:
+    if draws_noise:
         exposure = draw_exposure(_generator(seed, 2, number), vary_light, sources.camera)
     return Draw(
         sources=sources,
@@ -211,37 +212,40 @@ def _load_raw(drawn, recipe):
     """The patch of the frames, [F, ...], and of the clean long exposure, linear in 0..1."""
     sources, exposure, coarse = drawn.sources, drawn.exposure, recipe.stage == "coarse"
     trained = white_balance.trained_for(recipe.white_balance, sources.camera)
-    noted = None
+    of_file = None  # The white balance that the file notes; a drawn exposure can have another.
     if trained is not None:
-        noted = (sources.clean if exposure else sources.frames[0]).white_balance
+        of_file = (sources.clean if exposure else sources.frames[0]).white_balance
 
-    def finished(samples, entry, ratio, noted):
+    def finished(samples, entry, ratio, balance):
         if trained is not None:
-            ratio = ratio * white_balance.channel_scales_for(noted, trained, sources.layout)
+            ratio = ratio * white_balance.channel_scales_for(balance, trained, sources.layout)
         linear = _linear(samples, entry, ratio, coarse)
         return linear if recipe.augment == "phase" else augment(linear, drawn.augmentation)
 
     clean = _cut(sources.clean, drawn, recipe)
     if exposure is None:
-        light, ratio = noted, sources.ratio
+        balance, ratio = of_file, sources.ratio
         entries = [sources.frames[index] for index in drawn.frames]
         dark = (_cut(entry, drawn, recipe) for entry in entries)
     else:
-        light, ratio = exposure.light or noted, exposure.ratio
+        balance, ratio = exposure.light or of_file, exposure.ratio
         camera = sources.camera
         linear = packing.normalise(clean, sources.clean.black, sources.clean.white)
-        dark = dark_frames(linear, exposure, len(drawn.frames), camera, noted)
+        dark = dark_frames(linear, exposure, len(drawn.frames), camera, of_file)
         levels = {"black": (float(camera.black),) * clean.shape[-1], "white": float(camera.white)}
         entries = [dataclasses.replace(sources.clean, **levels)] * len(dark)
     shape = (len(drawn.frames), recipe.patch, recipe.patch, clean.shape[-1])
     frames = np.empty(shape, np.float32)
     for frame, samples, entry, by in zip(frames, dark, entries, drawn.shifts, strict=True):
-        frame[:] = shift(finished(samples, entry, ratio, light), by)
-    return frames, finished(clean, sources.clean, 1.0, noted)
+        frame[:] = shift(finished(samples, entry, ratio, balance), by)
+    return frames, finished(clean, sources.clean, 1.0, of_file)
 
 
 def _cut(entry, drawn, recipe):
-    """The patch of a packed entry, uint16; augmented already where filters keep their places."""
+    """The patch of a packed entry, uint16.
+
+    Of the augmentations, "phase" is done here, on the mosaic; `_load_raw` does "published".
+    """
     side = recipe.side + _margin(recipe, drawn.sources.layout)
     samples = entry.open()[drawn.top : drawn.top + side, drawn.left : drawn.left + side]
     if recipe.augment == "phase":
@@ -252,7 +256,7 @@ def _cut(entry, drawn, recipe):
 def _linear(samples, entry, ratio, coarse):
     """Samples of a packed entry, linear and brightened; halved first in the coarse stage."""
     if coarse:
-        # As published: the coarse stage halves first and clips at 1 then, unlike all else.
+        # As published: the coarse stage alone halves before it clips at 1.
         linear = packing.normalise(samples, entry.black, entry.white, ratio, clip=False)
         return np.minimum(packing.halve(linear), 1)
     return packing.normalise(samples, entry.black, entry.white, ratio)
