@@ -70,6 +70,17 @@ def test_a_small_picture_is_not_compiled(for_all, monkeypatch):
     assert np.isfinite(model.enhance(frames[:, :, :16])).all()
 
 
+def test_a_network_keeps_its_precision_whatever_keras_makes_others_of(for_all, bottleneck):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        fast = winograd.faster(bottleneck)
+    finally:
+        keras.config.set_dtype_policy(before)
+    level5 = np.random.default_rng(1).random((1, 9, 15, 32), np.float32)
+    np.testing.assert_allclose(fast(level5), bottleneck(level5), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("reason", ["narrow", "bfloat16", "GPU", "system"])
 def test_the_network_stays_where_it_would_gain_nothing(for_all, monkeypatch, reason):
     if reason == "narrow":

@@ -113,7 +113,7 @@ class _Convolution(keras.layers.Layer):
     """A 3x3 `keras.layers.Conv2D`, by Winograd where the picture is large enough."""
 
     def __init__(self, layer):
-        super().__init__(name=layer.name)
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.layer = layer
 
     def compute_output_shape(self, shape):
