@@ -273,7 +273,7 @@ def test_flags_that_do_not_fit_the_file_are_named(tmp_path):
         ({"active_area": ["0", "0", "64", "78"]}, "reaches beyond .*a.dng, which has 64 rows"),
         ({"active_area": ["0", "0", "0", "0"]}, "^--active_area=0,0,0,0 has only 0 x 0 pixels"),
         ({"active_area": ["0", "0", "3", "76"]}, "^--active_area=0,0,3,76 has only 3 x 76 pixels"),
-        ({"black": ["512"], "white": 500.0}, "black level 512 and white level 500"),
+        ({"white": 500.0}, r"a.dng has black level 512 and white level 500 \(--white, else file\)"),
     ):
         with pytest.raises(InputError, match=sentence):
             reading.read_raw(path, overrides=OverrideFlags(**flags).overrides)

@@ -330,8 +330,13 @@ def test_damage_to_the_projects_own_format(tmp_path):
     spec_file, weights_file = tmp_path / SPEC_FILE, tmp_path / WEIGHTS_FILE
     description = json.loads(spec_file.read_text())
 
-    spec_file.write_text("{")
-    with pytest.raises(InputError, match=f"{SPEC_FILE} does not describe a network"):
+    for text in ("{", '{"format": 1' + "0" * 5000 + "}", "[" * 100_000):
+        spec_file.write_text(text)
+        with pytest.raises(InputError, match=f"{SPEC_FILE} does not describe a network"):
+            dbp_tf.load_pretrained(tmp_path)
+    unknown = description["network"] | {"fusion": "median"}
+    spec_file.write_text(json.dumps(description | {"network": unknown}))
+    with pytest.raises(InputError, match=f"{SPEC_FILE}: a network's fusion is one of reference, "):
         dbp_tf.load_pretrained(tmp_path)
     spec_file.write_text(json.dumps(description | {"format": 99}))
     with pytest.raises(InputError, match="is of format 99"):

@@ -241,8 +241,8 @@ def read_raw(
     found = _with_given(said, overrides, layout)
     if not max(found.black) < found.white:
         raise InputError(
-            f"{path} says black level {max(found.black):g} and white level {found.white:g}: "
-            f"nothing lies between them"
+            f"{path} has black level {max(found.black):g} and white level {found.white:g} "
+            f"({found.source}): nothing lies between them"
         )
     notes += levels.check(found, darkest, mosaic, path, overrides, camera)
     return RawFrame(

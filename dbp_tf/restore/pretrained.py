@@ -141,10 +141,15 @@ def _read_description(path):
         # Format 1 could describe a bottleneck that is not there.
         lacking = [field for field, has_it in fusion.has.items() if not has_it] if fusion else []
         network = {field: value for field, value in network.items() if field not in lacking}
-        spec = NetworkSpec(**network)
+        try:
+            spec = NetworkSpec(**network)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         trained = description.get("white_balance")
         return spec, None if trained is None else white_balance.checked(trained, path)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not describe a network ({error})") from None
 
 
