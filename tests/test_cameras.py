@@ -114,6 +114,7 @@ def changed(key, value):
         ("name", 7, "name is a text, not 7"),
         ("name", "a/b", 'name is "a/b", but folders are called by it'),
         ("name", "", 'name is "", but'),
+        ("name", "é" * 60, "name takes 120 bytes: give a shorter one, of 100 at the most"),
         ("name", "sony", "name is sony, as that of a built-in camera"),
         ("mosaic", "foveon", 'mosaic is one of bayer, xtrans, not "foveon"'),
         ("black", "512", 'black is a finite number, not "512"'),

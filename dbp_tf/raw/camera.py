@@ -36,6 +36,9 @@ _LIMITS = {
 # Real sensors' matrices lie below 10; a matrix that loses a colour reaches many millions.
 _MOST_CONDITION = 1e4
 
+# Disks take names of 255 bytes, and those of folders are longer than their camera's.
+_MOST_NAME_BYTES = 100
+
 # Linear sRGB to CIE XYZ, white D65 (IEC 61966-2-1), with the digits LibRaw uses.
 SRGB_TO_XYZ = np.array(
     [
@@ -257,8 +260,11 @@ def _check_name(name):
             f"name is {shown(name)}, but folders are called by it: give one without / and other "
             f"signs that a file name cannot have"
         )
-    if len(name.encode()) > 100:
-        raise InputError(f"name has {len(name)} letters: give one with less than 100")
+    size = len(name.encode())
+    if size > _MOST_NAME_BYTES:
+        raise InputError(
+            f"name takes {size} bytes: give a shorter one, of {_MOST_NAME_BYTES} at the most"
+        )
 
 
 def _matrix(rows):
