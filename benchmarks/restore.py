@@ -131,7 +131,7 @@ def reference(case):
     @tf.function
     def encode(frame, maxima):
         levels = encoder([frame, model.coarse(networks.half_size(frame))])
-        return levels[: fused.start], fusion.with_frame(levels[fused], maxima)
+        return levels[: fused.start], fusion.with_frame(maxima, levels[fused])
 
     @tf.function
     def decode(levels):

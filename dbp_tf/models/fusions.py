@@ -76,7 +76,7 @@ class Fusion:
 
         return tf.fill((1, 1, 1, level.shape[-1]), tf.constant(self.before, level.dtype))
 
-    def with_frame(self, levels: "list[tf.Tensor]", merged: "list[tf.Tensor]") -> "list[tf.Tensor]":
+    def with_frame(self, merged: "list[tf.Tensor]", levels: "list[tf.Tensor]") -> "list[tf.Tensor]":
         """The merged levels of the frames so far and of one more, whose levels are [1, ...]."""
         return [self.add(*pair) for pair in zip(merged, levels, strict=True)]
 

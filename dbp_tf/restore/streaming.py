@@ -101,7 +101,7 @@ class Steps:
                 [_cut(frame, cuts.whole[1]), _cut(coarse_output, cuts.whole[2])]
             )
             levels = [second] if refers else [second, first]
-            return fusion.with_frame(levels, merged), _cut(pooled, cuts.own[3])
+            return fusion.with_frame(merged, levels), _cut(pooled, cuts.own[3])
 
         @compiled(pooled, deeper)
         def encode_below(pooled, merged):
@@ -109,7 +109,7 @@ class Steps:
             # The fusion waits for the last level: then nothing else reads the levels any more, and
             # what is merged can be written over them.
             with tf.control_dependencies(levels[-1:]):
-                return fusion.with_frame(levels, merged)
+                return fusion.with_frame(merged, levels)
 
         @compiled(deeper)
         def decode_below(levels):

@@ -1,10 +1,15 @@
 """3x3 convolutions of many channels with fewer multiplications: Winograd's F(4x4, 3x3).
 
-A tile of 4 x 4 output pixels is a product of polynomials in both directions: of its 6 x 6 input
-pixels and the 3 x 3 kernel. Both are evaluated at five points and at infinity and multiplied there;
-the product is interpolated. That takes 36 multiplications instead of 144 (Lavin and Gray, CVPR
-2016) and more additions, which pay where there are many channels. XLA compiles it, once for every
-size of picture, so that the additions need no passes over memory of their own.
+A tile of 4 x 4 output pixels is made of 6 x 6 input pixels. These and the kernel are transformed to
+36 numbers each; the products of their pairs are transformed to the output pixels. That takes 36
+multiplications instead of 144 (Lavin and Gray, CVPR 2016) and more additions, which pay where there
+are many channels. XLA compiles it, once for every size of picture, so that the additions need no
+passes over memory of their own.
+
+The transforms are those of a product of two polynomials, of three and of four coefficients, which
+is computed from their values at five points and at infinity. A convolution is such a product
+transposed: the values of the first polynomial are those of the kernel, the matrix that interpolates
+the product takes the input pixels, and the values of the second polynomial become the output.
 """
 
 import sys
@@ -25,7 +30,7 @@ LEAST_PIXELS = 4096
 
 
 def _transforms():
-    """The matrices that evaluate a tile [6, 6] and a kernel [36, 9], and interpolate [16, 36]."""
+    """The matrices that transform input pixels [6, 6], a kernel [36, 9] and products [16, 36]."""
     others = [[q for q in _POINTS if q != p] for p in _POINTS]
     tile = [[*polynomial.polyfromroots(o), 0] for o in others]
     tile.append(polynomial.polyfromroots(_POINTS))
@@ -35,15 +40,15 @@ def _transforms():
     ]
     kernel.append([0, 0, 1])
     output = [[p**i for p in _POINTS] + [float(i == _TILE - 1)] for i in range(_TILE)]
-    # Both directions at once, but for the tile, whose matrix is half zeros.
+    # Both directions at once, but for the input pixels, whose matrix is half zeros.
     return np.array(tile), *(np.kron(m, m).astype(np.float32) for m in (kernel, output))
 
 
 _OF_TILE, _OF_KERNEL, _OF_PRODUCT = _transforms()
 
 
-def _evaluated(pixels, axis):
-    """Six neighbouring pixels in one direction, evaluated at the six points: a new axis."""
+def _transformed(pixels, axis):
+    """Six neighbouring pixels in one direction, transformed to six numbers: a new axis."""
     return tf.stack(
         [
             tf.add_n([weight * p for weight, p in zip(row, pixels, strict=True) if weight])
@@ -72,9 +77,9 @@ def convolution(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     padded = tf.pad(features[0], [[1, after[0]], [1, after[1]], [0, 0]])
     strips = tf.reshape(padded, (down + 2, _TILE, _TILE * (across + 2), inputs))
     strips = [strips[i // _TILE : down + i // _TILE, i % _TILE] for i in range(_SIDE)]
-    tiles = tf.reshape(_evaluated(strips, 0), (_SIDE, down, across + 2, _TILE, inputs))
+    tiles = tf.reshape(_transformed(strips, 0), (_SIDE, down, across + 2, _TILE, inputs))
     tiles = [tiles[:, :, i // _TILE : across + i // _TILE, i % _TILE] for i in range(_SIDE)]
-    tiles = tf.reshape(_evaluated(tiles, 1), (_SIDE**2, down * across, inputs))
+    tiles = tf.reshape(_transformed(tiles, 1), (_SIDE**2, down * across, inputs))
     kernels = tf.matmul(_OF_KERNEL, tf.reshape(kernel, (9, inputs * outputs)))
     products = tf.matmul(tiles, tf.reshape(kernels, (_SIDE**2, inputs, outputs)))
     pixels = tf.matmul(_OF_PRODUCT, tf.reshape(products, (_SIDE**2, -1)))
