@@ -15,6 +15,11 @@ Item = TypeVar("Item")
 _last_line = time.monotonic()
 
 
+def plural(number: int, thing: str) -> str:
+    """So many things in words: "1 frame", "8 frames"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def status(text: str, out: TextIO | None = None) -> None:
     """Shows a line of progress, on a terminal until the next `status` or `say`.
 

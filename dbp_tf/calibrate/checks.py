@@ -58,7 +58,7 @@ def enough_darks(shots: dict[float, list[Shot]]) -> None:
         if len(found) < LEAST_DARKS:
             count = "one dark frame" if len(found) == 1 else f"{len(found)} dark frames"
             raise InputError(
-                f"--dark: there is only {count} of ISO {iso:g} ({names(found)}): give 10 to 20 of "
+                f"--dark: only {count} of ISO {iso:g} ({names(found)}): give 10 to 20 of "
                 f"each ISO setting, {LEAST_DARKS} at the least, or leave this setting out"
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dbp_tf import progress
 from dbp_tf.errors import InputError
 from dbp_tf.evaluation import results
 
@@ -73,7 +74,7 @@ def growth_of(rows: Sequence[results.Result]) -> list[Growth]:
 
 def caption_of(growth: Growth) -> str:
     """The caption of a plot of a `Growth`, a sentence."""
-    frames = "1 frame" if growth.counts[-1] == 1 else f"{growth.counts[-1]} frames"
+    frames = progress.plural(growth.counts[-1], "frame")
     if growth.bursts == 1:
         return f"One burst of {frames}."
     return f"Mean of {growth.bursts} bursts of {frames}; the band is one standard deviation."

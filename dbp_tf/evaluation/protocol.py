@@ -328,7 +328,7 @@ class _Log:
 
 
 def _line(row):
-    frames = "1 frame" if row.frames == 1 else f"{row.frames} frames"
+    frames = progress.plural(row.frames, "frame")
     if not row.scored:
         return f"{frames}: not scored, {row.seconds:.1f} s"
     lpips = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"

@@ -123,7 +123,7 @@ def _description(frame, count, overrides):
     given = " (--pattern)" if overrides.pattern else ""
     area = overrides.area_given and f", {overrides.area_given}"
     return [
-        f"{'1 frame' if count == 1 else f'{count} frames'}, {rows} x {columns} pixels, {filters} "
+        f"{progress.plural(count, 'frame')}, {rows} x {columns} pixels, {filters} "
         f"from row {frame.offset[0]}, column {frame.offset[1]} on{given}{area}",
         frame.levels,
     ]

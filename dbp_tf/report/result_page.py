@@ -314,7 +314,7 @@ def _row(row, looks, columns):
 
 def _sentence(row):
     """The figures of one burst in words."""
-    words = ["1 frame" if row.frames == 1 else f"{row.frames} frames", f"{row.exposure:.3g} s each"]
+    words = [progress.plural(row.frames, "frame"), f"{row.exposure:.3g} s each"]
     for title, name, form, _ in _COLUMNS:
         value = getattr(row, name)
         if name in results.SCORES and value is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dbp_tf import progress
 from dbp_tf.data import sid
 from dbp_tf.errors import InputError
 from dbp_tf.raw import cameras
@@ -242,5 +243,5 @@ def simulate_tree(
                 rows, columns = scene.truth.shape
                 yield (
                     f"scene {number:05d}: {path}, {rows} x {columns}, ratio {ratio:g}, "
-                    f"ISO {scene.noise.iso:.4g}, {len(scene.frames)} frames"
+                    f"ISO {scene.noise.iso:.4g}, {progress.plural(len(scene.frames), 'frame')}"
                 )
