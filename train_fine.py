@@ -26,7 +26,7 @@ def main() -> None:
     if bool(settings.coarse) == bool(settings.fine):
         raise InputError(
             "train_fine.py starts from the weights of train_coarse.py: give --coarse, or --fine to "
-            "go on with a fine network"
+            "go on with a fine network, not both"
         )
     program.run(settings, start_from="fine" if settings.fine else "coarse")
 

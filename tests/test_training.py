@@ -14,6 +14,8 @@ import tensorflow as tf
 from conftest import eager
 from tensorflow.python.lib.io import file_io
 
+import train_fine
+from dbp_tf import cli
 from dbp_tf.errors import InputError
 from dbp_tf.models import initial_weights, networks
 from dbp_tf.models.network_spec import NetworkSpec
@@ -868,3 +870,12 @@ class TestPictures:
         mosaic = np.vectorize(level.get)(np.tile(filters, (4, 2))).astype(np.float32)
         blue = samples.raw_colours(packing.pack(mosaic, layout), camera)[..., 2]
         np.testing.assert_array_equal(blue, 0)
+
+
+@pytest.mark.parametrize("given", [(), ("coarse", "fine")])
+def test_the_fine_stage_starts_from_one_of_two(tmp_path, capsys, given):
+    words = [f"--{flag}={tmp_path}" for flag in ("short_dir", "long_dir", *given)]
+    assert cli.run(train_fine.main, train_fine.FLAGS, ["train_fine", *words]) == 2
+    assert "give --coarse, or --fine to go on with a fine network, not both" in (
+        capsys.readouterr().err
+    )
