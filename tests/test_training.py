@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import types
 
 import keras
 import numpy as np
@@ -15,13 +16,22 @@ from conftest import eager
 from tensorflow.python.lib.io import file_io
 
 import train_fine
-from dbp_tf import cli
+from dbp_tf import cli, progress
 from dbp_tf.errors import InputError
 from dbp_tf.models import initial_weights, networks
 from dbp_tf.models.network_spec import NetworkSpec
 from dbp_tf.raw import cameras, packing
 from dbp_tf.restore.pretrained import load_pretrained
-from dbp_tf.training import config, learner, loop, losses, run_folder, samples, training_step
+from dbp_tf.training import (
+    config,
+    learner,
+    loop,
+    losses,
+    run_folder,
+    samples,
+    training_step,
+    watch,
+)
 
 ONE_DEVICE = tf.distribute.get_strategy()
 COARSE = NetworkSpec(family="coarse", width=2, scale=1)
@@ -879,3 +889,14 @@ def test_the_fine_stage_starts_from_one_of_two(tmp_path, capsys, given):
     assert "give --coarse, or --fine to go on with a fine network, not both" in (
         capsys.readouterr().err
     )
+
+
+def test_a_line_of_progress_stands_once_in_a_log(capsys, monkeypatch):
+    settings = types.SimpleNamespace(epochs=2, steps_per_epoch=1)
+    run = types.SimpleNamespace(step=0, chief=True)
+    watched = watch.Watch(settings, run, tf.distribute.get_strategy())
+    for step in (1, 2):
+        monkeypatch.setattr(progress, "_last_line", -math.inf)  # There was a long silence.
+        watched.show(step, 0.5)
+    lines = [line.partition(": loss ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["epoch 1/2, step 1/2", "epoch 2/2, step 2/2"]

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,6 @@ _NOT_REPORTED = {"coarse": ("l1", "feature"), "fine": (), "burst": ("raw",)}
 # decide for itself: reading makes the device wait.
 _READ_STEPS = 20
 _READ_SECONDS = 1.0
-_PLAIN_LINE_SECONDS = 30.0
 
 
 def scenes_of(batch: dict[str, tf.Tensor]) -> list[str]:
@@ -158,7 +156,6 @@ class Watch:
                 f"for other workers: give a folder that all machines share"
             )
         self._started = self._last_read = time.monotonic()
-        self._last_line = -math.inf
         self._running_since: tuple[int, float] | None = None
         if run.step:
             self._say(f"Going on after step {run.step} of {self._total}.")
@@ -201,11 +198,8 @@ class Watch:
             speed = done / max(time.monotonic() - started, 1e-9)
             left = progress.time_left(started, done, self._total - first)
             line += f", {speed:.3g} steps/s, {left}"
-        progress.status(line)
-        waited = time.monotonic() - self._last_line
-        if step == self._total or (waited > _PLAIN_LINE_SECONDS and not sys.stdout.isatty()):
-            self._say(line)
-            self._last_line = time.monotonic()
+        show = progress.say if step == self._total else progress.status
+        show(line)
 
     def end(self, step: int) -> None:
         """Says how training ended."""
