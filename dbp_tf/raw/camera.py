@@ -33,8 +33,11 @@ _LIMITS = {
     "black_error_spread_dn": {"low": 0, "high": _MOST_DN},
 }
 
-# Real sensors' matrices lie below 10; a matrix that loses a colour reaches many millions.
+# Condition numbers of real sensors' matrices lie below 10; that of a matrix that loses a colour
+# reaches many millions.
 _MOST_CONDITION = 1e4
+# Some tables have a matrix times 10000. A DNG file holds it in steps of 0.0001.
+_MOST_OF_MATRIX, _LEAST_WHITE = 100_000, 0.01
 
 # Disks take names of 255 bytes, and those of folders are longer than their camera's.
 _MOST_NAME_BYTES = 100
@@ -173,6 +176,7 @@ class Camera:
         object.__setattr__(self, "xyz_to_camera", _matrix(self.xyz_to_camera))
         red, green, blue = _colours(self.white_balance, "white_balance", low=0.01, high=100_000)
         balance = red / green, 1.0, blue / green
+        _colours(balance, "white_balance, its green brought to 1,", low=0.01, high=100)
         object.__setattr__(self, "white_balance", balance)
         object.__setattr__(self, "noise", _by_iso(self.noise))
         if not re.fullmatch(r"\.\w{1,10}", self.suffix):
@@ -271,12 +275,15 @@ def _matrix(rows):
     key = "xyz_to_camera"
     if not isinstance(rows, Sequence) or isinstance(rows, str) or len(rows) != 3:
         raise InputError(f"{key} is three rows of three numbers, not {shown(rows)}")
-    rows = tuple(_colours(row, f"{key}, row {number},") for number, row in enumerate(rows, 1))
+    rows = tuple(
+        _colours(row, f"{key}, row {number},", low=-_MOST_OF_MATRIX, high=_MOST_OF_MATRIX)
+        for number, row in enumerate(rows, 1)
+    )
     matrix = np.array(rows, float)
     if np.linalg.cond(matrix) > _MOST_CONDITION:
         raise InputError(f"{key} is {shown(rows)}, which cannot be inverted: it loses a colour")
-    if not (matrix @ SRGB_TO_XYZ.sum(1) > 0).all():
-        raise InputError(f"{key} is {shown(rows)}, for which white light gives no signal")
+    if not (matrix @ SRGB_TO_XYZ.sum(1) >= _LEAST_WHITE).all():
+        raise InputError(f"{key} is {shown(rows)}, for which white light gives hardly a signal")
     return rows
 
 
