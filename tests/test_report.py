@@ -167,6 +167,19 @@ def test_it_is_one_file_with_the_pictures_beside_it(folder):
     assert len(page.source) < 40_000
 
 
+@pytest.mark.parametrize(
+    ("fusion", "is_named"), [("reference", True), ("max", False), (["no name"], True)]
+)
+def test_the_reference_frame_is_named_unless_all_frames_are_alike(tmp_path, fusion, is_named):
+    folder = make_folder(tmp_path, [result("10003")])
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["flags"]["reference_frame"] = "center"
+    settings["network"]["fusion"] = fusion
+    (folder / "settings.json").write_text(json.dumps(settings))
+    page = Page(result_page.write(folder))
+    assert ("reference frame center" in page.text) is is_named
+
+
 def test_whatever_a_file_says_is_text(tmp_path):
     nasty = "10003 <img src=x onerror=alert(1)> \"'#?&%41"
     folder = make_folder(tmp_path / "<i>folder", [result(nasty), result("10011")])

@@ -237,8 +237,8 @@ def _summary(settings, rows):
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
     ]
-    fusion = FUSIONS.get(settings["network"].get("fusion"))
-    if fusion is None or fusion.refers:
+    without = [name for name, fusion in FUSIONS.items() if not fusion.refers]
+    if settings["network"].get("fusion") not in without:
         words.append(f"reference frame {flags.get('reference_frame')}")
     words.append(f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}")
     return _text("; ".join(words)) + "."
