@@ -180,6 +180,18 @@ def test_the_reference_frame_is_named_unless_all_frames_are_alike(tmp_path, fusi
     assert ("reference frame center" in page.text) is is_named
 
 
+@pytest.mark.parametrize(
+    "flags", [{"camera": {}}, {"camera": 7}, {"checkpoint": 3}, {"checkpoint": ["a"]}]
+)
+def test_settings_of_another_kind_are_shown_as_they_are(tmp_path, flags):
+    folder = make_folder(tmp_path, [result("10003")])
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(settings | {"flags": flags}))
+    page = Page(result_page.write(folder))
+    ((name, value),) = flags.items()
+    assert name in page.text and str(value) in page.text
+
+
 def test_whatever_a_file_says_is_text(tmp_path):
     nasty = "10003 <img src=x onerror=alert(1)> \"'#?&%41"
     folder = make_folder(tmp_path / "<i>folder", [result(nasty), result("10011")])
@@ -279,6 +291,7 @@ def test_a_burst_without_its_picture_keeps_its_row(tmp_path):
         (lambda folder: (folder / "settings.json").unlink(), "settings.json"),
         (lambda folder: (folder / "settings.json").write_text("{"), "settings.json"),
         (lambda folder: (folder / "settings.json").write_text('{"flags": 1}'), "settings.json"),
+        (lambda folder: (folder / "settings.json").write_text("[" * 100_000), "settings.json"),
         (lambda folder: results.write(folder / "metrics.csv", []), "no rows yet"),
         (lambda folder: (folder / "10003_00_100_out.png").write_bytes(b"\x89PNG"), "_out.png"),
         (lambda folder: (folder / "frames.csv").write_text("a,b\n1,2\n"), "frames.csv"),

@@ -12,7 +12,6 @@ are refused: light in a dark frame, a flat frame that clips, no pairs, and the l
 all is done; 2: bad flags or input, said in one sentence.
 """
 
-import importlib.util
 import itertools
 
 from absl import flags
@@ -73,10 +72,12 @@ def main() -> None:
 
 def _drawn(camera, measured, notes):
     """The picture as a PNG file; None without matplotlib, which is no reason to stop."""
-    if importlib.util.find_spec("matplotlib") is None:
+    settings = [(one.iso, one.noise, one.gain, one.points) for one in measured]
+    try:
+        return page.draw(camera.model, settings)
+    except ImportError:
         notes.append(
             "no picture is written: the picture is drawn with matplotlib: pip install "
             '"dbp_tf[figures]"'
         )
         return None
-    return page.draw(camera.model, [(one.iso, one.noise, one.gain, one.points) for one in measured])

@@ -207,14 +207,8 @@ def begin(
 
 
 def _check_settings(folder, settings):
-    try:
-        before = json.loads((folder / SETTINGS).read_text())
-        flags, network = dict(before["flags"]), before["network"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"--resume: {folder / SETTINGS} cannot be understood ({error}): give another "
-            f"--result_dir"
-        ) from None
+    before = read_settings(folder)
+    flags, network = before["flags"], before["network"]
     same_figure = flags.get("figure") == settings["flags"].get("figure")
     for name in _FLAGS_THAT_MATTER + (_FLAGS_OF_FIGURES if same_figure else ()):
         if flags.get(name) != settings["flags"].get(name):
@@ -229,6 +223,22 @@ def _check_settings(folder, settings):
             f"--resume: the weights of --checkpoint are not those {folder} was made with: give "
             f"another --result_dir"
         )
+
+
+def read_settings(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """What settings.json holds under "flags", "network" and "versions".
+
+    Raises:
+      InputError: the file has been changed by other hands.
+    """
+    path = pathlib.Path(folder) / SETTINGS
+    try:
+        settings = json.loads(path.read_bytes())
+        return {part: dict(settings[part]) for part in ("flags", "network", "versions")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be understood ({error!r}): restore it, or evaluate into a new folder"
+        ) from None
 
 
 def write(path: pathlib.Path, results: Iterable[Result]) -> None:
@@ -255,8 +265,8 @@ def read(path: pathlib.Path) -> list[Result]:
         return [_from_row(row) for row in rows]
     except (ValueError, csv.Error) as error:
         raise InputError(
-            f"{path} has a line that test_burst.py did not write ({error}): mend it, or give "
-            f"another --result_dir"
+            f"{path} has a line that test_burst.py did not write ({error}): mend it, or "
+            f"evaluate into a new folder"
         ) from None
 
 

@@ -86,7 +86,7 @@ def write(
     rows = results.read(folder / results.METRICS)
     if not rows:
         raise InputError(f"{folder / results.METRICS} has no rows yet: nothing to report on")
-    settings = _settings(folder / results.SETTINGS)
+    settings = results.read_settings(folder)
     (folder / SMALL).mkdir(exist_ok=True)
     names = {name_of(row) for row in rows}
     inputs = [
@@ -111,16 +111,6 @@ def name_of(row: results.Result) -> str:
     if pathlib.PurePath(name).name != name:
         raise InputError(f"{results.METRICS}: {row.scene!r} is not the number of a scene: mend it")
     return name
-
-
-def _settings(path):
-    try:
-        settings = json.loads(path.read_text())
-        return {part: dict(settings[part]) for part in ("flags", "network", "versions")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be understood ({error}): restore it, or evaluate into a new folder"
-        ) from None
 
 
 # Pictures
@@ -233,14 +223,14 @@ def _summary(settings, rows):
     camera = flags.get("camera")
     words = [
         f"{len(rows)} {'burst' if len(rows) == 1 else 'bursts'}, {scored} scored",
-        f"camera {camera['name'] if isinstance(camera, dict) else camera}",
+        f"camera {camera.get('name') if isinstance(camera, dict) else camera}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
     ]
     without = [name for name, fusion in FUSIONS.items() if not fusion.refers]
     if settings["network"].get("fusion") not in without:
         words.append(f"reference frame {flags.get('reference_frame')}")
-    words.append(f"weights {pathlib.PurePath(flags.get('checkpoint') or 'unknown').name}")
+    words.append(f"weights {pathlib.PurePath(str(flags.get('checkpoint') or 'unknown')).name}")
     return _text("; ".join(words)) + "."
 
 
