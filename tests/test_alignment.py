@@ -108,8 +108,7 @@ def test_shake_of_whole_packed_pixels_is_recovered_exactly(camera, ratio):
 
 
 @BOTH
-@RATIOS
-@pytest.mark.parametrize("name", ["coffee", "chelsea"])
+@pytest.mark.parametrize(("name", "ratio"), [("coffee", 100), ("chelsea", 300)])
 def test_any_shake_is_recovered_to_half_a_packed_pixel(camera, ratio, name):
     shakes = [(0, 0), (16, -15), (-7, 11), (1, 2), (-13, -16)]
     reference, *others = views(burst([photo(name)] * 5, camera, ratio, shakes))
@@ -257,8 +256,9 @@ def test_mask_covers_what_moves_and_little_else(camera, ratio, shake):
 
 
 @BOTH
-@RATIOS
-@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("astronaut", 100), ("astronaut", 300), ("coffee", 100), ("chelsea", 300)]
+)
 def test_nothing_moves_nothing_changes(camera, ratio, name):
     frames = burst([photo(name)] * 3, camera, ratio)
     before = np.array(frames)

@@ -203,6 +203,13 @@ def counted(model, monkeypatch):
     return counts
 
 
+@pytest.fixture
+def no_plot(monkeypatch):
+    """Matplotlib takes longer than all the rest."""
+    monkeypatch.setattr(plots, "plot_growth", lambda *_: b"")
+
+
+@pytest.mark.usefixtures("no_plot")
 def test_one_two_four_and_eight_frames_encode_eight(run, counted):
     assert run("--figure=frames", "--n_burst=1,2,4,8", "--limit=1") == 0
     assert counted == {"encoded": 8, "decoded": 4}
@@ -383,6 +390,7 @@ def test_the_panel_shows_what_it_says(run, tree, model, tmp_path, drawn):
     assert f"{float(row['psnr']):.2f} dB" in views[3].text
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_a_figure_changes_no_result(run, tmp_path):
     assert run("--n_burst=3", "--limit=1", f"--result_dir={tmp_path / 'plain'}") == 0
     without = results.read(tmp_path / "plain" / "metrics.csv")
@@ -505,12 +513,14 @@ def test_the_frames_are_scored_at_every_length(run, tree, model, tmp_path):
     assert plot.shape[:2] == (510, 1200)
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_by_default_the_frames_are_one_two_four_and_eight(run, tmp_path):
     assert run("--figure=frames", "--limit=1") == 0
     rows = rows_of(tmp_path / "results" / "frames.csv")
     assert [row["frames"] for row in rows] == ["1", "2", "4", "8"]
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_what_is_drawn_is_not_drawn_again(run, tmp_path, counted, capsys):
     flags = ("--figure=frames", "--n_burst=1,2", "--limit=2")
     assert run("--n_burst=2", "--limit=2") == 0
