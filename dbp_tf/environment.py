@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 
 from dbp_tf import progress
 
@@ -62,7 +63,7 @@ def import_tensorflow(all_gpus: bool = False) -> types.ModuleType:
       The `tensorflow` module.
     """
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") not in ("0", "1", "2")
-    with _without_chatter() if quiet else contextlib.nullcontext(), _without_extras_of_keras():
+    with _without_chatter() if quiet else contextlib.nullcontext(), without_extras_of_keras():
         import tensorflow as tf
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -93,14 +94,15 @@ def _device(tf, gpus, all_gpus):
 
 
 @contextlib.contextmanager
-def _without_extras_of_keras():
+def without_extras_of_keras() -> Iterator[None]:
     """Keeps Keras from importing packages for parts of it that are not used here.
 
     They take a third of the time of importing TensorFlow, most of it scikit-learn.
     """
     extras = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
-    # Python takes a module that is None for one that is not installed.
-    sys.modules.update(dict.fromkeys(extras))
+    for name in extras:
+        # Python takes a module that is None for one that is not installed.
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:

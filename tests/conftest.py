@@ -1,5 +1,6 @@
 """Shared set-up: golden data, small datasets, tiny networks, and commands run in this process."""
 
+import collections
 import contextlib
 import gc
 import importlib.util
@@ -11,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from dbp_tf import cli, progress, simulate
+from dbp_tf import cli, environment, progress, simulate
 from dbp_tf.raw import cameras
 
 # Before any test imports TensorFlow.
@@ -45,12 +46,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """No garbage is looked for in what modules hold, which takes seconds for TensorFlow's."""
+    """No garbage is looked for in what modules hold, which takes seconds for TensorFlow's.
+
+    Elsewhere it is looked for rarely: networks are built of many small objects.
+    """
     gc.disable()
     try:
-        return (yield)
+        with environment.without_extras_of_keras():
+            return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000)
         gc.enable()
 
 
@@ -58,7 +64,7 @@ def pytest_collection():
 def graphs_as_traced():
     """No rewriting of TensorFlow's graphs, which takes longer than the few times that they run.
 
-    test_burst.py in a process of its own and training on two workers have theirs rewritten, as
+    test_burst.py in a process of its own and training on two devices have theirs rewritten, as
     users do.
     """
     if "tensorflow" in sys.modules:
@@ -192,29 +198,34 @@ def weights(models):
 
 @pytest.fixture(scope="session")
 def built():
-    return {}
+    return collections.defaultdict(list)
 
 
 @pytest.fixture
 def built_once(built, monkeypatch):
-    """The networks of a spec are built for one test and serve all: a second each time otherwise.
+    """Networks that one test has built serve the next: a second each time otherwise.
 
-    They are handed out with new random weights, so that nothing is left of what a test loaded.
+    They are handed out with new random weights, so that nothing is left of what a test loaded,
+    and within a test each only once.
     """
     import keras
 
     from dbp_tf.models import networks
 
-    build, random = networks.build, np.random.default_rng(0)
+    build, random, taken = networks.build, np.random.default_rng(0), collections.Counter()
 
     def build_or_take(spec, dtype=None):
         key = spec, dtype or keras.config.dtype_policy().name
-        if key not in built:
-            built[key] = build(spec, dtype)
-        for model in built[key].values():
+        if taken[key] == len(built[key]):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(networks, "build", build)  # It calls itself.
+                built[key].append(build(spec, dtype))
+        models = built[key][taken[key]]
+        taken[key] += 1
+        for model in models.values():
             for weight in model.weights:
-                weight.assign(random.random(weight.shape, np.float32))
-        return built[key]
+                weight.assign(random.uniform(-0.1, 0.1, weight.shape))
+        return models
 
     monkeypatch.setattr(networks, "build", build_or_take)
 
