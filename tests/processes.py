@@ -10,8 +10,19 @@ import sys
 
 import numpy as np
 
+import train_coarse
+from dbp_tf import cli, environment
+
+# As the program imports it.
+with environment.without_extras_of_keras():
+    import tensorflow as tf
+
+    from dbp_tf.models import released
+    from dbp_tf.training import distribution, loop, run_folder  # noqa: F401
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["dbp_tf.training.loop", "dbp_tf.data.patches"])
+# Found where pytest was started in the folder of the project; elsewhere each imports TensorFlow.
+_CONTEXT.set_forkserver_preload(["tests.processes"])
 
 
 def start(arguments, errors, *, weights=None, devices=1, rewritten=False, **environment):
@@ -20,7 +31,8 @@ def start(arguments, errors, *, weights=None, devices=1, rewritten=False, **envi
     Args:
       arguments: flags of train_coarse.py.
       errors: path of a file for its stderr.
-      weights: path of an .npz file for what the networks of this process hold at the end.
+      weights: path of an .npz file for what each device of this process holds at the end, see
+        `held`.
       devices: processors that the CPU is divided into; several mirror each other.
       rewritten: whether TensorFlow rewrites its graphs, as it does for users.
       **environment: variables besides those of the tests.
@@ -44,6 +56,13 @@ def finish(process):
         assert process.exitcode == 0, errors.read()
 
 
+def held(path):
+    """The weights that `start` wrote: {published name: array} of each device."""
+    with np.load(path) as arrays:
+        (devices,) = {len(arrays[name]) for name in arrays}
+        return [{name: arrays[name][device] for name in arrays} for device in range(devices)]
+
+
 def _train(arguments, errors, weights, devices, rewritten, environment):
     for path, stream in ((os.devnull, 1), (errors, 2)):
         with open(path, "w") as file:
@@ -51,23 +70,22 @@ def _train(arguments, errors, weights, devices, rewritten, environment):
     # Several run at once, and the networks are tiny: more threads only get in each other's way.
     own = {"CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
     os.environ.update(own | environment)
-    import tensorflow as tf
-
-    import train_coarse
-    from dbp_tf import cli
-    from dbp_tf.models import released
-    from dbp_tf.training import distribution, run_folder
-
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not rewritten})
-    end = run_folder.RunFolder.finish
+    begin, end = run_folder.RunFolder.__init__, run_folder.RunFolder.finish
+
+    def noted(run, folder, variables, **more):
+        run.trained = variables["weights"]
+        begin(run, folder, variables, **more)
 
     def watched(run, step, sums, enhancer):
         end(run, step, sums, enhancer)
-        variables = released.published_variables(enhancer.models)
-        np.savez(weights, **{name: v.numpy() for name, v in variables.items()})
+        names = {id(v): name for name, v in released.published_variables(enhancer.models).items()}
+        names = [names[id(v)] for model in enhancer.models.values() for v in model.weights]
+        arrays = [[v.numpy() for v in getattr(one, "values", [one])] for one in run.trained]
+        np.savez(weights, **dict(zip(names, arrays, strict=True)))
 
     if weights:
-        run_folder.RunFolder.finish = watched
+        run_folder.RunFolder.__init__, run_folder.RunFolder.finish = noted, watched
     if devices > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(

@@ -1,4 +1,4 @@
-"""The three training scripts on a small simulated dataset: chained, killed, on two workers."""
+"""The three training scripts on a small simulated dataset: chained, killed, on two devices."""
 
 import concurrent.futures
 import csv
@@ -22,7 +22,7 @@ import processes
 import pytest
 import tensorflow as tf
 from absl import flags
-from conftest import write_checkpoint
+from conftest import eager, write_checkpoint
 
 import test_burst
 import train_burst
@@ -36,6 +36,8 @@ from dbp_tf.raw import cameras
 from dbp_tf.restore import pretrained
 from dbp_tf.training import program, training_step, vgg
 from dbp_tf.training.config import Burst, Coarse, Fine
+
+pytestmark = pytest.mark.usefixtures("built_once")
 
 ROOT = pathlib.Path(__file__).parent.parent
 EPOCHS, STEPS_PER_EPOCH = 10, 3
@@ -126,7 +128,7 @@ def spec_of(folder):
     return NetworkSpec(**json.loads((folder / "network.json").read_text())["network"])
 
 
-# The two bursts of a step are those that two workers see.
+# The two bursts of a step are those that two devices or workers see.
 COARSE = (
     f"--width=4 --patch=16 --epochs={EPOCHS} --steps_per_epoch={STEPS_PER_EPOCH} "
     "--learning_rate=2e-3 --schedule=cosine --initial_weights=he --validate_every=0 "
@@ -194,26 +196,12 @@ def step_saved(folder):
     return int(text.split('"')[1].rpartition("-")[2])
 
 
-def run_workers(home):
-    with socket.socket() as one, socket.socket() as two:
-        for each in (one, two):
-            each.bind(("127.0.0.1", 0))
-        hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
-    cluster = {"cluster": {"worker": hosts}}
-    runs = [
-        start(
-            home,
-            "workers",
-            COARSE + "--strategy=multi_worker",
-            f"worker{index}",
-            weights=home / f"worker{index}.npz",
-            rewritten=True,
-            TF_CONFIG=json.dumps(cluster | {"task": {"type": "worker", "index": index}}),
-        )
-        for index in (0, 1)
-    ]
-    for each in runs:
-        processes.finish(each)
+def run_on_two_devices(home):
+    """Returns what each device holds at the end. Its graphs are rewritten, as users have it."""
+    weights = home / "mirrored.npz"
+    more = {"devices": 2, "weights": weights, "rewritten": True}
+    processes.finish(start(home, "mirrored", COARSE + "--strategy=mirrored", **more))
+    return processes.held(weights)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +218,7 @@ def background(home):
         yield {
             "straight": straight,
             "killed": pool.submit(after, run_killed),
-            "workers": pool.submit(after, run_workers),
+            "mirrored": pool.submit(after, run_on_two_devices),
         }
     finally:
         pool.shutdown(cancel_futures=True)
@@ -517,29 +505,24 @@ def test_numbers_are_looked_at():
 @pytest.fixture(scope="module")
 def chain(background, home):
     """The three scripts in turn; each starts from what the one before left."""
-    common = "--epochs=20 --schedule=cosine --clip_norm=1 "
     background["straight"].result()
-    for script, folder, text in (
-        (
-            train_fine,
-            "fine",
-            f"--coarse={home / 'coarse'} --residual_blocks=1 --initial_weights=he --loss=l1 "
-            "--patch=32 --learning_rate=1e-2 --warmup_steps=10 --pictures_every=0 "
-            "--validate_every=0",
-        ),
-        (
-            train_burst,
-            "burst",
-            f"--fine={home / 'fine'} --loss=l1 --patch=32 --learning_rate=5e-3 "
-            "--validate_every=20 --pictures_every=20 --texture=0.5",
-        ),
-    ):
-        assert run(script, home, folder, common + text) == 0
+    common = "--loss=l1 --patch=32 --schedule=cosine --clip_norm=1 "
+    text = (
+        f"--coarse={home / 'coarse'} --residual_blocks=1 --initial_weights=he --epochs=20 "
+        "--learning_rate=1e-2 --warmup_steps=10 --pictures_every=0 --validate_every=0"
+    )
+    assert run(train_fine, home, "fine", common + text) == 0
+    text = (
+        f"--fine={home / 'fine'} --epochs=1 --learning_rate=1e-3 --validate_every=1 "
+        "--pictures_every=1 --texture=0.5 --seed=2"  # The picture shows detail.
+    )
+    with eager():
+        assert run(train_burst, home, "burst", common + text) == 0
     return home
 
 
-@pytest.mark.parametrize("stage, least", [("coarse", 0.95), ("fine", 0.75), ("burst", 1)])
-def test_the_loss_falls_in_every_stage(chain, stage, least):
+@pytest.mark.parametrize("stage, least", [("coarse", 0.95), ("fine", 0.75)])
+def test_the_loss_falls(chain, stage, least):
     losses = np.array([float(row["loss"]) for row in history(chain / stage)])
     some = min(5, len(losses) // 4)
     assert losses[-some:].mean() < least * losses[:some].mean()
@@ -585,9 +568,14 @@ def test_sample_pictures_show_input_output_and_truth(chain):
     assert np.corrcoef(output, truth)[0, 1] > 0.7
 
 
-def test_released_weights_to_start_from_and_stopping_in_time(chain, data, capsys, monkeypatch):
-    """With steps that change nothing, released weights come out as they went in."""
+@pytest.fixture
+def idle(monkeypatch):
+    """Steps change nothing, so that weights come out of training as they went in."""
     monkeypatch.setattr(training_step, "make_step", lambda *_: lambda batch: tf.zeros(5))
+
+
+@pytest.mark.usefixtures("idle")
+def test_released_weights_to_start_from_and_stopping_in_time(chain, data, capsys):
     text = (
         f"--coarse={data / 'sony_v1_d2'} --patch=16 --epochs=2 --steps_per_epoch=2 "
         "--validate_every=0 --max_hours=1e-9"
@@ -671,27 +659,30 @@ def test_one_step_of_the_fine_stage_from_released_weights(chain, revised):
     assert spec_of(chain / "fine_step") == NetworkSpec(width=2, residual_blocks=1)
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_one_step_of_the_fine_stage_of_the_first_version(chain, data):
+@pytest.mark.usefixtures("idle")
+def test_the_fine_stage_of_the_first_version(chain, data):
     after = one_step(train_fine, chain, "fine_max", f"--coarse={data / 'sony_v1_d2'} --fusion=max")
     assert spec_of(chain / "fine_max") == NetworkSpec(width=2, fusion="max")
     published = weights_of(data / "sony_v1_d2")
     assert {n: a.shape for n, a in after.items()} == {n: a.shape for n, a in published.items()}
+    assert_same(coarse(published), coarse(after))
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("version", ["first", "revised"])
-def test_one_step_of_the_burst_stage_from_released_weights(chain, data, revised, version):
-    path = data / "sony_v1_d2" if version == "first" else revised
-    before = weights_of(path)
-    after = one_step(train_burst, chain, f"{version}_step", f"--fine={path}")
+def test_one_step_of_the_burst_stage_of_the_first_version(chain, data):
+    before = weights_of(data / "sony_v1_d2")
+    after = one_step(train_burst, chain, "first_step", f"--fine={data / 'sony_v1_d2'}")
     assert_same(coarse(before), coarse(after))
     assert_one_step_away(fine(before), fine(after))
-    expected = {
-        "first": NetworkSpec(width=2, fusion="max"),
-        "revised": NetworkSpec(width=2, residual_blocks=1, reference_frame="center"),
-    }
-    assert spec_of(chain / f"{version}_step") == expected[version]
+    assert spec_of(chain / "first_step") == NetworkSpec(width=2, fusion="max")
+
+
+@pytest.mark.usefixtures("idle")
+def test_the_burst_stage_from_released_weights(chain, revised):
+    after = one_step(train_burst, chain, "revised_step", f"--fine={revised}")
+    assert_same(weights_of(revised), after)
+    spec = NetworkSpec(width=2, residual_blocks=1, reference_frame="center")
+    assert spec_of(chain / "revised_step") == spec
 
 
 def state_of(folder):
@@ -716,26 +707,46 @@ def test_stopped_and_killed_a_run_ends_as_if_nothing_had_been(background, home):
     assert_same(weights_of(home / "coarse"), weights_of(home / "killed"))
 
 
-def test_two_workers_end_alike_and_as_one_process_with_their_bursts(background, home):
-    background["workers"].result()
-    background["straight"].result()
-    workers = [dict(np.load(home / f"worker{index}.npz")) for index in (0, 1)]
-    assert_same(*workers)
-    assert_same(workers[0], weights_of(home / "workers"))
+def assert_as_one_process(home, folder, held):
+    """All hold the same, which is what a single process with all their bursts ends with."""
+    for other in held[1:]:
+        assert_same(held[0], other)
+    assert_same(held[0], weights_of(home / folder))
     alone = weights_of(home / "coarse")
     assert sum(array.size for array in alone.values()) > 1000
     for name, expected in alone.items():
-        np.testing.assert_allclose(workers[0][name], expected, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(held[0][name], expected, atol=1e-5, err_msg=name)
+
+
+def test_two_devices_end_alike_and_as_one_with_their_bursts(background, home):
+    background["straight"].result()
+    assert_as_one_process(home, "mirrored", background["mirrored"].result())
 
 
 @pytest.mark.slow
-def test_two_devices_of_one_process_are_as_one_with_their_bursts(background, home):
+def test_two_workers_end_alike_and_as_one_with_their_bursts(background, home):
     background["straight"].result()
-    mirrored = start(home, "mirrored", COARSE + "--strategy=mirrored", devices=2)
-    processes.finish(mirrored)
-    mirrored = weights_of(home / "mirrored")
-    for name, expected in weights_of(home / "coarse").items():
-        np.testing.assert_allclose(mirrored[name], expected, atol=1e-5, err_msg=name)
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, two)]
+    cluster = {"cluster": {"worker": hosts}}
+    runs = [
+        start(
+            home,
+            "workers",
+            COARSE + "--strategy=multi_worker",
+            f"worker{index}",
+            weights=home / f"worker{index}.npz",
+            rewritten=True,
+            TF_CONFIG=json.dumps(cluster | {"task": {"type": "worker", "index": index}}),
+        )
+        for index in (0, 1)
+    ]
+    for each in runs:
+        processes.finish(each)
+    held = [processes.held(home / f"worker{index}.npz") for index in (0, 1)]
+    assert_as_one_process(home, "workers", [weights for (weights,) in held])
 
 
 @pytest.mark.slow
