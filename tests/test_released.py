@@ -1,5 +1,6 @@
 """Checkpoints on disk: what is found, what is refused, and that saving loses nothing."""
 
+import dataclasses
 import json
 import shutil
 
@@ -172,19 +173,20 @@ def test_saving_and_loading_is_exact(spec, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE, SPEC_FILE]
 
 
-def test_keras_saves_and_clones_loaded_networks(v1, tmp_path):
-    for name, model in dbp_tf.load_pretrained(v1).models.items():
-        model.save(tmp_path / f"{name}.keras")
-        again = keras.models.load_model(tmp_path / f"{name}.keras")
-        assert len(again.weights) == len(keras.models.clone_model(model).weights)
-        for ours, theirs in zip(model.weights, again.weights, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+def test_keras_saves_and_clones_loaded_networks(tmp_path):
+    dbp_tf.save_pretrained(untrained(NetworkSpec(width=2, residual_blocks=2)), tmp_path)
+    model = dbp_tf.load_pretrained(tmp_path).fine
+    model.save(tmp_path / "fine.keras")
+    again = keras.models.load_model(tmp_path / "fine.keras")
+    assert len(again.weights) == len(keras.models.clone_model(model).weights)
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.usefixtures("eagerly")
 def test_loaded_in_bfloat16_weights_are_rounded_to_it(v1, tmp_path):
     full = dbp_tf.load_pretrained(v1)
-    picture = full.enhance(frames())
+    picture = full.enhance(frames()[:1])
     dbp_tf.save_pretrained(full, tmp_path / "own")
     for path in (v1, tmp_path / "own"):
         half = dbp_tf.load_pretrained(path, "bfloat16")
@@ -194,13 +196,13 @@ def test_loaded_in_bfloat16_weights_are_rounded_to_it(v1, tmp_path):
             for name, variable in released.published_variables(half.models).items()
         }
         assert_holds(half, rounded)
-    assert np.abs(half.enhance(frames()) - picture).max() > 1e-4
+    assert np.abs(half.enhance(frames()[:1]) - picture).max() > 1e-4
     with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
         dbp_tf.load_pretrained(v1, "half")
 
 
 def test_half_precision_files_are_half_as_large_and_close(tmp_path):
-    model = untrained(NetworkSpec(width=8, fusion="max"))
+    model = untrained(NetworkSpec(width=3, fusion="max", channels=9, scale=3))
     saved = weights_of(model)
     dbp_tf.save_pretrained(model, tmp_path / "full")
     dbp_tf.save_pretrained(model, tmp_path / "half", bits=16)
@@ -326,7 +328,7 @@ def test_a_frozen_graph(v1, tmp_path):
 
 
 def test_damage_to_the_projects_own_format(tmp_path):
-    dbp_tf.save_pretrained(untrained(NetworkSpec(width=2, residual_blocks=1)), tmp_path)
+    dbp_tf.save_pretrained(untrained(NetworkSpec(width=2, residual_blocks=2)), tmp_path)
     spec_file, weights_file = tmp_path / SPEC_FILE, tmp_path / WEIGHTS_FILE
     description = json.loads(spec_file.read_text())
 
@@ -341,12 +343,8 @@ def test_damage_to_the_projects_own_format(tmp_path):
     spec_file.write_text(json.dumps(description | {"format": 99}))
     with pytest.raises(InputError, match="is of format 99"):
         dbp_tf.load_pretrained(tmp_path)
-    wider = description["network"] | {"width": 3}
-    spec_file.write_text(json.dumps(description | {"network": wider}))
-    with pytest.raises(InputError, match=f"{WEIGHTS_FILE} does not fit its network"):
-        dbp_tf.load_pretrained(tmp_path)
-    deeper = description["network"] | {"residual_blocks": 2}
-    spec_file.write_text(json.dumps(description | {"network": deeper}))
+    other = NetworkSpec(width=3, fusion="max", channels=9, scale=3)
+    spec_file.write_text(json.dumps(description | {"network": dataclasses.asdict(other)}))
     with pytest.raises(InputError, match=f"{WEIGHTS_FILE} does not fit its network"):
         dbp_tf.load_pretrained(tmp_path)
     spec_file.write_text(json.dumps(description))

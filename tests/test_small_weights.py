@@ -76,6 +76,7 @@ def test_the_sample_is_restored_and_more_frames_help(camera, model, sample):
     assert eight > one
 
 
+@pytest.mark.slow
 def test_bfloat16_shows_no_difference(camera, model, sample):
     frames, _ = sample
     rounded = pretrained.load_pretrained(CHECKPOINTS / f"{camera.name}_small", "bfloat16")
