@@ -386,7 +386,7 @@ def test_bad_raw_files_are_named(tmp_path, files_wanted):
     missing = tmp_path / "raw" / "00001_04_0.1s.ARW"
     with pytest.raises(InputError, match="00001_04_0.1s.ARW cannot be read .No such file"):
         raw_cache.fill(tmp_path / "cache", [(PACKED, missing)], cameras.SONY)
-    with pytest.raises(InputError, match="has a bayer mosaic, but --camera fuji"):
+    with pytest.raises(InputError, match="has the mosaic bayer, but --camera fuji"):
         raw_cache.fill(tmp_path / "cache", files_wanted, cameras.FUJI)
 
 

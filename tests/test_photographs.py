@@ -343,7 +343,9 @@ def test_a_rounded_exposure_time_is_the_same_exposure(tmp_path):
 
 def test_weights_of_the_other_mosaic_are_named(tmp_path):
     shoot(tmp_path / "a.dng")
-    with pytest.raises(InputError, match="a.dng has a bayer mosaic.*--camera fuji are for a xtran"):
+    with pytest.raises(
+        InputError, match="a.dng has the mosaic bayer.*--camera fuji are for xtrans"
+    ):
         read(tmp_path, camera=FUJI)
 
 

@@ -272,7 +272,7 @@ class TestMistakes:
             (
                 train_coarse,
                 "--camera=fuji",
-                "has a bayer mosaic, but --camera fuji has a xtrans one",
+                "has the mosaic bayer, but --camera fuji has xtrans",
             ),
             (train_coarse, "--schedule=cosine --drop_at=0.5", "--drop_at is for --schedule step"),
             (

@@ -182,7 +182,7 @@ class Reader:
         for ours, theirs, text in (
             (frame.shot.camera, first.shot.camera, "comes from {}"),
             (frame.size, first.size, "has {0[0]} x {0[1]} pixels"),
-            (frame.layout.name, first.layout.name, "has a {} mosaic"),
+            (frame.layout.name, first.layout.name, "has the mosaic {}"),
             (frame.offset, first.offset, "has its colour filters laid out from {}"),
         ):
             if ours != theirs:

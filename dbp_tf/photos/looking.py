@@ -101,8 +101,8 @@ def _check_mosaic(frame, first, settings):
     camera = settings.camera
     if frame.layout.name != camera.mosaic:
         raise InputError(
-            f"{frame.path} has a {frame.layout.name} mosaic, but the weights of --camera "
-            f"{camera.name} are for a {camera.mosaic} one: give the other camera"
+            f"{frame.path} has the mosaic {frame.layout.name}, but the weights of --camera "
+            f"{camera.name} are for {camera.mosaic}: give the other camera"
         )
     rows, columns = frame.mosaic.shape
     if min(rows, columns) < _LEAST_SIDE:

@@ -185,7 +185,7 @@ class Camera:
         object.__setattr__(self, "pattern", self.pattern or "".join(self.layout.colours))
         if packing.phase_of(self.filters, self.layout) is None:
             raise InputError(
-                f"pattern is {shown(self.pattern)}, but the filters of a {self.mosaic} mosaic are "
+                f"pattern is {shown(self.pattern)}, but the filters of {self.mosaic} are "
                 + (
                     "RGGB, GRBG, GBRG or BGGR"
                     if self.layout is packing.BAYER

@@ -214,8 +214,8 @@ def read_raw(
         layout, offset = _layout_and_phase(raw, path, area, overrides.pattern)
         if camera is not None and camera.mosaic != layout.name:
             raise InputError(
-                f"{path} has a {layout.name} mosaic, but --camera {camera.name} has a "
-                f"{camera.mosaic} one: give the camera the file comes from"
+                f"{path} has the mosaic {layout.name}, but --camera {camera.name} has "
+                f"{camera.mosaic}: give the camera the file comes from"
             )
         top, left = area[0] + offset[0], area[1] + offset[1]
         rows, columns = (

@@ -145,8 +145,8 @@ def _cut(shape, camera, size, name):
     least = _LEAST_SIDE[camera.mosaic]
     if size is not None and size < least:
         raise InputError(
-            f"--size {size} is too small: a {camera.mosaic} raw file needs at least {least} "
-            f"rows and columns"
+            f"--size {size} is too small: a raw file of --camera {camera.name} needs at "
+            f"least {least} rows and columns"
         )
     if min(shape) < (size or least):
         raise InputError(
