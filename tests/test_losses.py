@@ -97,12 +97,17 @@ def test_published_perceptual(published, features):
     assert_close(value, published["perceptual_loss"], 1e-4)
 
 
-def test_published_contextual_and_gradient(published, features):
+@pytest.mark.parametrize("sizes", ["known", pytest.param("unknown", marks=pytest.mark.slow)])
+def test_published_contextual_and_gradient(published, features, sizes):
+    def loss(truth, output):
+        return losses.contextual_loss(truth, output, features=features, seed=SEED)
+
+    if sizes == "unknown":
+        loss = tf.function(
+            loss, input_signature=[tf.TensorSpec([None] * 3 + [3])] * 2, autograph=False
+        )
     value, gradient = value_and_gradient(
-        lambda output: losses.contextual_loss(
-            published["real"], output, features=features, seed=SEED
-        ),
-        published["fake"],
+        lambda output: loss(published["real"], output), published["fake"]
     )
     assert_close(value, published["contextual_loss"], 1e-4)
     assert_close(gradient, published["contextual_grad"], 1e-3)

@@ -242,8 +242,9 @@ def test_a_step_reports_the_mean_over_its_bursts(two_steps):
 class TestLosses:
     """The sums of each stage."""
 
+    @pytest.mark.parametrize("frames", [pytest.param(1, marks=pytest.mark.slow), 3])
     @pytest.mark.parametrize("stage", ["coarse", "fine", "burst"])
-    def test_stages(self, tiny, stage, monkeypatch):
+    def test_stages(self, tiny, stage, frames, monkeypatch):
         asked = []
 
         def feature_loss(truth, output, *, features, seed):
@@ -251,7 +252,7 @@ class TestLosses:
             return tf.constant(3.0)
 
         monkeypatch.setitem(losses.FEATURE_LOSSES, "made up", feature_loss)
-        burst = made_up_burst(5, 3, stage)
+        burst = made_up_burst(5, frames, stage)
         objective = training_step.Objective(
             stage, feature_loss="made up", feature_weight=0.25, features="vgg", seed=11
         )
@@ -367,11 +368,16 @@ class TestPrecision:
         # Adam moves each weight by the rate; in half precision some small gradients change sign.
         assert np.mean(np.abs(moved - expected) < 1e-4) > 0.9
 
-    def test_weights_and_losses_stay_float32(self, tiny):
-        models = training_step.build_models(TINY, precision="mixed_float16", initial="he", seed=7)
+    @pytest.mark.parametrize(
+        "precision",
+        ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+    )
+    def test_weights_and_losses_stay_float32(self, tiny, precision):
+        models = training_step.build_models(TINY, precision=precision, initial="he", seed=7)
         inner = models["fine"].get_layer("encoder").get_layer("g_conv2_1_fine")
-        assert inner.compute_dtype == "float16"
+        assert inner.compute_dtype == precision.removeprefix("mixed_")
         assert {w.dtype for m in models.values() for w in m.weights} == {"float32"}
+        assert keras.config.dtype_policy().name == "float32"
         burst = tensors(made_up_burst(2, 2, "fine"))
         objective = training_step.Objective("fine")
         got = training_step.batch_losses(models, burst, objective)
