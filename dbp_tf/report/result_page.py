@@ -222,7 +222,7 @@ def _summary(settings, rows):
     scored = sum(row.scored for row in rows)
     camera = flags.get("camera")
     words = [
-        f"{len(rows)} {'burst' if len(rows) == 1 else 'bursts'}, {scored} scored",
+        f"{progress.plural(len(rows), 'burst')}, {scored} scored",
         f"camera {camera.get('name') if isinstance(camera, dict) else camera}",
         f"mode {flags.get('mode')}",
         f"up to {flags.get('n_burst')} frames",
