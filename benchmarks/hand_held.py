@@ -188,10 +188,13 @@ def main(photos):
     model, _ = checkpoints.load(FLAGS.checkpoint, camera, "burst")
     folder = FLAGS.out
     folder.mkdir(parents=True, exist_ok=True)
+    # A photograph that is too small is refused before hours are spent on the others.
+    tiles = [
+        (path, *simulate.tiles(simulate.load_photo(path), camera, FLAGS.size, name=path))
+        for path in photos or [simulate.SAMPLE]
+    ]
     rows = []
-    for path in photos or [simulate.SAMPLE]:
-        photo = simulate.load_photo(path)
-        (tile,) = simulate.tiles(photo, camera, FLAGS.size, name=path)
+    for path, tile in tiles:
         for row in measure(model, tile, pathlib.Path(path).stem, camera, folder):
             rows.append(row)
             print(
