@@ -189,12 +189,13 @@ def main(photos):
     folder = FLAGS.out
     folder.mkdir(parents=True, exist_ok=True)
     # A photograph that is too small is refused before hours are spent on the others.
-    tiles = [
-        (path, *simulate.tiles(simulate.load_photo(path), camera, FLAGS.size, name=path))
-        for path in photos or [simulate.SAMPLE]
-    ]
+    photos = photos or [simulate.SAMPLE]
+    for path in photos:
+        simulate.count_tiles(simulate.photo_shape(path), camera, FLAGS.size, name=path)
     rows = []
-    for path, tile in tiles:
+    for path in photos:
+        photo = simulate.load_photo(path)
+        (tile,) = simulate.tiles(photo, camera, FLAGS.size, name=path)
         for row in measure(model, tile, pathlib.Path(path).stem, camera, folder):
             rows.append(row)
             print(

@@ -9,7 +9,7 @@ from dbp_tf.raw.cameras import Noise
 from dbp_tf.raw.mosaics import mosaic
 from dbp_tf.raw.noise import draw_offset, expose, expose_long
 from dbp_tf.simulate.dng import SHORT_EXPOSURE, write_dng
-from dbp_tf.simulate.photographs import SAMPLE, load_photo, photo_shape, tiles
+from dbp_tf.simulate.photographs import SAMPLE, count_tiles, load_photo, photo_shape, tiles
 from dbp_tf.simulate.scenes import (
     Scene,
     draw_white_balance,
@@ -33,6 +33,7 @@ __all__ = [
     "Noise",
     "Scene",
     "camera_matrix",
+    "count_tiles",
     "draw_offset",
     "draw_white_balance",
     "expose",
